@@ -1,0 +1,1 @@
+//! The ledger: the replicated truth, as a pure function.

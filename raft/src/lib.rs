@@ -1,0 +1,1 @@
+//! Consensus: the ledger replicated over peers.

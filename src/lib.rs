@@ -1,0 +1,1 @@
+//! One MCP server to every client, however many machines stand behind it: the node as a library.

@@ -1,0 +1,1 @@
+//! Durable log, votes, state and snapshots of one node.
