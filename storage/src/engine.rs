@@ -47,7 +47,7 @@ pub(crate) struct Engine {
     /// `None` after close.
     trees: RwLock<Option<Trees>>,
     edges: Mutex<Edges>,
-    /// Held while state is written, so that a rewrite of old pages cannot undo a newer value.
+    /// Held while state is written, so that a replacement sees all the keys that it has to delete.
     state_writes: Mutex<()>,
     tip: Mutex<Tip>,
     seq: AtomicU64,
@@ -149,7 +149,7 @@ impl Engine {
         if let Some(StorageError::Failed { reason }) = self.condition.failure() {
             return StoreHealth::Failed { reason };
         }
-        let shortage = match self.room.shortage_for_data(0) {
+        let shortage = match self.room.shortage_for_all(self.condition.needed_bytes()) {
             Ok(shortage) => shortage,
             Err(error) => {
                 self.condition.fail(&error.to_string());

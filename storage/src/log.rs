@@ -11,8 +11,8 @@ use crate::error::StorageError;
 use crate::key::{ENTRY_BYTES_MAX, FLOOR_KEY, MARK_KEY, PART_BYTES, Space, log_key, split_log_key};
 use crate::record;
 
-/// Keys in one batch of deletions: about a millisecond of work.
-const DELETE_KEYS_MAX: usize = 1_024;
+/// Keys in one batch of deletions, which appends have to wait for: about a millisecond of work.
+const DELETE_KEYS_MAX: usize = 256;
 /// Bytes of an entry in one record; one more tells how many parts follow.
 const ENTRY_PART_BYTES: usize = PART_BYTES - 1;
 /// What an entry costs beside its bytes: keys, headers, pages.

@@ -2,6 +2,8 @@
 //!
 //! One program for all of it, because it starts itself again as the process to kill.
 
+#![allow(clippy::unwrap_used)] // the helpers of tests are tests too
+
 mod common;
 mod damage;
 mod faults;
