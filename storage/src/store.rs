@@ -278,6 +278,12 @@ impl Store {
         self.0.engine.refuse_failed()
     }
 
+    /// For tests that stop halfway.
+    #[cfg(test)]
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
     fn commit(&self, seq: u64, done: Done) -> Result<(), StorageError> {
         self.committer()?.commit(seq, done)
     }

@@ -103,9 +103,9 @@ fn run_and_kill(dir: &Path, seed: u64, lines: u64, lies: bool, acknowledged: &mu
         command.env(LIES, "1");
     }
     let mut victim = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut said = BufReader::new(victim.stdout.take().unwrap()).lines();
+    let said = BufReader::new(victim.stdout.take().unwrap()).lines();
     let mut heard = 0;
-    while let Some(line) = said.next() {
+    for line in said {
         let line = line.unwrap();
         let Some((what, number)) = line.split_once(' ') else { continue };
         let number = number.parse().ok();
