@@ -1,4 +1,5 @@
 //! Property tests: the laws hold for any commands in any order, and a snapshot with replay gives the same bytes.
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use erlmcp_ledger::{
     Budget, Command, Incarnation, Ledger, Limits, MemberClaim, Reason, Receipt, Tenant, laws,
