@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{Incarnation, NodeId};
 
-/// The most members of a group; bounds the state and every loop over it.
-pub const MEMBERS_MAX: usize = 256;
+/// The most members of a group: all of them have to fit into one log entry of 16 KiB.
+pub const MEMBERS_MAX: usize = 64;
 
-/// The longest address or name of a member, in bytes (a DNS name has at most 253, plus the port).
-const TEXT_BYTES_MAX: usize = 300;
+/// The longest address or name of a member, in bytes; bounded by the log entry that names all members.
+const TEXT_BYTES_MAX: usize = 128;
 
 /// What a node says about itself when it joins or moves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,13 +33,13 @@ impl MemberClaim {
     /// The first thing wrong with the claim, in words.
     pub(crate) fn problem(&self) -> Option<&'static str> {
         if !is_text(&self.peer_address) || self.peer_address.is_empty() {
-            return Some("peer_address must have 1 to 300 printable characters");
+            return Some("peer_address must have 1 to 128 printable characters");
         }
         if !is_text(&self.http_address) {
-            return Some("http_address must have at most 300 printable characters");
+            return Some("http_address must have at most 128 printable characters");
         }
         if !is_text(&self.name) {
-            return Some("name must have at most 300 printable characters");
+            return Some("name must have at most 128 printable characters");
         }
         None
     }
