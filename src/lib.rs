@@ -12,3 +12,5 @@ pub mod monitor;
 pub mod session;
 
 pub mod router;
+
+pub mod exchange;
