@@ -3,6 +3,14 @@
 //! The order below is the order of the layers, lowest first; a module imports only from the rows above it here.
 //! `docs/architecture.md` draws the two paths through it (a message, a share of the limit).
 
+pub mod clock;
+pub mod refusal;
+
 pub mod mcp;
+
 pub mod monitor;
+pub mod session;
+
 pub mod router;
+
+pub mod exchange;
