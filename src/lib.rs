@@ -13,4 +13,6 @@ pub mod session;
 
 pub mod router;
 
+pub mod handler;
+
 pub mod exchange;
