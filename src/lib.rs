@@ -14,3 +14,5 @@ pub mod session;
 pub mod router;
 
 pub mod exchange;
+
+pub mod transport;

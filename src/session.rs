@@ -17,4 +17,5 @@ pub use level::passes;
 pub use limits::SessionLimits;
 pub use log::{EventId, Kept};
 pub use reader::{Reader, StreamGone};
+pub use streams::OWN as OWN_STREAM;
 pub use table::Sessions;

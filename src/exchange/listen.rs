@@ -119,8 +119,9 @@ impl Listening {
     async fn tell(&mut self, link: &Link) -> Result<(), Gone> {
         let mut acknowledged = Members::new();
         acknowledged.set("notifications", self.filter.to_raw());
-        self.send(link, "notifications/subscriptions/acknowledged", acknowledged).await?;
+        // Before the acknowledgement: a change that it provokes must differ from this.
         let mut seen = Versions::of(&self.catalog.borrow_and_update());
+        self.send(link, "notifications/subscriptions/acknowledged", acknowledged).await?;
         loop {
             tokio::select! {
                 changed = self.catalog.changed() => {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::log::{After, Kept, StreamLog};
 
 /// The session's own stream (GET).
-pub(super) const OWN: u64 = 0;
+pub const OWN: u64 = 0;
 /// Streams kept in one session; running requests are fewer, so only finished ones are dropped.
 const STREAMS_MAX: usize = 256;
 
@@ -65,16 +65,15 @@ impl Streams {
         (self.last, self.readers)
     }
 
-    /// Lets a client read `stream` from after the event `after`; any earlier reader of it is replaced.
-    pub(super) fn attach(&mut self, stream: u64, after: Option<u64>) -> Option<u64> {
+    /// Lets a client read `stream` from after the event `after`; any earlier reader of it is replaced. Returns the reader's number and
+    /// that of the last event that it is taken to have.
+    pub(super) fn attach(&mut self, stream: u64, after: Option<u64>) -> Option<(u64, u64)> {
         self.readers += 1;
         let reader = self.readers;
         if stream == OWN {
-            self.logs.entry(OWN).or_default().attach(reader, after);
-            return Some(reader);
+            return Some((reader, self.logs.entry(OWN).or_default().attach(reader, after)));
         }
-        self.logs.get_mut(&stream)?.attach(reader, after);
-        Some(reader)
+        Some((reader, self.logs.get_mut(&stream)?.attach(reader, after)))
     }
 
     pub(super) fn detach(&mut self, stream: u64, reader: u64) {
@@ -202,7 +201,7 @@ mod tests {
     }
 
     fn numbers(streams: &mut Streams, stream: u64, after: u64) -> Vec<u64> {
-        let Some(reader) = streams.attach(stream, Some(after)) else { return Vec::new() };
+        let Some((reader, _)) = streams.attach(stream, Some(after)) else { return Vec::new() };
         let mut into = VecDeque::new();
         streams.take(stream, reader, &mut into);
         into.into_iter().map(|(number, _)| number).collect()
