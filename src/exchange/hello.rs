@@ -6,7 +6,9 @@ use serde_json::value::RawValue;
 
 use super::answer::refused;
 use super::{Exchange, Outcome, Refused, Reply, Sender};
-use crate::mcp::{ClientCapabilities, Era, Fault, LEGACY_LATEST, Members, Request, Version, raw, stamp_cacheable};
+use crate::mcp::{
+    ClientCapabilities, Era, Fault, LEGACY_LATEST, Members, Request, Version, raw, stamp_cacheable,
+};
 use crate::session::Hello;
 
 /// How long a client may keep what `server/discover` says; listeners hear of changes to the lists at once.
@@ -49,8 +51,10 @@ impl Exchange {
 
 fn read_hello(request: &Request, sender: Sender<'_>) -> Result<Hello, Fault> {
     let bad = |what: &str| Fault::invalid_params(format!("initialize: {what}")).with_status(400);
-    let asked =
-        request.params.text("protocolVersion").ok_or_else(|| bad("protocolVersion is missing or no string"))?;
+    let asked = request
+        .params
+        .text("protocolVersion")
+        .ok_or_else(|| bad("protocolVersion is missing or no string"))?;
     let version = Version::known(&asked).filter(|version| version.era() == Era::Legacy);
     let capabilities = match request.params.get("capabilities") {
         Some(capabilities) => ClientCapabilities::read(capabilities)?,

@@ -7,9 +7,7 @@ use serde_json::value::RawValue;
 
 use super::answer::refused;
 use super::{Call, Exchange, Outcome, Refused, Reply, Sender, needs};
-use crate::mcp::{
-    Caller, Era, Fault, Id, Link, LogLevel, Members, Notification, Request, SessionPort, code,
-};
+use crate::mcp::{Caller, Era, Fault, Id, Link, LogLevel, Members, Notification, Request, SessionPort, code};
 use crate::session::{NotBegun, RunningRequest, Session};
 
 /// The request was cancelled by its client; an HTTP request still needs an end.
@@ -92,7 +90,8 @@ impl Exchange {
         match (method, uri) {
             ("logging/setLevel", _) => {
                 let level = request.params.read::<LogLevel>("level").ok().flatten();
-                let level = level.ok_or_else(|| Fault::invalid_params("level is missing or none of RFC 5424"))?;
+                let level =
+                    level.ok_or_else(|| Fault::invalid_params("level is missing or none of RFC 5424"))?;
                 session.set_log_level(level);
                 let _ = self.serve_in_time(request, caller, link).await;
                 Ok(empty())
@@ -100,7 +99,9 @@ impl Exchange {
             ("resources/subscribe", Some(uri)) => {
                 let result = self.serve_in_time(request, caller, link).await?;
                 if !self.sessions.subscribe(session, &uri) {
-                    return Err(Fault::invalid_params("this session subscribes to as many resources as it may"));
+                    return Err(Fault::invalid_params(
+                        "this session subscribes to as many resources as it may",
+                    ));
                 }
                 Ok(result)
             }

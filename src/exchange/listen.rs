@@ -59,7 +59,8 @@ pub(super) fn open(exchange: &Exchange, request: &Request) -> Result<Listening, 
 
 fn read(request: &Request, catalog: &Catalog, names_max: usize) -> Result<Filter, Fault> {
     let bad = |what: String| Fault::invalid_params(format!("params.notifications{what}")).with_status(400);
-    let wanted = request.params.read::<Members>("notifications").map_err(|error| bad(format!(": {error}")))?;
+    let wanted =
+        request.params.read::<Members>("notifications").map_err(|error| bad(format!(": {error}")))?;
     let wanted = wanted.ok_or_else(|| bad(" is missing".to_owned()))?;
     let mut filter = Filter::default();
     for (flag, kind, capability) in FLAGS {
@@ -182,7 +183,9 @@ impl Listening {
     }
 
     fn tagged(&self, mut meta: Members) -> Box<RawValue> {
-        let Ok(id) = RawValue::from_string(self.id.as_json().to_owned()) else { unreachable!("an id is JSON") };
+        let Ok(id) = RawValue::from_string(self.id.as_json().to_owned()) else {
+            unreachable!("an id is JSON")
+        };
         meta.set(SUBSCRIPTION_ID, id);
         meta.to_raw()
     }

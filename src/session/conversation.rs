@@ -13,11 +13,11 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::SessionLimits;
 use super::level::passes;
 use super::log::{After, EventId, Kept};
 use super::reader::{Reader, StreamGone};
 use super::streams::{Budget, OWN, Streams};
-use super::SessionLimits;
 use crate::mcp::{Asks, ClientCapabilities, Id, LogLevel, SessionPort, Version};
 use crate::refusal::Refusal;
 

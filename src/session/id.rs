@@ -49,7 +49,9 @@ mod tests {
 
     #[test]
     fn what_is_not_of_our_form_has_no_home() {
-        for bad in ["", "7", "7.", "x.00", "7.zz", &"1".repeat(1000), "7.0000000000000000000000000000000000000000ff"] {
+        for bad in
+            ["", "7", "7.", "x.00", "7.zz", &"1".repeat(1000), "7.0000000000000000000000000000000000000000ff"]
+        {
             assert_eq!(home(bad), None, "{bad}");
         }
     }

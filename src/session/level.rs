@@ -39,8 +39,10 @@ mod tests {
     use super::*;
 
     fn log(level: &str) -> Bytes {
-        format!(r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{{"level":"{level}","data":1}}}}"#)
-            .into()
+        format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{{"level":"{level}","data":1}}}}"#
+        )
+        .into()
     }
 
     #[test]

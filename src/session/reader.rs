@@ -5,8 +5,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::log::{After, EventId, Kept};
 use super::Session;
+use super::log::{After, EventId, Kept};
 
 /// What was asked to be replayed is not there (any more).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

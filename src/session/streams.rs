@@ -165,7 +165,8 @@ impl Streams {
     }
 
     fn forget_oldest_finished(&mut self) -> bool {
-        let oldest = self.logs.iter().find(|(_, log)| log.finished && !log.attached).map(|(stream, _)| *stream);
+        let oldest =
+            self.logs.iter().find(|(_, log)| log.finished && !log.attached).map(|(stream, _)| *stream);
         oldest.inspect(|stream| self.forget(*stream)).is_some()
     }
 

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::task::TaskTracker;
 
+use super::SessionLimits;
 use super::conversation::{Hello, Session};
 use super::id::{ID_LENGTH_MAX, mint};
 use super::streams::Budget;
-use super::SessionLimits;
 use crate::refusal::Refusal;
 
 /// Parts of the table, each with its own lock.
@@ -146,7 +146,10 @@ impl Sessions {
     /// Who wants to hear of `uri`.
     #[must_use]
     pub fn subscribers(&self, uri: &str) -> Vec<Arc<Session>> {
-        lock(&self.listeners).get(uri).map(|sessions| sessions.values().cloned().collect()).unwrap_or_default()
+        lock(&self.listeners)
+            .get(uri)
+            .map(|sessions| sessions.values().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// All URIs that anyone wants to hear of.

@@ -16,7 +16,8 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// A JSON-RPC response as the whole answer. `chance` spreads the time after which refused clients return.
 pub(super) fn json(outcome: Outcome, chance: u64) -> Response {
     let mut response = Response::new(Body::from(outcome.body));
-    *response.status_mut() = StatusCode::from_u16(outcome.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(outcome.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(header::CONTENT_TYPE, JSON);
     if outcome.status == 503 || outcome.status == 429 {
         let retry_after_s = Refusal::ConnectionsFull.retry_after_s(chance);

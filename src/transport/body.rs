@@ -68,7 +68,8 @@ mod tests {
     use super::*;
 
     fn in_parts(parts: &[usize]) -> Body {
-        let parts: Vec<_> = parts.iter().map(|size| Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; *size]))).collect();
+        let parts: Vec<_> =
+            parts.iter().map(|size| Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; *size]))).collect();
         Body::from_stream(stream::iter(parts))
     }
 

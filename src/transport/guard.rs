@@ -108,15 +108,29 @@ mod tests {
 
     #[test]
     fn loopback_and_configured_names_are_answered_with_any_port() {
-        for host in ["localhost", "LocalHost:8080", "127.0.0.1:1", "127.8.9.1", "[::1]:80", "mcp.Example.com:443"] {
+        for host in
+            ["localhost", "LocalHost:8080", "127.0.0.1:1", "127.8.9.1", "[::1]:80", "mcp.Example.com:443"]
+        {
             assert_eq!(check(Some(host), None), Ok(false), "{host}");
         }
     }
 
     #[test]
     fn other_hosts_are_foreign() {
-        let foreign = ["evil.example.com", "localhost.evil.com", "localhost:80:80", "localhost:x", "", "10.0.0.1",
-            "[::1", "[::2]", "evil@localhost", "localhost/", "127.0.0.1.evil.com", "127.0.0.1]"];
+        let foreign = [
+            "evil.example.com",
+            "localhost.evil.com",
+            "localhost:80:80",
+            "localhost:x",
+            "",
+            "10.0.0.1",
+            "[::1",
+            "[::2]",
+            "evil@localhost",
+            "localhost/",
+            "127.0.0.1.evil.com",
+            "127.0.0.1]",
+        ];
         for host in foreign {
             assert_eq!(check(Some(host), None), Err(Foreign::Host), "{host}");
         }
@@ -125,11 +139,20 @@ mod tests {
 
     #[test]
     fn only_loopback_and_configured_origins_may_call() {
-        for origin in ["http://localhost:3000", "https://127.0.0.1", "http://[::1]:9", "https://app.example.com:8443"] {
+        for origin in
+            ["http://localhost:3000", "https://127.0.0.1", "http://[::1]:9", "https://app.example.com:8443"]
+        {
             assert_eq!(check(Some("localhost"), Some(origin)), Ok(true), "{origin}");
         }
-        for origin in ["null", "http://evil.example.com", "https://app.example.com", "file://localhost", "localhost",
-            "http://localhost.evil.com", "http://localhost@evil.com"] {
+        for origin in [
+            "null",
+            "http://evil.example.com",
+            "https://app.example.com",
+            "file://localhost",
+            "localhost",
+            "http://localhost.evil.com",
+            "http://localhost@evil.com",
+        ] {
             assert_eq!(check(Some("localhost"), Some(origin)), Err(Foreign::Origin), "{origin}");
         }
     }

@@ -199,7 +199,8 @@ mod tests {
             ("tasks/cancel", "taskId", false),
             ("completion/complete", "name", false),
         ] {
-            let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"{member}":"x ä"}}}}"#);
+            let body =
+                format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"{member}":"x ä"}}}}"#);
             let named = |name| checked(&body, &[("mcp-method", method), ("mcp-name", name)]);
             assert_eq!(named("=?base64?eCDDpA==?="), Ok(()), "{method}");
             let wrong = if method.starts_with("completion") { Ok(()) } else { Err(-32020) };

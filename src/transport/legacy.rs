@@ -64,7 +64,9 @@ async fn record(mut call: Call, mut first: Option<Frame>, session: Arc<Session>,
             None => call.next().await,
         };
         match step {
-            Step::Frame(Frame::Message(message)) => session.write(stream, Kept::Message(message), false).await,
+            Step::Frame(Frame::Message(message)) => {
+                session.write(stream, Kept::Message(message), false).await
+            }
             Step::Frame(Frame::Hangup { retry_ms }) => {
                 if is_primed(session.hello().version) {
                     session.write(stream, Kept::Hangup(retry_ms), false).await;
@@ -91,10 +93,7 @@ pub(super) fn listen(edge: &Edge, session: &Arc<Session>, headers: &HeaderMap) -
 
 fn stream(edge: &Edge, reader: Reader, drain: Option<tokio_util::sync::CancellationToken>) -> Response {
     let primes = is_primed(reader.session().hello().version);
-    sse::response(
-        Reading::new(reader, primes, drain, edge.limits.sse_retry_ms),
-        edge.limits.sse_keepalive_ms,
-    )
+    sse::response(Reading::new(reader, primes, drain, edge.limits.sse_retry_ms), edge.limits.sse_keepalive_ms)
 }
 
 fn is_primed(version: Version) -> bool {

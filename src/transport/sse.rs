@@ -82,7 +82,12 @@ pub(super) struct Reading {
 
 impl Reading {
     /// Reads `reader`. With `primes` the client is told at once where it could start again; older clients do not know such events.
-    pub(super) fn new(reader: Reader, primes: bool, drain: Option<CancellationToken>, retry_ms: u64) -> Reading {
+    pub(super) fn new(
+        reader: Reader,
+        primes: bool,
+        drain: Option<CancellationToken>,
+        retry_ms: u64,
+    ) -> Reading {
         let start = reader.start();
         let opening = if primes {
             format!("id: {start}\nretry: {retry_ms}\ndata: \n\n")

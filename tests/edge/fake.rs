@@ -47,7 +47,8 @@ pub fn item(kind: ListKind, json: &serde_json::Value) -> Item {
 impl Fake {
     pub fn new() -> Arc<Fake> {
         let tools = ["echo", "wait", "progress", "log", "ask", "hang_up", "fail", "flood", "push", "params"];
-        let tools = tools.map(|name| item(ListKind::Tools, &json!({ "name": name, "inputSchema": {} }))).to_vec();
+        let tools =
+            tools.map(|name| item(ListKind::Tools, &json!({ "name": name, "inputSchema": {} }))).to_vec();
         let region = json!({ "name": "region", "inputSchema":
             { "properties": { "region": { "type": "string", "x-mcp-header": "Region" } } } });
         let mut tools = List { version: 1, items: tools };
@@ -96,7 +97,8 @@ impl Fake {
 
     async fn call(&self, request: &Request, caller: &Caller, link: &Link) -> Result<Box<RawValue>, Fault> {
         let name = request.params.text("name").unwrap();
-        let arguments = request.params.read::<serde_json::Value>("arguments").ok().flatten().unwrap_or_default();
+        let arguments =
+            request.params.read::<serde_json::Value>("arguments").ok().flatten().unwrap_or_default();
         let count = arguments["count"].as_u64().unwrap_or(1);
         let text = match name.as_str() {
             "echo" => return Ok(raw(&json!({ "content": [], "echo": arguments }))),
@@ -119,7 +121,9 @@ impl Fake {
             }
             "log" => {
                 for level in ["debug", "warning"] {
-                    let _ = link.notify("notifications/message", &raw(&json!({ "level": level, "data": 1 }))).await;
+                    let _ = link
+                        .notify("notifications/message", &raw(&json!({ "level": level, "data": 1 })))
+                        .await;
                 }
                 "logged".to_owned()
             }

@@ -72,12 +72,16 @@ impl Wire {
 
     /// Sends a POST with the headers of a good client, save those that are given.
     pub async fn send_post(&mut self, headers: &[(&str, &str)], body: &str) {
-        let mut all = vec![("content-type", "application/json"), ("accept", "application/json, text/event-stream")];
+        let mut all =
+            vec![("content-type", "application/json"), ("accept", "application/json, text/event-stream")];
         all.push(("host", "localhost"));
         all.retain(|(name, _)| !headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name)));
         all.extend(headers);
-        let head: String =
-            all.iter().filter(|(_, v)| *v != "-").map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let head: String = all
+            .iter()
+            .filter(|(_, v)| *v != "-")
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
         let text = format!("POST /mcp HTTP/1.1\r\n{head}content-length: {}\r\n\r\n{body}", body.len());
         self.send(&text).await;
     }
@@ -190,7 +194,8 @@ impl Wire {
     /// Reads more bytes; false at the end.
     async fn more(&mut self) -> bool {
         let mut part = [0_u8; 16 * 1024];
-        let read = tokio::time::timeout(PATIENCE, self.stream.read(&mut part)).await.expect("no bytes in time");
+        let read =
+            tokio::time::timeout(PATIENCE, self.stream.read(&mut part)).await.expect("no bytes in time");
         match read {
             Ok(size) => {
                 self.read.extend_from_slice(&part[..size]);
