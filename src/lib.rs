@@ -1,1 +1,3 @@
 //! One MCP server to every client, however many machines stand behind it: the node as a library.
+
+pub mod clock;
