@@ -51,7 +51,7 @@ pub enum Fault {
         what: String,
     },
     /// There is no such key.
-    #[error("{origin}: unknown key {key}{}", nearest.map(|n| format!("; the nearest known key is {n}")).unwrap_or_default())]
+    #[error("{origin}: unknown key {key}{}", hint(*nearest))]
     Unknown {
         /// Who named it.
         origin: Origin,
@@ -95,6 +95,10 @@ pub enum Fault {
         /// The address.
         address: SocketAddr,
     },
+}
+
+fn hint(nearest: Option<&str>) -> String {
+    nearest.map(|nearest| format!("; the nearest known key is {nearest}")).unwrap_or_default()
 }
 
 /// Everything that is wrong with a configuration, one line each.

@@ -30,13 +30,14 @@ impl Shipped {
     fn head(self) -> &'static str {
         match self {
             Shipped::Cluster => {
-                "The cluster, its edge, its limits. Every key with its built-in value: an empty file means the same. \
-                 Overridden by ERLMCP_<SECTION>_<KEY> variables, and these by flags; `erlmcp-node config show` tells \
-                 what holds and why. A key marked \"planned\" is checked but read by nothing in this release."
+                "The cluster, its edge, its limits. Every key with its built-in value: an empty file \
+                 means the same. Overridden by ERLMCP_<SECTION>_<KEY> variables, and these by flags; \
+                 `erlmcp-node config show` tells what holds and why. A key marked \"planned\" is \
+                 checked but read by nothing in this release."
             }
             Shipped::Runtime => {
-                "The process: threads, files, processors; what the VM's arguments were in the Erlang system. Every \
-                 key with its built-in value: an empty file means the same."
+                "The process: threads, files, processors; what the VM's arguments were in the Erlang \
+                 system. Every key with its built-in value: an empty file means the same."
             }
         }
     }
@@ -95,9 +96,9 @@ pub fn explanation(key: &Key) -> String {
 fn list_head(section: &str) -> &'static str {
     match section {
         "cluster.nodes" => {
-            "The nodes of the cluster, one table each. Without a list: nodes 1 to nodes_expected on this machine, by \
-             their ports. A node that is not the founder joins through them. Also ERLMCP_CLUSTER_NODES, as \
-             \"1=10.0.0.1:9200,2=10.0.0.2:9200\"."
+            "The nodes of the cluster, one table each. Without a list: nodes 1 to nodes_expected on \
+             this machine, by their ports. A node that is not the founder joins through them. Also \
+             ERLMCP_CLUSTER_NODES, as \"1=10.0.0.1:9200,2=10.0.0.2:9200\"."
         }
         _ => "Servers behind this node, one table each. None by default; this is the form:",
     }

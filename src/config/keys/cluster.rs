@@ -7,7 +7,8 @@ pub(super) const KEYS: &[Key] = &[
         "cluster.name",
         Kind::Name,
         Fallback::Text("erlmcp"),
-        "A name for people, shown in status and metrics. What tells clusters apart is the id that init makes.",
+        "A name for people, shown in status and metrics. What tells clusters apart is the id that init \
+         makes.",
     ),
     Key::int(
         "cluster.nodes_expected",
@@ -29,15 +30,16 @@ pub(super) const KEYS: &[Key] = &[
         "cluster.data_dir",
         Kind::Text { empty: false },
         Fallback::Text("data"),
-        "Node N keeps its identity, store and snapshots in clusterN below this directory. Relative to the \
-         working directory. Also ERLMCP_DATA_DIR.",
+        "Node N keeps its identity, store and snapshots in clusterN below this directory. Relative to \
+         the working directory. Also ERLMCP_DATA_DIR.",
     ),
     Key::new(
         "cluster.secret_file",
         Kind::Text { empty: false },
         Fallback::Text("auto"),
-        "The secret that all nodes share and that signs every message between them; mode 0600. \"auto\" is \
-         cluster.secret in data_dir, made by the first init. A further machine needs a copy.",
+        "The secret that all nodes share and that signs every message between them; mode 0600. \
+         \"auto\" is cluster.secret in data_dir, made by the first init. A further machine needs a \
+         copy.",
     ),
     Key::int(
         "cluster.nodes.id",
@@ -57,23 +59,24 @@ pub(super) const KEYS: &[Key] = &[
         "cluster.nodes.http",
         Kind::Address { auto: false },
         Fallback::Absent,
-        "Where operators and clients reach it, shown in status. Left out: not shown until the node says so itself.",
+        "Where operators and clients reach it, shown in status. Left out: not shown until the node \
+         says so itself.",
     ),
     Key::int(
         "raft.heartbeat_ms",
         150,
         (10, 10_000),
         "milliseconds",
-        "How often the leader says that it is alive. Shorter finds a dead leader sooner and costs more; 50 is too \
-         tight for four nodes on two cores. Less than half of election_min_ms.",
+        "How often the leader says that it is alive. Shorter finds a dead leader sooner and costs \
+         more; 50 is too tight for four nodes on two cores. Less than half of election_min_ms.",
     ),
     Key::int(
         "raft.election_min_ms",
         500,
         (50, 60_000),
         "milliseconds",
-        "Silence of the leader after which a follower stands for election, at least. Bounds how long a dead leader \
-         goes unnoticed.",
+        "Silence of the leader after which a follower stands for election, at least. Bounds how long a \
+         dead leader goes unnoticed.",
     ),
     Key::int(
         "raft.election_max_ms",
@@ -88,7 +91,8 @@ pub(super) const KEYS: &[Key] = &[
         5000,
         (100, 10_000_000),
         "entries",
-        "Log entries after which the ledger is written as a snapshot. More means a longer replay at start.",
+        "Log entries after which the ledger is written as a snapshot. More means a longer replay at \
+         start.",
     ),
     Key::int(
         "raft.keep_entries",
@@ -109,8 +113,8 @@ pub(super) const KEYS: &[Key] = &[
         3,
         (1, 9),
         "nodes",
-        "Members that vote, an odd number; further nodes stand by as learners. Four voters survive no more \
-         failures than three, and a split in halves stops both sides.",
+        "Members that vote, an odd number; further nodes stand by as learners. Four voters survive no \
+         more failures than three, and a split in halves stops both sides.",
     ),
     Key::int(
         "raft.promote_lag_entries",
@@ -124,7 +128,8 @@ pub(super) const KEYS: &[Key] = &[
         5000,
         (0, 3_600_000),
         "milliseconds",
-        "... and has been healthy for this long, so that a node which keeps dying does not shake the group.",
+        "... and has been healthy for this long, so that a node which keeps dying does not shake the \
+         group.",
     ),
     Key::int(
         "raft.dead_voter_after_ms",
@@ -144,22 +149,24 @@ pub(super) const KEYS: &[Key] = &[
         "peer.listen",
         Kind::Listen,
         Fallback::Text("auto"),
-        "Where this node hears the others: Raft, and later forwarding. \"auto\" is 127.0.0.1 and the port of port_base; \
-         \"off\" is not possible. Every request is signed, so it may face a network.",
+        "Where this node hears the others: Raft, and later forwarding. \"auto\" is 127.0.0.1 and the \
+         port of port_base; \"off\" is not possible. Every request is signed, so it may face a \
+         network.",
     ),
     Key::new(
         "peer.advertise",
         Kind::Address { auto: true },
         Fallback::Text("auto"),
-        "What this node tells the others to reach it by. \"auto\": its entry in cluster.nodes, else what it listens on.",
+        "What this node tells the others to reach it by. \"auto\": its entry in cluster.nodes, else \
+         what it listens on.",
     ),
     Key::int(
         "peer.request_timeout_ms",
         5000,
         (100, 600_000),
         "milliseconds",
-        "A request to another node that is not Raft's own (join, status) ends after this. The Erlang system: \
-         inter_node_pool_timeout.",
+        "A request to another node that is not Raft's own (join, status) ends after this. The Erlang \
+         system: inter_node_pool_timeout.",
     )
     .planned(),
     Key::int(
@@ -167,7 +174,8 @@ pub(super) const KEYS: &[Key] = &[
         4,
         (1, 256),
         "connections",
-        "Connections kept to each other node for forwarded messages. The Erlang system: inter_node_pool_size.",
+        "Connections kept to each other node for forwarded messages. The Erlang system: \
+         inter_node_pool_size.",
     )
     .planned(),
     Key::int(
@@ -175,7 +183,8 @@ pub(super) const KEYS: &[Key] = &[
         10_000,
         (1, 10_000_000),
         "messages",
-        "Messages waiting for one other node; a full queue refuses. The Erlang system: max_message_queue.",
+        "Messages waiting for one other node; a full queue refuses. The Erlang system: \
+         max_message_queue.",
     )
     .planned(),
 ];

@@ -7,28 +7,29 @@ pub(super) const KEYS: &[Key] = &[
         "http.listen",
         Kind::Listen,
         Fallback::Text("auto"),
-        "MCP, status, metrics. \"auto\" is 127.0.0.1 and the port of port_base; \"off\" is not possible. An \
-         address that is not loopback does not start without connections.insecure.",
+        "MCP, status, metrics. \"auto\" is 127.0.0.1 and the port of port_base; \"off\" is not \
+         possible. An address that is not loopback does not start without connections.insecure.",
     ),
     Key::new(
         "http.allowed_hosts",
         Kind::Texts,
         Fallback::NoTexts,
-        "Further names that a Host header may carry, without port. Loopback names and the address listened on are \
-         always allowed; the list stops DNS rebinding.",
+        "Further names that a Host header may carry, without port. Loopback names and the address \
+         listened on are always allowed; the list stops DNS rebinding.",
     ),
     Key::new(
         "http.allowed_origins",
         Kind::Texts,
         Fallback::NoTexts,
-        "Further web origins whose pages may call, such as \"https://app.example.com\". Loopback origins \
-         are always allowed; others get 403.",
+        "Further web origins whose pages may call, such as \"https://app.example.com\". Loopback \
+         origins are always allowed; others get 403.",
     ),
     Key::new(
         "http.trusted_proxies",
         Kind::Texts,
         Fallback::NoTexts,
-        "Addresses of proxies whose X-Forwarded-For counts as the client's address. Of anyone else it is ignored.",
+        "Addresses of proxies whose X-Forwarded-For counts as the client's address. Of anyone else it \
+         is ignored.",
     )
     .planned(),
     Key::int(
@@ -50,22 +51,24 @@ pub(super) const KEYS: &[Key] = &[
         1_048_576,
         (1024, 67_108_864),
         "bytes",
-        "One message from a client; more answers 413. The Erlang system took 16 MiB, which at 100,000 connections no \
-         machine holds; 16 MiB is now for upstreams only.",
+        "One message from a client; more answers 413. The Erlang system took 16 MiB, which at 100,000 \
+         connections no machine holds; 16 MiB is now for upstreams only.",
     ),
     Key::int(
         "http.first_message_timeout_ms",
         10_000,
         (100, 600_000),
         "milliseconds",
-        "Time from connecting to the end of the first request. A connection that says nothing holds a slot.",
+        "Time from connecting to the end of the first request. A connection that says nothing holds a \
+         slot.",
     ),
     Key::int(
         "http.request_timeout_ms",
         30_000,
         (100, 86_400_000),
         "milliseconds",
-        "A request not answered by then gets an error. Progress does not extend it; a listening stream is no request.",
+        "A request not answered by then gets an error. Progress does not extend it; a listening stream \
+         is no request.",
     ),
     Key::int(
         "http.http2_streams_max",
@@ -93,16 +96,16 @@ pub(super) const KEYS: &[Key] = &[
         15_000,
         (1000, 600_000),
         "milliseconds",
-        "A comment on a quiet event stream, so that balancers do not cut it. The Erlang system said 30 s, as long as \
-         many balancers wait.",
+        "A comment on a quiet event stream, so that balancers do not cut it. The Erlang system said 30 \
+         s, as long as many balancers wait.",
     ),
     Key::int(
         "http.sse_retry_ms",
         3000,
         (100, 600_000),
         "milliseconds",
-        "What we tell a client to wait before it reconnects a stream. Clients give up after two attempts, \
-         so it outlives an election.",
+        "What we tell a client to wait before it reconnects a stream. Clients give up after two \
+         attempts, so it outlives an election.",
     ),
     Key::int(
         "http.connections_max",
@@ -116,8 +119,8 @@ pub(super) const KEYS: &[Key] = &[
         "tcp.listen",
         Kind::Listen,
         Fallback::Text("auto"),
-        "Raw TCP for MCP clients, one JSON message a line. \"auto\" is 127.0.0.1 and the port of port_base; \"off\" \
-         closes it.",
+        "Raw TCP for MCP clients, one JSON message a line. \"auto\" is 127.0.0.1 and the port of \
+         port_base; \"off\" closes it.",
     )
     .planned(),
     Key::int(
@@ -164,8 +167,8 @@ pub(super) const KEYS: &[Key] = &[
         4096,
         (512, 1_048_576),
         "bytes",
-        "Held by each open connection. The Erlang system took 100 KiB; the usual default of 128 KiB would be 13 GB \
-         at 100,000.",
+        "Held by each open connection. The Erlang system took 100 KiB; the usual default of 128 KiB \
+         would be 13 GB at 100,000.",
     )
     .planned(),
     Key::int(
@@ -181,7 +184,8 @@ pub(super) const KEYS: &[Key] = &[
         100_000,
         (1, 100_000_000),
         "connections",
-        "What the whole cluster admits, with which it is founded; afterwards the ledger holds it. Each node has a share.",
+        "What the whole cluster admits, with which it is founded; afterwards the ledger holds it. Each \
+         node has a share.",
     )
     .planned(),
     Key::int(
@@ -196,7 +200,8 @@ pub(super) const KEYS: &[Key] = &[
         300,
         (1, 86_400),
         "seconds",
-        "A connection without any traffic is closed after this; the answer to a keep-alive counts as traffic.",
+        "A connection without any traffic is closed after this; the answer to a keep-alive counts as \
+         traffic.",
     )
     .planned(),
     Key::int(
@@ -233,8 +238,8 @@ pub(super) const KEYS: &[Key] = &[
         0,
         (0, 67_108_864),
         "bytes",
-        "Kernel buffers of each direction; 0 leaves them to the kernel, which grows what is used. The Erlang system \
-         fixed 2 MiB, which would allow 400 GB at 100,000 connections.",
+        "Kernel buffers of each direction; 0 leaves them to the kernel, which grows what is used. The \
+         Erlang system fixed 2 MiB, which would allow 400 GB at 100,000 connections.",
     )
     .planned(),
     Key::new(
@@ -255,21 +260,23 @@ pub(super) const KEYS: &[Key] = &[
         1000,
         (50, 60_000),
         "milliseconds",
-        "How often changes of sessions go to the node that would take them over (\"lazy sync\" of the Erlang system).",
+        "How often changes of sessions go to the node that would take them over (\"lazy sync\" of the \
+         Erlang system).",
     )
     .planned(),
     Key::new(
         "connections.sync",
         Kind::OneOf(&["lazy", "eager"]),
         Fallback::Text("lazy"),
-        "\"lazy\" sends them in batches, \"eager\" each at once: slower, and nothing of the last second is lost.",
+        "\"lazy\" sends them in batches, \"eager\" each at once: slower, and nothing of the last \
+         second is lost.",
     )
     .planned(),
     Key::new(
         "connections.insecure",
         Kind::Bool,
         Fallback::Bool(false),
-        "Allow client ports on addresses that are not loopback although nothing authenticates there. Also --insecure. \
-         Logged at start.",
+        "Allow client ports on addresses that are not loopback although nothing authenticates there. \
+         Also --insecure. Logged at start.",
     ),
 ];

@@ -70,7 +70,8 @@ pub(super) const KEYS: &[Key] = &[
         150_000,
         (1, 1_000_000_000),
         "messages a second",
-        "Of the whole cluster. The Erlang system said 10,000, which forbids the 125,000 that it promises.",
+        "Of the whole cluster. The Erlang system said 10,000, which forbids the 125,000 that it \
+         promises.",
     )
     .planned(),
     Key::int(
@@ -86,7 +87,8 @@ pub(super) const KEYS: &[Key] = &[
         Kind::IntOr { min: 3000, max: 86_400_000, word: "never" },
         Fallback::Int(30_000),
         "How long a node may spend its share without hearing from the group. Short: capacity of a lost \
-         host comes back soon. \"never\": losing the group drops nobody, and a lost host's share waits for an operator.",
+         host comes back soon. \"never\": losing the group drops nobody, and a lost host's share waits \
+         for an operator.",
     )
     .planned(),
     Key::int(
@@ -117,7 +119,8 @@ pub(super) const KEYS: &[Key] = &[
         100_000,
         (1, 10_000_000),
         "sessions",
-        "Sessions this node holds. A session without a connection costs memory only, so it has its own limit.",
+        "Sessions this node holds. A session without a connection costs memory only, so it has its own \
+         limit.",
     ),
     Key::int(
         "session.per_principal_max",
@@ -131,7 +134,8 @@ pub(super) const KEYS: &[Key] = &[
         262_144,
         (0, 67_108_864),
         "bytes",
-        "Events kept for a stream that broke, for each session. 0 keeps none: a reconnect then misses events.",
+        "Events kept for a stream that broke, for each session. 0 keeps none: a reconnect then misses \
+         events.",
     ),
     Key::int(
         "session.subscriptions_per_resource_max",
@@ -169,7 +173,8 @@ pub(super) const KEYS: &[Key] = &[
         "session.sticky",
         Kind::Bool,
         Fallback::Bool(true),
-        "Carry a request to the node that holds its session. false: the node that gets it takes the session over.",
+        "Carry a request to the node that holds its session. false: the node that gets it takes the \
+         session over.",
     )
     .planned(),
 ];

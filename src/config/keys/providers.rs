@@ -7,8 +7,8 @@ pub(super) const KEYS: &[Key] = &[
         "gateway.names",
         Kind::OneOf(&["on_conflict", "always", "never"]),
         Fallback::Text("on_conflict"),
-        "When a tool, prompt or resource is called <upstream>__<name>: when two upstreams offer the same \
-         name, always, or never (then the first in the file wins).",
+        "When a tool, prompt or resource is called <upstream>__<name>: when two upstreams offer the \
+         same name, always, or never (then the first in the file wins).",
     ),
     Key::int(
         "gateway.message_bytes_max",
@@ -109,8 +109,8 @@ pub(super) const KEYS: &[Key] = &[
         "telemetry.log",
         Kind::Text { empty: false },
         Fallback::Text("info"),
-        "error, warn, info, debug or trace for our own; or directives such as \"info,erlmcp_raft=debug\". \
-         Also ERLMCP_LOG.",
+        "error, warn, info, debug or trace for our own; or directives such as \
+         \"info,erlmcp_raft=debug\". Also ERLMCP_LOG.",
     ),
     Key::new(
         "telemetry.format",
@@ -122,8 +122,8 @@ pub(super) const KEYS: &[Key] = &[
         "telemetry.otlp_endpoint",
         Kind::Text { empty: true },
         Fallback::Text(""),
-        "Where traces and metrics go by OTLP over HTTP, such as \"http://localhost:4318\". Empty: nowhere. The Erlang \
-         system sent to localhost:4318 whether or not someone listened.",
+        "Where traces and metrics go by OTLP over HTTP, such as \"http://localhost:4318\". Empty: \
+         nowhere. The Erlang system sent to localhost:4318 whether or not someone listened.",
     )
     .planned(),
     Key::new(
@@ -154,7 +154,8 @@ pub(super) const KEYS: &[Key] = &[
         2000,
         (0, 600_000),
         "milliseconds",
-        "After SIGTERM /readyz is 503 for this long before anything closes, so that balancers look elsewhere.",
+        "After SIGTERM /readyz is 503 for this long before anything closes, so that balancers look \
+         elsewhere.",
     )
     .planned(),
     Key::int(
@@ -176,7 +177,7 @@ pub(super) const KEYS: &[Key] = &[
         "admin.token_file",
         Kind::Text { empty: false },
         Fallback::Text("auto"),
-        "The token that operator actions need; mode 0600. \"auto\" is admin.token in the node's own directory, made by \
-         init.",
+        "The token that operator actions need; mode 0600. \"auto\" is admin.token in the node's own \
+         directory, made by init.",
     ),
 ];

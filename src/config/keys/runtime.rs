@@ -15,7 +15,8 @@ pub(super) const KEYS: &[Key] = &[
         2,
         (1, 64),
         "threads",
-        "Threads of Raft, quota and store, apart from the clients' so that no storm of them stops a heartbeat.",
+        "Threads of Raft, quota and store, apart from the clients' so that no storm of them stops a \
+         heartbeat.",
     ),
     Key::int(
         "runtime.blocking_threads",
@@ -29,15 +30,16 @@ pub(super) const KEYS: &[Key] = &[
         0,
         (0, 1_073_741_816),
         "files",
-        "The limit we raise ourselves to at start; 0 is all the system allows. The Erlang system: ERL_MAX_PORTS. Its \
-         process limit has no like here: tasks are bounded by connections and sessions.",
+        "The limit we raise ourselves to at start; 0 is all the system allows. The Erlang system: \
+         ERL_MAX_PORTS. Its process limit has no like here: tasks are bounded by connections and \
+         sessions.",
     ),
     Key::new(
         "runtime.cpu_binding",
         Kind::OneOf(&["none", "cores"]),
         Fallback::Text("none"),
-        "\"cores\" binds each worker to a core; helps where a node owns its machine, hurts where it shares. \
-         The Erlang system: +B db and NUMA.",
+        "\"cores\" binds each worker to a core; helps where a node owns its machine, hurts where it \
+         shares. The Erlang system: +B db and NUMA.",
     )
     .planned(),
     Key::int(
@@ -45,6 +47,7 @@ pub(super) const KEYS: &[Key] = &[
         2048,
         (1, 65_535),
         "connections",
-        "Connections the kernel completes before we accept them. The kernel's own net.core.somaxconn caps it.",
+        "Connections the kernel completes before we accept them. The kernel's own net.core.somaxconn \
+         caps it.",
     ),
 ];
