@@ -1,0 +1,183 @@
+//! The way back to the client while one request runs: messages that precede its result, and questions to the client.
+//!
+//! Bounded: a client that does not read makes `send` wait, so the one who serves it slows down; it never piles up.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::{Id, Response, encode_notification, encode_request};
+
+/// Messages that may wait in one link before the sender has to.
+pub const LINK_FRAMES_MAX: usize = 64;
+/// Questions to one client that may be open at once.
+pub const ASKS_OPEN_MAX: usize = 64;
+
+/// What travels through a link.
+#[derive(Clone, Debug)]
+pub enum Frame {
+    /// One JSON-RPC message, encoded.
+    Message(Bytes),
+    /// Legacy SSE: close the stream now; the client comes back after `retry_ms` with its last event id.
+    Hangup {
+        /// What the client is told to wait, in milliseconds.
+        retry_ms: u64,
+    },
+}
+
+/// The client is gone or its stream is closed for good.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the client is gone")]
+pub struct Gone;
+
+/// Why a question to the client has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// This client cannot be asked (modern era, or no way back).
+    #[error("this client cannot be asked")]
+    Unsupported,
+    /// Too many questions are open.
+    #[error("{ASKS_OPEN_MAX} questions to the client are open already")]
+    TooMany,
+    /// It went away, or the request was cancelled.
+    #[error("the client is gone")]
+    Gone,
+    /// It answered with a JSON-RPC error, raw.
+    #[error("the client answered with an error: {0}")]
+    Refused(Box<RawValue>),
+}
+
+/// The way back for one request.
+#[derive(Clone)]
+pub struct Link {
+    frames: mpsc::Sender<Frame>,
+    asks: Option<Arc<Asks>>,
+    cancelled: CancellationToken,
+}
+
+impl Link {
+    /// A link whose frames come out of the receiver. `asks`: the legacy session's open questions; `None` where the client cannot be asked.
+    #[must_use]
+    pub fn new(asks: Option<Arc<Asks>>, cancelled: CancellationToken) -> (Link, mpsc::Receiver<Frame>) {
+        let (frames, out) = mpsc::channel(LINK_FRAMES_MAX);
+        (Link { frames, asks, cancelled }, out)
+    }
+
+    /// Sends one encoded message; waits while the link is full.
+    ///
+    /// # Errors
+    /// [`Gone`] when nobody will read it.
+    pub async fn send(&self, message: Bytes) -> Result<(), Gone> {
+        self.frames.send(Frame::Message(message)).await.map_err(|_| Gone)
+    }
+
+    /// Sends a notification.
+    ///
+    /// # Errors
+    /// [`Gone`] when nobody will read it.
+    pub async fn notify(&self, method: &str, params: &RawValue) -> Result<(), Gone> {
+        self.send(encode_notification(method, Some(params))).await
+    }
+
+    /// Closes the client's current SSE stream (legacy); what follows is kept until it comes back.
+    ///
+    /// # Errors
+    /// [`Gone`] when there is no stream.
+    pub async fn hang_up(&self, retry_ms: u64) -> Result<(), Gone> {
+        self.frames.send(Frame::Hangup { retry_ms }).await.map_err(|_| Gone)
+    }
+
+    /// Cancelled when the client cancelled the request or went away for good.
+    #[must_use]
+    pub fn cancelled(&self) -> &CancellationToken {
+        &self.cancelled
+    }
+
+    /// Whether [`Link::ask`] can work.
+    #[must_use]
+    pub fn can_ask(&self) -> bool {
+        self.asks.is_some()
+    }
+
+    /// Asks the client (legacy: `elicitation/create`, `sampling/createMessage`, `roots/list`) and waits for its result.
+    ///
+    /// The caller bounds the wait.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub async fn ask(&self, method: &str, params: Option<&RawValue>) -> Result<Box<RawValue>, AskError> {
+        let asks = self.asks.as_ref().ok_or(AskError::Unsupported)?;
+        let (id, answer) = asks.open()?;
+        let _close = CloseAsk { asks, id: &id };
+        self.send(encode_request(&id, method, params)).await.map_err(|_| AskError::Gone)?;
+        tokio::select! {
+            answer = answer => match answer {
+                Ok(Ok(result)) => Ok(result),
+                Ok(Err(error)) => Err(AskError::Refused(error)),
+                Err(_) => Err(AskError::Gone),
+            },
+            () = self.cancelled.cancelled() => Err(AskError::Gone),
+        }
+    }
+}
+
+struct CloseAsk<'a> {
+    asks: &'a Asks,
+    id: &'a Id,
+}
+
+impl Drop for CloseAsk<'_> {
+    fn drop(&mut self) {
+        self.asks.close(self.id);
+    }
+}
+
+type Answer = Result<Box<RawValue>, Box<RawValue>>;
+
+/// Open questions to one legacy client, by the id that we gave them.
+#[derive(Debug)]
+pub struct Asks {
+    /// Starts the ids, so that two nodes never mint the same one for a session.
+    prefix: String,
+    next: AtomicU64,
+    open: Mutex<HashMap<Id, oneshot::Sender<Answer>>>,
+}
+
+impl Asks {
+    /// No open question; `prefix` starts every id.
+    #[must_use]
+    pub fn new(prefix: &str) -> Asks {
+        Asks { prefix: prefix.to_owned(), next: AtomicU64::new(1), open: Mutex::default() }
+    }
+
+    /// Hands a client's response to the one who asked; false if nobody did (late, unknown or a lie).
+    pub fn answer(&self, response: Response) -> bool {
+        let Some(id) = response.id else { return false };
+        let asker = self.lock().remove(&id);
+        asker.is_some_and(|asker| asker.send(response.outcome).is_ok())
+    }
+
+    fn open(&self) -> Result<(Id, oneshot::Receiver<Answer>), AskError> {
+        let mut open = self.lock();
+        if open.len() >= ASKS_OPEN_MAX {
+            return Err(AskError::TooMany);
+        }
+        let id = Id::from_text(&format!("{}{}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed)));
+        let (tx, rx) = oneshot::channel();
+        open.insert(id.clone(), tx);
+        Ok((id, rx))
+    }
+
+    fn close(&self, id: &Id) {
+        self.lock().remove(id);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Id, oneshot::Sender<Answer>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

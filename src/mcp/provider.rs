@@ -1,0 +1,55 @@
+//! The seam between the edge and what stands behind it: native tools and upstreams look alike from here.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use tokio::sync::{broadcast, watch};
+
+use super::{Caller, Catalog, Era, Fault, Link, Notification, Request};
+
+/// The future of one served request: its `result`, raw, or the fault.
+pub type Served<'a> = Pin<Box<dyn Future<Output = Result<Box<RawValue>, Fault>> + Send + 'a>>;
+
+/// Something that happened outside any request.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The contents of this resource changed.
+    ResourceUpdated {
+        /// As clients name it.
+        uri: Arc<str>,
+    },
+    /// A task changed: the params of `notifications/tasks`, raw, for listeners who asked for that task.
+    TaskChanged {
+        /// Which one.
+        task_id: Arc<str>,
+        /// The notification's method.
+        method: Arc<str>,
+        /// The notification's params.
+        params: Arc<RawValue>,
+    },
+}
+
+/// A source of tools, prompts and resources.
+pub trait Provider: Send + Sync + 'static {
+    /// Short name: `[a-z0-9-]`, unique in the node; prefix of its names where they collide.
+    fn name(&self) -> &str;
+
+    /// The newest catalog for clients of `era`; `None` if it cannot serve that era.
+    fn catalog(&self, era: Era) -> Option<watch::Receiver<Arc<Catalog>>>;
+
+    /// What happens outside requests; a receiver that lags must take it as "anything may have changed".
+    fn events(&self) -> broadcast::Receiver<Event>;
+
+    /// Serves one request (`tools/call`, `prompts/get`, `resources/read`, `completion/complete`, `resources/subscribe`, `tasks/*`, ...; never a
+    /// list). Names in `request` are the provider's own. Messages that precede the result go through `link`. Dropping the
+    /// future, or `link.cancelled()`, cancels the request.
+    fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, link: &'a Link) -> Served<'a>;
+
+    /// A client's notification that concerns this provider (`notifications/roots/list_changed`, ...). Must not wait.
+    fn notify(&self, notification: &Notification, caller: &Caller);
+
+    /// A legacy session ended: free what was held for it. Must not wait.
+    fn session_ended(&self, session_key: &str);
+}
