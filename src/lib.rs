@@ -6,7 +6,12 @@
 
 pub mod clock;
 pub mod config;
+pub mod telemetry;
 
 pub mod mcp;
+
 pub mod monitor;
+
 pub mod router;
+
+pub mod cli;
