@@ -1,1 +1,13 @@
 //! Consensus: the ledger replicated over peers.
+
+mod clock;
+mod error;
+mod identity;
+mod log_store;
+mod peer_auth;
+mod peer_client;
+mod peer_server;
+mod secret;
+mod state_machine;
+mod types;
+mod view;
