@@ -7,10 +7,12 @@
 use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
 
 /// Our crates, as they appear in log targets.
 const OURS: &[&str] = &["erlmcp", "erlmcp_node", "erlmcp_raft", "erlmcp_storage", "erlmcp_ledger"];
+
+/// What a single word may be.
+const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 
 /// What others may say when nobody asks for more.
 const OTHERS: &str = "warn,openraft=error,sled=error";
@@ -28,12 +30,12 @@ pub enum Lines {
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The level is none, nor a list of directives.
-    #[error("\"{level}\" is no log level: {source}; write info, debug, or target=level, separated by commas")]
+    #[error("\"{level}\" is no log level: {why}; write info, debug, or target=level, separated by commas")]
     Level {
         /// What was asked for.
         level: String,
         /// What is wrong with it.
-        source: ParseError,
+        why: String,
     },
     /// Somebody set up logging before.
     #[error("logging is set up already")]
@@ -65,18 +67,13 @@ pub fn check(level: &str) -> Result<(), TelemetryError> {
 }
 
 fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
-    let fail = |source| TelemetryError::Level { level: level.to_string(), source };
-    let directives = directives(level);
-    // A misspelt level parses as the name of a target, so a single word must be a level.
-    if !level.contains(['=', ',']) {
-        level.parse::<tracing_subscriber::filter::LevelFilter>().map_err(|_| {
-            match EnvFilter::try_new(format!("erlmcp={level}")) {
-                Err(source) => fail(source),
-                Ok(_) => unreachable!("\"{level}\" is a level and is none"),
-            }
-        })?;
+    let fail = |why: String| TelemetryError::Level { level: level.to_string(), why };
+    // A misspelt level would pass as the name of a target, so a single word must be a level.
+    let is_list = level.contains(['=', ',']);
+    if !is_list && !LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level)) {
+        return Err(fail(format!("it is none of {}", LEVELS.join(", "))));
     }
-    EnvFilter::try_new(directives).map_err(fail)
+    EnvFilter::try_new(directives(level)).map_err(|error| fail(error.to_string()))
 }
 
 /// A single level is for our crates; a list of directives is taken as it is, over the quiet default.

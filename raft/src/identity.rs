@@ -65,7 +65,8 @@ impl Identity {
         founder: bool,
         secret: &ClusterSecret,
     ) -> Result<(Self, Init), RaftError> {
-        fs::create_dir_all(dir).map_err(|error| problem(dir, format!("cannot make the directory: {error}")))?;
+        fs::create_dir_all(dir)
+            .map_err(|error| problem(dir, format!("cannot make the directory: {error}")))?;
         let mut outcome = Init::Made;
         if let Some(known) = Self::read(dir)? {
             known.must_be(dir, node_id, secret)?;
@@ -112,8 +113,8 @@ impl Identity {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(problem(dir, format!("cannot be read: {error}"))),
         };
-        let identity: Self =
-            serde_json::from_slice(&text).map_err(|error| problem(dir, format!("cannot be read: {error}")))?;
+        let identity: Self = serde_json::from_slice(&text)
+            .map_err(|error| problem(dir, format!("cannot be read: {error}")))?;
         if identity.format > FORMAT {
             return Err(problem(dir, format!("is of format {}; update this node first", identity.format)));
         }

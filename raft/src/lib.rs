@@ -11,3 +11,7 @@ mod secret;
 mod state_machine;
 mod types;
 mod view;
+
+pub use error::RaftError;
+pub use identity::{Identity, Init};
+pub use secret::ClusterSecret;

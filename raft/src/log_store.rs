@@ -54,7 +54,9 @@ impl LogStore {
         let vote: Option<Vote> = read_meta(&store, MetaKey::Vote)?;
         let purged: Option<LogId> = read_meta(&store, MetaKey::Purged)?;
         let last = match store.log_bounds().last {
-            Some(last) => read_entries(&store, last, last + 1).map_err(failed)?.pop().map(|entry| entry.log_id),
+            Some(last) => {
+                read_entries(&store, last, last + 1).map_err(failed)?.pop().map(|entry| entry.log_id)
+            }
             None => None,
         };
         let last = last.max(purged);
@@ -277,7 +279,11 @@ mod tests {
         let (identity, _) = Identity::init(dir, 1, true, &secret).unwrap();
         let path = Identity::store_dir(dir);
         let options = || Options { min_free_bytes: 1024, ..Options::default() };
-        let store = if Store::exists(&path) { Store::open(&path, options()) } else { Store::create(&path, options()) };
+        let store = if Store::exists(&path) {
+            Store::open(&path, options())
+        } else {
+            Store::create(&path, options())
+        };
         let store = store.unwrap();
         let keeper = IdentityKeeper::new(dir, identity);
         let log = LogStore::open(store.clone(), keeper, CancellationToken::new()).unwrap();

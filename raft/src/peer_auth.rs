@@ -377,7 +377,8 @@ mod tests {
         assert_eq!(proven.check_body(b"bodY"), Err(AuthError::Tampered));
         assert_eq!(two.verify("GET", "/a", &sign()).unwrap_err(), AuthError::WrongSecret);
         assert_eq!(two.verify("POST", "/b", &sign()).unwrap_err(), AuthError::WrongSecret);
-        for (name, value) in [(FROM, tag(3).to_string()), (DIGEST, "00".repeat(32)), (NONCE, "00".repeat(16))] {
+        for (name, value) in [(FROM, tag(3).to_string()), (DIGEST, "00".repeat(32)), (NONCE, "00".repeat(16))]
+        {
             let mut headers = sign();
             headers.insert(name, HeaderValue::from_str(&value).unwrap());
             assert_eq!(two.verify("POST", "/a", &headers).unwrap_err(), AuthError::WrongSecret);

@@ -147,7 +147,11 @@ impl PeerClient {
             let answer = self.request(target, lane, Method::POST, path, http::HeaderMap::new(), body).await?;
             let (head, body) = answer.into_parts();
             let body = read_answer(&target.address, body).await?;
-            if head.status.is_success() { Ok(body) } else { Err(refusal(&target.address, head.status, &body)) }
+            if head.status.is_success() {
+                Ok(body)
+            } else {
+                Err(refusal(&target.address, head.status, &body))
+            }
         };
         match tokio::time::timeout(time, exchange).await {
             Ok(answer) => answer,
@@ -170,7 +174,8 @@ impl PeerClient {
         body: Bytes,
     ) -> Result<Response<Incoming>, PeerError> {
         let ahead = self.ahead_ms(&target.address);
-        let (sent, answer) = self.send_once(target, lane, &method, path, &headers, body.clone(), ahead).await?;
+        let (sent, answer) =
+            self.send_once(target, lane, &method, path, &headers, body.clone(), ahead).await?;
         if answer.status() != StatusCode::UNAUTHORIZED {
             return Ok(answer);
         }

@@ -162,7 +162,8 @@ async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Re
     let max = gate.body_bytes_max(head.uri.path());
     let length = head.headers.get(CONTENT_LENGTH).map(|length| length.to_str().ok()?.parse::<usize>().ok());
     // A peer always says how long its body is.
-    let is_sized = matches!(length, Some(Some(length)) if length <= max) || (length.is_none() && is_empty(&body));
+    let is_sized =
+        matches!(length, Some(Some(length)) if length <= max) || (length.is_none() && is_empty(&body));
     if !is_sized {
         return refuse_size(max);
     }
@@ -272,7 +273,12 @@ async fn accept(listener: TcpListener, router: Router, closing: CancellationToke
     connections.shutdown().await;
 }
 
-async fn converse(stream: TcpStream, router: Router, closing: CancellationToken, _slot: OwnedSemaphorePermit) {
+async fn converse(
+    stream: TcpStream,
+    router: Router,
+    closing: CancellationToken,
+    _slot: OwnedSemaphorePermit,
+) {
     let _ = stream.set_nodelay(true);
     let service = TowerToHyperService::new(router);
     let connection = hyper::server::conn::http1::Builder::new()

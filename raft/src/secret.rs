@@ -60,7 +60,8 @@ impl ClusterSecret {
     }
 
     fn read(path: &Path) -> Result<Self, RaftError> {
-        let size = fs::metadata(path).map_err(|error| problem(path, format!("cannot be read: {error}")))?.len();
+        let size =
+            fs::metadata(path).map_err(|error| problem(path, format!("cannot be read: {error}")))?.len();
         if size > SECRET_BYTES_MAX {
             return Err(problem(path, format!("has {size} bytes; at most {SECRET_BYTES_MAX} are expected")));
         }

@@ -10,8 +10,8 @@ use clap_complete::Shell;
 
 use crate::config::NODE_ID_MAX;
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 wrong usage; 78 the configuration opens a client port \
-to others without --insecure.";
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 wrong usage; \
+78 the configuration opens a client port to others without --insecure.";
 
 /// One MCP server to every client, however many machines stand behind it.
 #[derive(Debug, Parser)]
@@ -65,9 +65,8 @@ pub(super) enum Command {
     #[command(after_help = "Example: erlmcp-node healthcheck --id 1")]
     Healthcheck(HealthcheckArgs),
     /// Print completions for a shell
-    #[command(
-        after_help = "Example: erlmcp-node completions bash > ~/.local/share/bash-completion/completions/erlmcp-node"
-    )]
+    #[command(after_help = "Example: erlmcp-node completions bash > \
+        ~/.local/share/bash-completion/completions/erlmcp-node")]
     Completions {
         /// The shell
         shell: Shell,
@@ -112,7 +111,8 @@ pub(super) struct StartArgs {
     /// The peer address of a member to join through, for this start
     #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
     pub(super) join: Option<String>,
-    /// Allow client ports that others can reach although nothing authenticates there [key connections.insecure]
+    /// Allow client ports that others can reach although nothing authenticates there
+    /// [key connections.insecure]
     #[arg(long)]
     pub(super) insecure: bool,
     /// How much to log [key telemetry.log]

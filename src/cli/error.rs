@@ -44,7 +44,10 @@ pub enum CliError {
         message: String,
     },
     /// The operator's token cannot be had.
-    #[error("cannot read the admin token {}: {source}; it is made by: erlmcp-node init, or give --token-file", path.display())]
+    #[error(
+        "cannot read the admin token {}: {source}; it is made by: erlmcp-node init, or give --token-file",
+        path.display()
+    )]
     Token {
         /// Where it should be.
         path: PathBuf,
@@ -52,7 +55,11 @@ pub enum CliError {
         source: std::io::Error,
     },
     /// The token lies open to others.
-    #[error("{} has mode {mode:o}; it must be 600, so that only you can read it: chmod 600 {}", path.display(), path.display())]
+    #[error(
+        "{} has mode {mode:o}; it must be 600, so that only you can read it: chmod 600 {}",
+        path.display(),
+        path.display()
+    )]
     TokenMode {
         /// The file.
         path: PathBuf,

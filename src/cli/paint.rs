@@ -106,6 +106,15 @@ pub(super) fn print(text: &str) -> io::Result<()> {
     written.or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
 }
 
+/// Says what went wrong, on standard error, every line with the program's name.
+pub(super) fn complain(text: &str) {
+    let mut out = io::stderr().lock();
+    for line in text.lines() {
+        // If even standard error is gone there is nobody left to tell.
+        let _ = writeln!(out, "erlmcp-node: {line}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -32,10 +32,7 @@ where
     match printed {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let text = error.to_string();
-            if !text.is_empty() {
-                eprintln!("erlmcp-node: {text}");
-            }
+            paint::complain(&error.to_string());
             ExitCode::from(error.exit_code())
         }
     }

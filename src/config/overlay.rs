@@ -21,8 +21,17 @@ const SHORT_VARIABLES: &[(&str, &str)] = &[
 ];
 
 /// Variables of ours that are no keys: read by the command line and by the scripts.
-const OTHER_VARIABLES: &[&str] =
-    &["ERLMCP_CONFIG", "ERLMCP_NODE_ID", "ERLMCP_NODES", "ERLMCP_LOG_DIR", "ERLMCP_BIN", "ERLMCP_URL"];
+const OTHER_VARIABLES: &[&str] = &[
+    "ERLMCP_BIN",
+    "ERLMCP_CONFIG",
+    "ERLMCP_LOG_DIR",
+    "ERLMCP_NODES",
+    "ERLMCP_NODE_ID",
+    "ERLMCP_REWRITE",
+    "ERLMCP_START_TIMEOUT_S",
+    "ERLMCP_STOP_TIMEOUT_S",
+    "ERLMCP_URL",
+];
 
 /// What a list of nodes looks like in a variable.
 const NODES_FORM: &str = "a list such as \"1=10.0.0.1:9200,2=10.0.0.2:9200\"";

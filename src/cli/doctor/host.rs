@@ -47,8 +47,8 @@ fn open_files(files: OpenFiles, wanted: u64, reserve: u64, per_node: u64, global
     let shown = |n: u64| if n == u64::MAX { "unlimited".to_string() } else { n.to_string() };
     let value = format!("{} (soft), {} (hard)", shown(files.soft), shown(files.hard));
     let raise = "raise the hard limit: ulimit -Hn, LimitNOFILE= (systemd), ulimits (Docker)";
-    let raised =
-        if reach > files.soft { format!("start raises it to {}; ", shown(reach)) } else { String::new() };
+    let raised = (reach > files.soft).then(|| format!("start raises it to {}; ", shown(reach)));
+    let raised = raised.unwrap_or_default();
     if fit < CONNECTIONS_MIN {
         let meaning = format!("{raised}less {reserve} for ourselves that leaves {fit} connections");
         return Finding::ok("open files", value, "").fail(meaning, raise);
@@ -56,7 +56,8 @@ fn open_files(files: OpenFiles, wanted: u64, reserve: u64, per_node: u64, global
     if fit < per_node {
         let nodes = global.div_ceil(fit);
         let meaning = format!(
-            "{raised}less {reserve} for ourselves this node holds {fit} connections, not the {per_node} configured"
+            "{raised}less {reserve} for ourselves this node holds {fit} connections, \
+             not the {per_node} configured"
         );
         let remedy = format!("{raise}; or run {nodes} nodes for {global} connections (ERLMCP_NODES={nodes})");
         return Finding::ok("open files", value, "").warn(meaning, remedy);
