@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use erlmcp_ledger::{Incarnation, NodeId};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -87,6 +88,8 @@ pub enum PeerError {
         code: String,
         /// What it said.
         message: String,
+        /// Whom to ask instead, when it does not lead.
+        leader: Option<Box<LeaderHint>>,
     },
 }
 
@@ -112,6 +115,19 @@ impl PeerError {
 pub(crate) struct RefusalBody {
     pub(crate) error: String,
     pub(crate) message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) leader: Option<LeaderHint>,
+}
+
+/// Whom to ask instead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaderHint {
+    /// The leader's id.
+    pub id: NodeId,
+    /// The life of its data directory.
+    pub incarnation: Incarnation,
+    /// Where it is.
+    pub address: String,
 }
 
 type Pool = Client<HttpConnector, Full<Bytes>>;
@@ -261,8 +277,15 @@ fn refusal(address: &str, status: StatusCode, body: &[u8]) -> PeerError {
     let told = serde_json::from_slice::<RefusalBody>(body).unwrap_or_else(|_| RefusalBody {
         error: "unknown".to_owned(),
         message: format!("status {status}; is this a peer port?"),
+        leader: None,
     });
-    PeerError::Refused { address: address.to_owned(), status, code: told.error, message: told.message }
+    PeerError::Refused {
+        address: address.to_owned(),
+        status,
+        code: told.error,
+        message: told.message,
+        leader: told.leader.map(Box::new),
+    }
 }
 
 fn lost(address: &str, problem: String) -> PeerError {
@@ -283,6 +306,6 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 impl From<&AuthError> for RefusalBody {
     fn from(error: &AuthError) -> Self {
-        Self { error: error.code().to_owned(), message: error.to_string() }
+        Self { error: error.code().to_owned(), message: error.to_string(), leader: None }
     }
 }

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::peer_auth::{AuthError, NodeTag, PeerAuth};
-use crate::peer_client::RefusalBody;
+use crate::peer_client::{LeaderHint, RefusalBody};
 
 /// Connections at once: five lanes of 8 from each of 63 peers, with room for strangers to be turned away.
 const CONNECTIONS_MAX: usize = 4_096;
@@ -79,7 +79,17 @@ impl PeerReply {
     /// A refusal: a word for programs and a sentence for people.
     #[must_use]
     pub fn refuse(status: StatusCode, code: &str, message: &str) -> Self {
-        let body = RefusalBody { error: code.to_owned(), message: message.to_owned() };
+        Self::refuse_with(status, code, message, None)
+    }
+
+    /// A refusal that says whom to ask instead.
+    pub(crate) fn refuse_with(
+        status: StatusCode,
+        code: &str,
+        message: &str,
+        leader: Option<LeaderHint>,
+    ) -> Self {
+        let body = RefusalBody { error: code.to_owned(), message: message.to_owned(), leader };
         // Two strings: nothing JSON could refuse.
         Self { status, body: serde_json::to_vec(&body).unwrap_or_default().into() }
     }
