@@ -109,8 +109,10 @@ impl Cluster {
 
     pub async fn wait_formed(&self) {
         for id in self.nodes.keys() {
-            self.wait(*id, SOON, |status| status.formation.complete && status.leader.is_some() && !status.changing)
-                .await;
+            self.wait(*id, SOON, |status| {
+                status.formation.complete && status.leader.is_some() && !status.changing
+            })
+            .await;
         }
     }
 
