@@ -300,7 +300,7 @@ mod tests {
         for line in [
             "erlmcp-node init --id 1",
             "erlmcp-node init --id 2 --join 10.0.0.1:9201",
-            "erlmcp-node start --id 1 --insecure --set raft.voters=5 --config a --config b",
+            "erlmcp-node start --id 1 --insecure --set raft.keep_entries=5 --config a --config b",
             "erlmcp-node status --json --watch",
             "erlmcp-node members --id 3",
             "erlmcp-node drain --id 2",

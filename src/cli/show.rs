@@ -136,10 +136,10 @@ mod tests {
 
     #[test]
     fn every_key_is_shown_with_its_origin() {
-        let shown = rows(&config("[raft]\nvoters = 5\n"));
+        let shown = rows(&config("[raft]\nkeep_entries = 5\n"));
         assert_eq!(shown.len(), keys().filter(|key| !config::is_listed(key)).count());
-        let voters = shown.iter().find(|row| row.path == "raft.voters").unwrap();
-        assert!(matches!(voters.origin, Origin::File(_)));
+        let changed = shown.iter().find(|row| row.path == "raft.keep_entries").unwrap();
+        assert!(matches!(changed.origin, Origin::File(_)));
     }
 
     #[test]
