@@ -43,7 +43,12 @@ pub(super) async fn drain(State(admin): State<Arc<Admin>>, headers: HeaderMap, b
         Err(refused) => return refused,
     };
     let done = admin.source.replica.set_draining(order.node, order.draining).await;
-    tracing::info!(node = order.node, draining = order.draining, done = done.is_ok(), "operator sets draining");
+    tracing::info!(
+        node = order.node,
+        draining = order.draining,
+        done = done.is_ok(),
+        "operator sets draining"
+    );
     answer(done.map(|()| json!({ "node": order.node, "draining": order.draining })))
 }
 
@@ -71,7 +76,8 @@ pub(super) async fn remove(State(admin): State<Arc<Admin>>, headers: HeaderMap, 
 
 fn read<T: DeserializeOwned>(admin: &Admin, headers: &HeaderMap, body: &Bytes) -> Result<T, Response> {
     if !admin.token.admits(headers) {
-        let mut refused = refuse(StatusCode::UNAUTHORIZED, "this needs the admin token: Authorization: Bearer <token>");
+        let mut refused =
+            refuse(StatusCode::UNAUTHORIZED, "this needs the admin token: Authorization: Bearer <token>");
         refused.headers_mut().insert("www-authenticate", axum::http::HeaderValue::from_static("Bearer"));
         return Err(refused);
     }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::Json;
 use serde::Serialize;
 
 use super::operate;
@@ -41,8 +41,14 @@ impl Admin {
             .route("/health", get(ready))
             .route("/cluster/status", get(|State(admin): State<Arc<Admin>>| part(admin, |s| s)))
             .route("/cluster/members", get(|State(admin): State<Arc<Admin>>| part(admin, |s| s.members)))
-            .route("/cluster/connections", get(|State(admin): State<Arc<Admin>>| part(admin, |s| s.connections)))
-            .route("/cluster/throughput", get(|State(admin): State<Arc<Admin>>| part(admin, |s| s.throughput)))
+            .route(
+                "/cluster/connections",
+                get(|State(admin): State<Arc<Admin>>| part(admin, |s| s.connections)),
+            )
+            .route(
+                "/cluster/throughput",
+                get(|State(admin): State<Arc<Admin>>| part(admin, |s| s.throughput)),
+            )
             .route("/cluster/latency", get(|State(admin): State<Arc<Admin>>| part(admin, |s| s.latency)))
             .route("/cluster/quota", get(|State(admin): State<Arc<Admin>>| part(admin, |s| s.quota)))
             .route("/cluster/drain", post(operate::drain))

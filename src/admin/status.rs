@@ -144,7 +144,7 @@ impl StatusSource {
     pub fn status(&self) -> Status {
         let replica = self.replica.status();
         let view = self.replica.view().borrow().clone();
-        let draining = view.ledger.member(replica.node).is_some_and(|member| member.draining);
+        let draining = view.ledger.members().get(&replica.node).is_some_and(|member| member.draining);
         let reasons = self.readiness.reasons(&replica, draining);
         let not_ready_because: Vec<String> = reasons.iter().map(ToString::to_string).collect();
         let totals = self.recorder.totals();

@@ -21,7 +21,9 @@ pub enum TokenError {
         source: std::io::Error,
     },
     /// Empty files would let anyone in.
-    #[error("the admin token {path} is shorter than {TOKEN_BYTES_MIN} characters; delete it and run `erlmcp-node init`")]
+    #[error(
+        "the admin token {path} is shorter than {TOKEN_BYTES_MIN} characters; delete it and run `erlmcp-node init`"
+    )]
     Short {
         /// The file.
         path: PathBuf,
@@ -64,10 +66,12 @@ impl AdminToken {
     #[must_use]
     pub fn admits(&self, headers: &HeaderMap) -> bool {
         let presented = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = presented.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| {
-            scheme.eq_ignore_ascii_case("bearer")
-        });
-        token.is_some_and(|(_, token)| hmac::verify(&self.key, token.trim().as_bytes(), self.tag.as_ref()).is_ok())
+        let token = presented
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        token.is_some_and(|(_, token)| {
+            hmac::verify(&self.key, token.trim().as_bytes(), self.tag.as_ref()).is_ok()
+        })
     }
 }
 
@@ -85,7 +89,12 @@ mod tests {
     fn only_the_whole_token_as_bearer_is_admitted() {
         assert!(admits("Bearer 0123456789abcdef0123456789abcdef"));
         assert!(admits("bearer 0123456789abcdef0123456789abcdef"));
-        for wrong in ["Bearer", "Bearer ", "Bearer 0123456789abcdef0123456789abcde", "Basic 0123456789abcdef0123456789abcdef"] {
+        for wrong in [
+            "Bearer",
+            "Bearer ",
+            "Bearer 0123456789abcdef0123456789abcde",
+            "Basic 0123456789abcdef0123456789abcdef",
+        ] {
             assert!(!admits(wrong), "{wrong} was admitted");
         }
         assert!(!AdminToken::from_text("0123456789abcdef0123456789abcdef").admits(&HeaderMap::new()));

@@ -34,7 +34,8 @@ pub(super) fn lease_ms(config: &Config) -> Option<u64> {
 
 /// Where clients and operators reach this node.
 pub(super) fn advertised_http(config: &Config) -> String {
-    let listed = config.nodes.iter().find(|node| node.id == config.node_id).and_then(|node| node.http.clone());
+    let listed =
+        config.nodes.iter().find(|node| node.id == config.node_id).and_then(|node| node.http.clone());
     listed.unwrap_or_else(|| reachable(config.http_listen))
 }
 

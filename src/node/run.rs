@@ -40,3 +40,68 @@ fn runtime(name: &'static str, threads: usize, launch: &Launch) -> Result<Runtim
         .build()
         .map_err(|source| NodeError::System { what: "start threads", source })
 }
+
+async fn live(launch: Launch, bound: Bound, control: &Handle) -> Result<(), NodeError> {
+    let clock = Clock::new();
+    let config = &launch.config;
+    let mut signals = Signals::take()?;
+    let token = AdminToken::open(&config.admin_token_file)?;
+    let identity = Identity::open(&config.node_dir)?;
+    let secret = ClusterSecret::open(&config.secret_file, false)?;
+    let options = options::replica(&launch, identity, secret, bound.peer, PeerRoutes::default());
+    let replica = on(control, Replica::start(options)).await??;
+    let stop = CancellationToken::new();
+    let readiness = Readiness::new(options::lease_ms(config));
+    let source = Arc::new(StatusSource {
+        replica: replica.handle(),
+        recorder: Arc::new(Recorder::default()),
+        rates: Mutex::default(),
+        readiness: readiness.clone(),
+        clock,
+        cluster_name: config.sections.cluster.name.clone(),
+        http_address: options::advertised_http(config),
+        peer_address: config.peer_advertise.clone(),
+        connections_max: options::connections_max(&launch),
+        started_unix_ms: clock.unix_ms(),
+        started_ms: clock.monotonic_ms(),
+        upstreams: Box::new(|| serde_json::Value::Null),
+    });
+    let sampling = tokio::spawn(sample(source.clone(), stop.clone()));
+    let routes = Admin::routes(AdminOptions { source, token });
+    let listener = tokio::net::TcpListener::from_std(bound.http)
+        .map_err(|source| NodeError::System { what: "take the HTTP port", source })?;
+    let ended = stop.clone();
+    let serving = tokio::spawn(async move {
+        let _ = axum::serve(listener, routes)
+            .with_graceful_shutdown(async move { ended.cancelled().await })
+            .await;
+    });
+    let outcome = stop::wait(&mut signals, replica.fatal(), std::future::pending()).await;
+    readiness.stop();
+    stop.cancel();
+    let _ = serving.await;
+    let _ = sampling.await;
+    on(control, replica.stop()).await??;
+    outcome.map(|_| ())
+}
+
+async fn on<T: Send + 'static>(
+    runtime: &Handle,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, NodeError> {
+    let joined = runtime.spawn(work).await;
+    joined.map_err(|error| NodeError::System {
+        what: "run on the control threads",
+        source: std::io::Error::other(error),
+    })
+}
+
+async fn sample(source: Arc<StatusSource>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(SAMPLE_INTERVAL);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => source.sample(),
+            () = stop.cancelled() => return,
+        }
+    }
+}

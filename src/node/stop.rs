@@ -16,7 +16,8 @@ pub(super) struct Signals {
 impl Signals {
     /// From now on the signals no longer end the process by themselves.
     pub(super) fn take() -> Result<Signals, NodeError> {
-        let take = |kind| signal(kind).map_err(|source| NodeError::System { what: "take over signals", source });
+        let take =
+            |kind| signal(kind).map_err(|source| NodeError::System { what: "take over signals", source });
         Ok(Signals { terminate: take(SignalKind::terminate())?, interrupt: take(SignalKind::interrupt())? })
     }
 
