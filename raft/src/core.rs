@@ -11,7 +11,7 @@ use openraft::async_runtime::WatchReceiver as _;
 use tokio::sync::watch;
 
 use crate::address_book::AddressBook;
-use crate::clock::Clock;
+use crate::clock::PeerClock;
 use crate::identity::{Identity, IdentityKeeper};
 use crate::peer_auth::NodeTag;
 use crate::peer_client::{LeaderHint, PeerClient, Target};
@@ -46,7 +46,7 @@ pub(crate) struct Core {
     pub(crate) nodes_expected: u64,
     pub(crate) join: Vec<String>,
     pub(crate) timing: Timing,
-    pub(crate) clock: Clock,
+    pub(crate) clock: PeerClock,
     pub(crate) raft: Raft,
     pub(crate) store: Store,
     pub(crate) identity: IdentityKeeper,

@@ -71,6 +71,9 @@ pub(crate) async fn run(core: Arc<Core>, closing: CancellationToken) {
                 core.join_problem.send_if_modified(|problem| problem.take().is_some());
                 return wait_for_news(&core).await;
             }
+            if is_known(&core) && core.metrics().current_leader.is_none() && wait_for_leader(&core).await {
+                return true;
+            }
             match ask(&core).await {
                 Asked::Yes => {
                     core.join_problem.send_if_modified(|problem| problem.take().is_some());
@@ -99,9 +102,16 @@ pub(crate) async fn run(core: Arc<Core>, closing: CancellationToken) {
 
 /// Whether the ledger knows this node as it is, and there is a leader to say so.
 fn is_settled(core: &Core) -> bool {
-    let view = core.view();
-    let is_known = view.ledger.members().get(&core.id()).is_some_and(|member| member.matches(&core.claim));
-    is_known && core.metrics().current_leader.is_some()
+    is_known(core) && core.metrics().current_leader.is_some()
+}
+
+fn is_known(core: &Core) -> bool {
+    core.view().ledger.members().get(&core.id()).is_some_and(|member| member.matches(&core.claim))
+}
+
+/// A member without a leader first waits for an election to end; only then it asks whether it still is a member.
+async fn wait_for_leader(core: &Core) -> bool {
+    core.wait(core.timing.silence() * 2, |metrics| metrics.current_leader.is_some()).await
 }
 
 async fn wait_for_news(core: &Core) -> bool {
