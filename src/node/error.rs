@@ -1,6 +1,7 @@
 //! Why a node does not run, or not any longer.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use erlmcp_raft::{Fatal, RaftError};
 
@@ -19,6 +20,14 @@ pub enum NodeError {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// `init` was never run here.
+    #[error("{} belongs to no node yet; run: erlmcp-node init --id {node_id}", dir.display())]
+    NotInitialised {
+        /// The data directory.
+        dir: PathBuf,
+        /// The node.
+        node_id: u64,
+    },
     /// Threads or signals cannot be had.
     #[error("cannot {what}: {source}")]
     System {
@@ -36,9 +45,6 @@ pub enum NodeError {
     /// The replica cannot go on.
     #[error("{0}")]
     Fatal(Fatal),
-    /// This node may not join: only people can mend that.
-    #[error("cannot join the group: {0}")]
-    Join(String),
 }
 
 fn hint(error: &std::io::Error) -> &'static str {

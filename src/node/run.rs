@@ -45,8 +45,11 @@ async fn live(launch: Launch, bound: Bound, control: &Handle) -> Result<(), Node
     let clock = Clock::new();
     let config = &launch.config;
     let mut signals = Signals::take()?;
-    let token = AdminToken::open(&config.admin_token_file)?;
+    if !Identity::exists(&config.node_dir) {
+        return Err(NodeError::NotInitialised { dir: config.node_dir.clone(), node_id: config.node_id });
+    }
     let identity = Identity::open(&config.node_dir)?;
+    let token = AdminToken::open(&config.admin_token_file)?;
     let secret = ClusterSecret::open(&config.secret_file, false)?;
     let options = options::replica(&launch, identity, secret, bound.peer, PeerRoutes::default());
     let replica = on(control, Replica::start(options)).await??;
@@ -76,7 +79,7 @@ async fn live(launch: Launch, bound: Bound, control: &Handle) -> Result<(), Node
             .with_graceful_shutdown(async move { ended.cancelled().await })
             .await;
     });
-    let outcome = stop::wait(&mut signals, replica.fatal(), std::future::pending()).await;
+    let outcome = stop::wait(&mut signals, replica.fatal()).await;
     readiness.stop();
     stop.cancel();
     let _ = serving.await;
