@@ -5,6 +5,7 @@
 
 mod bind;
 mod error;
+mod limits;
 mod options;
 mod run;
 mod stop;
