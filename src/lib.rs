@@ -14,4 +14,7 @@ pub mod monitor;
 
 pub mod router;
 
+pub mod admin;
+
 pub mod cli;
+pub mod node;

@@ -3,8 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    erlmcp::cli::run(|launch| -> Result<(), String> {
-        let id = launch.config.node_id;
-        Err(format!("node {id} cannot run: this build has no node yet"))
-    })
+    erlmcp::cli::run(erlmcp::node::run)
 }

@@ -14,8 +14,8 @@ use crate::clock::Stopwatch;
 use crate::db::panic_text;
 use crate::engine::Engine;
 use crate::error::StorageError;
+use crate::log;
 use crate::store::{Done, FsyncStats};
-use crate::{log, state};
 
 /// Callbacks that wait for one sync. A full queue makes the next append wait: the disk sets the pace.
 const QUEUE_MAX: usize = 1_024;
@@ -72,9 +72,8 @@ impl Committer {
         let (queue, work) = sync_channel(QUEUE_MAX);
         let timings = Arc::new(Timings::default());
         let dir = engine.layout.dir.clone();
-        // Whatever an interrupted purge left is deleted first.
-        let upkeep = Upkeep::Purge;
-        let thread = CommitThread { engine, work, timings: Arc::clone(&timings), upkeep };
+        // An earlier purge may have been interrupted.
+        let thread = CommitThread { engine, work, timings: Arc::clone(&timings), is_purging: true };
         let handle = thread::Builder::new().name("commit".to_owned()).spawn(move || thread.run());
         let handle = handle.map_err(|e| StorageError::io("start the commit thread of", &dir, e))?;
         Ok((Self { queue, timings }, handle))
@@ -109,51 +108,40 @@ impl Committer {
     }
 }
 
-/// What is left to do when nobody waits.
-#[derive(Debug)]
-enum Upkeep {
-    Nothing,
-    Purge,
-    /// Write the state anew, from after this key on, so that sled can free old segments.
-    Refresh(Option<Vec<u8>>),
-}
-
 struct CommitThread {
     engine: Arc<Engine>,
     work: Receiver<Work>,
     timings: Arc<Timings>,
-    upkeep: Upkeep,
+    is_purging: bool,
 }
 
 impl CommitThread {
     fn run(mut self) {
-        let engine = Arc::clone(&self.engine);
-        let ended = catch_unwind(AssertUnwindSafe(move || {
-            while self.turn() {}
-            // For the state, which is never synced by itself. A failure is in the condition by now.
-            if !self.engine.faults.skips_flush() {
-                self.engine.sync().ok();
-            }
-        }));
+        let ended = catch_unwind(AssertUnwindSafe(|| while self.turn() {}));
         if let Err(panic) = ended {
-            engine.condition.fail(&format!("the commit thread panicked: {}", panic_text(&*panic)));
+            self.engine.condition.fail(&format!("the commit thread panicked: {}", panic_text(&*panic)));
+        } else if !self.engine.faults.skips_flush() {
+            // For the state, which is never synced by itself. A failure is in the condition by now.
+            self.engine.sync().ok();
         }
-        engine.close();
+        self.engine.close();
     }
 
-    /// One round of commits and one piece of upkeep. False when it is time to end.
+    /// One round of commits and one batch of a purge. False when it is time to end.
     fn turn(&mut self) -> bool {
-        let next = match self.upkeep {
-            Upkeep::Nothing => self.work.recv().map_err(|_| TryRecvError::Disconnected),
-            _ => self.work.try_recv(),
+        let next = if self.is_purging {
+            self.work.try_recv()
+        } else {
+            self.work.recv().map_err(|_| TryRecvError::Disconnected)
         };
         let goes_on = match next {
             Ok(work) => self.round(work),
             Err(TryRecvError::Empty) => true,
             Err(TryRecvError::Disconnected) => false,
         };
-        if goes_on {
-            self.do_upkeep();
+        if goes_on && self.is_purging {
+            // Without room, or after a failure, it is put off to the next purge.
+            self.is_purging = log::purge_some(&self.engine).unwrap_or(false);
         }
         goes_on
     }
@@ -166,7 +154,7 @@ impl CommitThread {
         while let Some(work) = next {
             match work {
                 Work::Commit(waiting) => group.push(waiting),
-                Work::Purge => self.upkeep = Upkeep::Purge,
+                Work::Purge => self.is_purging = true,
                 Work::Stop => goes_on = false,
             }
             let is_full = !goes_on || group.len() >= QUEUE_MAX;
@@ -192,17 +180,5 @@ impl CommitThread {
         self.timings.last.store(micros, Ordering::Relaxed);
         self.timings.max.fetch_max(micros, Ordering::Relaxed);
         self.engine.advance_tip(seq)
-    }
-
-    /// Does one small piece. Without room or after a failure it is put off to the next purge.
-    fn do_upkeep(&mut self) {
-        let next = match &self.upkeep {
-            Upkeep::Nothing => return,
-            Upkeep::Purge => log::purge_some(&self.engine)
-                .map(|has_more| if has_more { Upkeep::Purge } else { Upkeep::Refresh(None) }),
-            Upkeep::Refresh(after) => state::refresh_some(&self.engine, after.as_deref())
-                .map(|next| next.map_or(Upkeep::Nothing, |key| Upkeep::Refresh(Some(key)))),
-        };
-        self.upkeep = next.unwrap_or(Upkeep::Nothing);
     }
 }

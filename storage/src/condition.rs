@@ -3,7 +3,7 @@
 //! Failing is final. After a failed fsync the kernel may have dropped the pages that it could not write, so a
 //! second try that succeeds proves nothing: the store answers nothing more and the node has to end.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::error::StorageError;
@@ -34,7 +34,8 @@ pub(crate) type Listener = Box<dyn Fn(&StoreHealth) + Send + Sync>;
 #[derive(Default)]
 pub(crate) struct Condition {
     failed: OnceLock<Arc<str>>,
-    full: AtomicBool,
+    /// What the last refused write needed; 0 while nothing is refused.
+    needed_bytes: AtomicU64,
     listeners: Mutex<Vec<Listener>>,
 }
 
@@ -59,10 +60,16 @@ impl Condition {
 
     /// Takes note of a shortage, or of its end. Listeners hear of its beginning.
     pub(crate) fn note_room(&self, shortage: Option<Shortage>) {
-        let was_full = self.full.swap(shortage.is_some(), Ordering::SeqCst);
+        let needed_bytes = shortage.map_or(0, |shortage| shortage.needed_bytes);
+        let was_full = self.needed_bytes.swap(needed_bytes, Ordering::SeqCst) > 0;
         if let (false, Some(Shortage { free_bytes, needed_bytes })) = (was_full, shortage) {
             self.tell(&StoreHealth::DiskFull { free_bytes, needed_bytes });
         }
+    }
+
+    /// What the last refused write needed: who was refused is welcome again when that much is free.
+    pub(crate) fn needed_bytes(&self) -> u64 {
+        self.needed_bytes.load(Ordering::SeqCst)
     }
 
     /// Adds a listener; it hears at once of a failure that was before.

@@ -16,7 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{Advice, FlockOperation, fadvise, flock};
 
 use crate::clock::wait_until;
 use crate::error::StorageError;
@@ -126,6 +126,20 @@ impl Trees {
     }
 }
 
+/// Makes what an earlier process left in the kernel's memory durable and has the disk read anew.
+///
+/// After a kill, entries that were never synced can still be read, and whoever reads them takes them for
+/// durable. After a failed fsync they may even look clean without being on the disk.
+pub(crate) fn settle(layout: &Layout) -> Result<(), StorageError> {
+    let path = layout.sled.join("db");
+    let file = File::open(&path).map_err(|e| match e.kind() {
+        ErrorKind::NotFound => StorageError::corrupt(&layout.dir, "sled's file is missing"),
+        _ => StorageError::io("open", &path, e),
+    })?;
+    file.sync_data().map_err(|e| StorageError::io("fsync", &path, e))?;
+    fadvise(&file, 0, None, Advice::DontNeed).map_err(|e| StorageError::io("read anew", &path, e.into()))
+}
+
 /// True if `dir` holds a store, healthy or not.
 pub fn exists(dir: &Path) -> bool {
     Layout::new(dir).store.exists()
@@ -156,7 +170,7 @@ pub(crate) fn create_files(dir: &Path, cache_bytes: u64) -> Result<(), StorageEr
 }
 
 /// Only what an earlier, unfinished creation or a quarantine left may be there.
-fn refuse_content(dir: &Path) -> Result<(), StorageError> {
+pub(crate) fn refuse_content(dir: &Path) -> Result<(), StorageError> {
     for entry in fs::read_dir(dir).map_err(|e| StorageError::io("list", dir, e))? {
         let name = entry.map_err(|e| StorageError::io("list", dir, e))?.file_name();
         let name = name.to_string_lossy().into_owned();

@@ -47,7 +47,7 @@ pub(crate) struct Engine {
     /// `None` after close.
     trees: RwLock<Option<Trees>>,
     edges: Mutex<Edges>,
-    /// Held while state is written, so that a rewrite of old pages cannot undo a newer value.
+    /// Held while state is written, so that a replacement sees all the keys that it has to delete.
     state_writes: Mutex<()>,
     tip: Mutex<Tip>,
     seq: AtomicU64,
@@ -125,7 +125,12 @@ impl Engine {
     /// Refuses new data of `bytes` while the disk is too full for it.
     pub(crate) fn admit_data(&self, bytes: u64, action: impl FnOnce() -> String) -> Result<(), StorageError> {
         self.refuse_failed()?;
-        self.admit(self.room.shortage_for_data(bytes)?, action)
+        self.admit(self.room.shortage_for_data(bytes)?, action)?;
+        if self.condition.needed_bytes() > 0 {
+            // There may be room again; whoever listens has to hear when it ends once more.
+            self.health();
+        }
+        Ok(())
     }
 
     /// Refuses upkeep of `bytes` while the disk is too full even for that.
@@ -149,7 +154,7 @@ impl Engine {
         if let Some(StorageError::Failed { reason }) = self.condition.failure() {
             return StoreHealth::Failed { reason };
         }
-        let shortage = match self.room.shortage_for_data(0) {
+        let shortage = match self.room.shortage_for_all(self.condition.needed_bytes()) {
             Ok(shortage) => shortage,
             Err(error) => {
                 self.condition.fail(&error.to_string());

@@ -8,11 +8,13 @@
 use crate::db::Trees;
 use crate::engine::{Engine, Trouble};
 use crate::error::StorageError;
-use crate::key::{ENTRY_BYTES_MAX, FLOOR_KEY, MARK_KEY, PART_BYTES, Space, log_key, split_log_key};
+use crate::key::{
+    ENTRY_BYTES_MAX, FLOOR_KEY, LOG_KEY_BYTES, MARK_KEY, PART_BYTES, Space, log_key, split_log_key,
+};
 use crate::record;
 
-/// Keys in one batch of deletions: about a millisecond of work.
-const DELETE_KEYS_MAX: usize = 1_024;
+/// Keys in one batch of deletions, which appends have to wait for: about a millisecond of work.
+const DELETE_KEYS_MAX: usize = 256;
 /// Bytes of an entry in one record; one more tells how many parts follow.
 const ENTRY_PART_BYTES: usize = PART_BYTES - 1;
 /// What an entry costs beside its bytes: keys, headers, pages.
@@ -74,7 +76,9 @@ pub(crate) fn append(engine: &Engine, entries: &[(u64, Vec<u8>)]) -> Result<u64,
     let seq = engine.next_seq();
     let mut batch = sled::Batch::default();
     for (index, entry) in entries {
-        add_parts(&mut batch, *index, entry, seq);
+        for (key, record) in parts(*index, entry, seq) {
+            batch.insert(&key, record);
+        }
     }
     engine.run("append to the log", |trees| Ok(trees.tree(Space::Log).apply_batch(batch)?))?;
     edges.last = Some(*last);
@@ -90,17 +94,18 @@ fn refuse_gaps(entries: &[(u64, Vec<u8>)], start: u64) -> Result<(), StorageErro
     Ok(())
 }
 
-fn add_parts(batch: &mut sled::Batch, index: u64, entry: &[u8], seq: u64) {
-    let parts = entry.len().div_ceil(ENTRY_PART_BYTES).max(1);
-    for part in 0..parts {
+/// The records of one entry.
+fn parts(index: u64, entry: &[u8], seq: u64) -> impl Iterator<Item = ([u8; LOG_KEY_BYTES], Vec<u8>)> {
+    let count = entry.len().div_ceil(ENTRY_PART_BYTES).max(1);
+    (0..count).map(move |part| {
         let from = part * ENTRY_PART_BYTES;
         let bytes = &entry[from..entry.len().min(from + ENTRY_PART_BYTES)];
         let mut payload = Vec::with_capacity(bytes.len() + 1);
-        payload.push(small(parts - 1 - part));
+        payload.push(small(count - 1 - part));
         payload.extend_from_slice(bytes);
         let key = log_key(index, small(part));
-        batch.insert(&key, record::seal(Space::Log, &key, seq, &payload));
-    }
+        (key, record::seal(Space::Log, &key, seq, &payload))
+    })
 }
 
 /// Parts are few: an entry has at most [`ENTRY_BYTES_MAX`] bytes.
@@ -194,11 +199,16 @@ pub(crate) fn truncate_from(engine: &Engine, index: u64) -> Result<u64, StorageE
         // The mark goes first: what is left of the store then never looks older than what was acknowledged.
         let mark = record::seal(Space::Meta, MARK_KEY.as_bytes(), seq, &index.to_be_bytes());
         trees.tree(Space::Meta).insert(MARK_KEY, mark)?;
-        while delete_some(trees, log_key(index, 0).., sled::Iter::next_back)? {}
+        while truncate_some(trees, index)? {}
         Ok(())
     })?;
     edges.last = edges.last.map(|last| last.min(index.saturating_sub(1))).filter(|_| index > edges.first());
     Ok(seq)
+}
+
+/// Deletes one batch of what is at `index` or above, from the top down. False if nothing is left.
+fn truncate_some(trees: &Trees, index: u64) -> Result<bool, Trouble> {
+    delete_some(trees, log_key(index, 0).., sled::Iter::next_back)
 }
 
 /// Makes `index` and all before it unreadable; [`purge_some`] deletes them later. False if they were already.
@@ -234,7 +244,7 @@ pub(crate) fn purge_some(engine: &Engine) -> Result<bool, StorageError> {
 /// Deletes up to [`DELETE_KEYS_MAX`] keys of `range` in one batch, in the order in which `step` finds them.
 fn delete_some<R, S>(trees: &Trees, range: R, step: S) -> Result<bool, Trouble>
 where
-    R: std::ops::RangeBounds<[u8; crate::key::LOG_KEY_BYTES]>,
+    R: std::ops::RangeBounds<[u8; LOG_KEY_BYTES]>,
     S: Fn(&mut sled::Iter) -> Option<sled::Result<(sled::IVec, sled::IVec)>>,
 {
     let log = trees.tree(Space::Log);
@@ -251,4 +261,47 @@ where
         log.apply_batch(batch)?;
     }
     Ok(keys == DELETE_KEYS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record;
+    use crate::{Options, Store};
+
+    #[test]
+    fn a_truncation_that_stops_halfway_leaves_no_gap() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options { min_free_bytes: 0, ..Options::default() };
+        let store = Store::create(dir.path(), options.clone()).unwrap();
+        let entries = (0..2_000).map(|index| (index, vec![1; 7])).collect();
+        store.append(entries, Box::new(|_| {})).unwrap();
+        let has_more = store.engine().run("truncate", |trees| truncate_some(trees, 100));
+        assert!(has_more.unwrap());
+        store.close().unwrap();
+        let store = Store::open(dir.path(), options).unwrap();
+        let last = store.log_bounds().last.unwrap();
+        assert!((100..1_999).contains(&last), "{last}");
+    }
+
+    #[test]
+    fn an_entry_is_put_together_from_its_parts_and_no_part_may_be_missing() {
+        for len in [0, 1, ENTRY_PART_BYTES, ENTRY_PART_BYTES + 1, 2 * ENTRY_PART_BYTES, ENTRY_BYTES_MAX] {
+            let entry: Vec<u8> = (0..len).map(|at| u8::try_from(at % 251).unwrap()).collect();
+            let records: Vec<_> = parts(5, &entry, 1).collect();
+            let mut reader = Reader::new(5);
+            for (key, record) in &records {
+                assert!(record.len() <= PART_BYTES + record::HEADER_BYTES);
+                reader.take(key, record).unwrap();
+            }
+            assert_eq!(reader.finish(Some(6)), Ok(6));
+            assert_eq!(reader.entries, vec![(5, entry)]);
+            for missing in 0..records.len() {
+                let mut reader = Reader::new(5);
+                let mut rest = records.iter().enumerate().filter(|(at, _)| *at != missing);
+                let taken = rest.try_for_each(|(_, (key, record))| reader.take(key, record).map(drop));
+                assert!(taken.and_then(|()| reader.finish(Some(6)).map(drop)).is_err());
+            }
+        }
+    }
 }

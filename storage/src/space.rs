@@ -45,6 +45,11 @@ impl Room {
         self.shortage((self.reserve_bytes / 2).saturating_add(bytes))
     }
 
+    /// Room for the reserve and for whoever was refused last, who needs `refused_bytes` to be free.
+    pub(crate) fn shortage_for_all(&self, refused_bytes: u64) -> Result<Option<Shortage>, StorageError> {
+        self.shortage(self.reserve_bytes.max(refused_bytes))
+    }
+
     fn shortage(&self, needed_bytes: u64) -> Result<Option<Shortage>, StorageError> {
         let free_bytes = self.free_bytes()?;
         Ok((free_bytes < needed_bytes).then_some(Shortage { free_bytes, needed_bytes }))

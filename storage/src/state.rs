@@ -4,7 +4,6 @@
 //! older state, never the other way, because sled recovers its writes in order.
 
 use std::collections::BTreeSet;
-use std::ops::Bound;
 
 use crate::engine::Engine;
 use crate::error::StorageError;
@@ -14,8 +13,6 @@ use crate::record;
 /// State records carry no number: they are never acknowledged on their own.
 const NO_SEQ: u64 = 0;
 const OVERHEAD_BYTES: u64 = 128;
-/// Keys that are written anew at once, while no one else can write.
-const REFRESH_KEYS_MAX: usize = 256;
 
 /// One change of the state: a value to store, or `None` to delete the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,30 +80,6 @@ pub(crate) fn replace(engine: &Engine, all: &[StatePair]) -> Result<u64, Storage
     engine.run("mark the replaced state", |trees| {
         trees.tree(Space::Meta).insert(MARK_KEY, mark)?;
         Ok(seq)
-    })
-}
-
-/// Writes some keys after `after` anew, as they are, and returns where to go on.
-///
-/// sled frees a segment of its file when no page in it is current. Pages of state that never change would
-/// hold old segments for ever; this moves them to new ones.
-pub(crate) fn refresh_some(engine: &Engine, after: Option<&[u8]>) -> Result<Option<Vec<u8>>, StorageError> {
-    engine.admit_upkeep(0, || "rewrite the state".to_owned())?;
-    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-    let _order = engine.state_writes();
-    engine.run("rewrite the state", |trees| {
-        let state = trees.tree(Space::State);
-        let mut batch = sled::Batch::default();
-        let mut last = None;
-        let mut keys = 0;
-        for item in state.range::<&[u8], _>((from, Bound::Unbounded)).take(REFRESH_KEYS_MAX) {
-            let (key, bytes) = item?;
-            last = Some(key.to_vec());
-            keys += 1;
-            batch.insert(key, bytes);
-        }
-        state.apply_batch(batch)?;
-        Ok(last.filter(|_| keys == REFRESH_KEYS_MAX))
     })
 }
 

@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 
 use crate::commit::Committer;
 use crate::condition::StoreHealth;
-use crate::db::{Layout, Trees, check_format, create_files, exists};
+use crate::db::{Layout, Trees, check_format, create_files, exists, refuse_content, settle};
 use crate::engine::{Engine, Opened};
 use crate::error::StorageError;
 use crate::faults::Faults;
@@ -23,7 +23,8 @@ use crate::state::{StatePair, StateWrite};
 use crate::tip::Tip;
 use crate::{check, log, meta, state};
 
-/// Called once on the commit thread, when what it belongs to is durable or can never be. Must not block.
+/// Called once on the commit thread, when what it belongs to is durable or can never be. Must not block, and
+/// must not write to the store: its queue may be full, and this is the thread that empties it.
 pub type Done = Box<dyn FnOnce(Result<(), StorageError>) + Send>;
 
 /// How to run a store.
@@ -77,6 +78,7 @@ impl Store {
     /// [`StorageError::Io`].
     pub fn create(dir: &Path, options: Options) -> Result<Self, StorageError> {
         fs::create_dir_all(dir).map_err(|e| StorageError::io("create", dir, e))?;
+        refuse_content(dir)?;
         let lock = DirLock::take(dir)?;
         check_room(dir, &options)?;
         create_files(dir, options.cache_bytes)?;
@@ -102,9 +104,7 @@ impl Store {
     fn open_locked(dir: &Path, options: Options, lock: DirLock) -> Result<Self, StorageError> {
         let layout = Layout::new(dir);
         let (tip, acknowledged) = Tip::open(&layout.tip)?;
-        if !layout.sled.join("db").exists() {
-            return Err(StorageError::corrupt(dir, "sled's file is missing"));
-        }
+        settle(&layout)?;
         let trees = Trees::open(&layout, options.cache_bytes)?;
         let scan = check_format(dir, &trees).and_then(|()| check::scan(&layout, &trees, acknowledged));
         let scan = match scan {
@@ -276,6 +276,12 @@ impl Store {
         }
         self.0.join();
         self.0.engine.refuse_failed()
+    }
+
+    /// For tests that stop halfway.
+    #[cfg(test)]
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.0.engine
     }
 
     fn commit(&self, seq: u64, done: Done) -> Result<(), StorageError> {

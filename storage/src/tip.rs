@@ -21,6 +21,7 @@ pub(crate) struct Tip {
     file: File,
     path: PathBuf,
     turn: usize,
+    highest: u64,
 }
 
 impl Tip {
@@ -50,11 +51,15 @@ impl Tip {
         let Some(acknowledged) = acknowledged else {
             return Err(StorageError::corrupt(path, "no slot has a valid checksum"));
         };
-        Ok((Self { file, path: path.to_path_buf(), turn: 0 }, acknowledged))
+        Ok((Self { file, path: path.to_path_buf(), turn: 0, highest: acknowledged }, acknowledged))
     }
 
-    /// Notes that everything up to `seq` is durable.
+    /// Notes that everything up to `seq` is durable. Never goes back.
     pub(crate) fn advance(&mut self, seq: u64) -> Result<(), StorageError> {
+        if seq <= self.highest {
+            return Ok(());
+        }
+        self.highest = seq;
         self.turn = (self.turn + 1) % SLOTS;
         let at = (self.turn * SLOT_BYTES) as u64;
         self.file.write_all_at(&mark(seq), at).map_err(|e| StorageError::io("write", &self.path, e))
@@ -84,8 +89,9 @@ mod tests {
         Tip::create(&path).unwrap();
         let (mut tip, acknowledged) = Tip::open(&path).unwrap();
         assert_eq!(acknowledged, 0);
-        tip.advance(41).unwrap();
-        tip.advance(42).unwrap();
+        for seq in [41, 42, 0, 7, 42] {
+            tip.advance(seq).unwrap();
+        }
         assert_eq!(Tip::open(&path).unwrap().1, 42);
         tip.file.write_all_at(&[0xff], 3).unwrap();
         assert_eq!(Tip::open(&path).unwrap().1, 41);

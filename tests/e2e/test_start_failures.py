@@ -82,7 +82,7 @@ def mounted(directory, options):
 def small_disk(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    if mounted(disk, "size=24m").returncode != 0:
+    if mounted(disk, "size=160m").returncode != 0:
         pytest.skip("mounting needs root")
     yield disk
     subprocess.run(["umount", "-l", str(disk)])

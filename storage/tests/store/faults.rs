@@ -136,7 +136,7 @@ fn a_full_disk_refuses_entries_before_they_are_written_and_recovers() {
         assert_eq!(error.to_string(), expected);
         assert!(error.is_retryable());
     }
-    let full = StoreHealth::DiskFull { free_bytes: 600 * 1024, needed_bytes: 1024 * 1024 };
+    let full = StoreHealth::DiskFull { free_bytes: 600 * 1024, needed_bytes: 1_048_872 };
     assert_eq!(store.health(), full);
     assert_eq!(heard.lock().unwrap().len(), 1);
     assert_eq!(store.log_bounds().last, Some(99));
@@ -145,13 +145,38 @@ fn a_full_disk_refuses_entries_before_they_are_written_and_recovers() {
     store.purge_to(50).expect("what makes room may use the reserve");
     faults.set_free_bytes(1000);
     assert!(wait(|done| store.put_meta(MetaKey::Vote, b"w".to_vec(), done)).unwrap_err().is_retryable());
-    faults.heal();
+    faults.set_free_bytes(1_048_871);
+    assert!(store.append(vec![(100, vec![1; 40])], Box::new(|_| {})).is_err());
+    assert!(matches!(store.health(), StoreHealth::DiskFull { .. }), "not healthy while it refuses");
+    faults.set_free_bytes(1_048_872);
     assert_eq!(store.health(), StoreHealth::Healthy);
+    wait(|done| store.append(vec![(100, vec![1; 40])], done)).unwrap();
+    wait(|done| store.truncate_from(100, done)).unwrap();
+    faults.heal();
     append(&store, 100..110);
     store.close().unwrap();
     let store = Store::open(dir.path(), options()).unwrap();
     assert_eq!(store.read(0, 200).unwrap(), entries(51..110));
     assert_eq!(store.meta(MetaKey::Vote).unwrap(), Some(b"v".to_vec()));
+}
+
+#[test]
+fn each_turn_to_a_full_disk_is_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Faults::none();
+    let store = Store::create(dir.path(), with_faults(&faults)).unwrap();
+    let heard = Arc::new(Mutex::new(0));
+    let hear = Arc::clone(&heard);
+    store.on_failure(Box::new(move |_| *hear.lock().unwrap() += 1));
+    for turn in 1..=3 {
+        faults.set_free_bytes(0);
+        for _ in 0..5 {
+            assert!(store.append(entries(turn..turn + 1), Box::new(|_| {})).is_err());
+        }
+        assert_eq!(*heard.lock().unwrap(), turn);
+        faults.heal();
+        append(&store, turn..turn + 1);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use erlmcp_storage::{Options, StorageError, Store, StoreHealth};
+use erlmcp_storage::{Faults, Options, StorageError, Store, StoreHealth, quarantine};
 
 use crate::common::{append, entries, wait};
 
@@ -86,11 +86,15 @@ fn a_full_disk_is_refused_in_time_and_serves_again_when_there_is_room() {
 #[test]
 fn a_disk_that_others_fill_fails_the_store_without_losing_what_was_acknowledged() {
     let Some(disk) = SmallDisk::mount(48) else { return };
-    let store = Store::create(&disk.path(), options(0)).unwrap();
+    let faults = Faults::none();
+    let store = Store::create(&disk.path(), Options { faults: faults.clone(), ..options(1 << 20) }).unwrap();
     append(&store, 0..64);
+    // The room that was seen is gone when it is used.
+    faults.set_free_bytes(1 << 30);
     let filler = fill(&disk, 300 << 10);
     let (acknowledged, error) = append_until_refused(&store);
-    assert!(matches!(error, StorageError::Failed { .. } | StorageError::DiskFull { .. }), "{error}");
+    assert!(matches!(error, StorageError::Failed { .. }), "{error}");
+    assert!(error.to_string().contains("No space left on device"), "{error}");
     let (again, error) = append_until_refused(&store);
     assert_eq!(again, store.log_bounds().last.map_or(0, |last| last + 1), "{error}");
     drop(store);
@@ -98,4 +102,17 @@ fn a_disk_that_others_fill_fails_the_store_without_losing_what_was_acknowledged(
     assert!(error.to_string().contains("disk full (free"), "{error}");
     std::fs::remove_file(filler).unwrap();
     check_reopened(&disk.path(), acknowledged);
+}
+
+#[test]
+fn a_store_that_fills_a_mount_point_is_set_aside_inside_it() {
+    let Some(disk) = SmallDisk::mount(48) else { return };
+    let dir = disk.dir.path();
+    let store = Store::create(dir, options(1 << 20)).unwrap();
+    append(&store, 0..10);
+    store.close().unwrap();
+    assert_eq!(quarantine(dir, 1_700_000_000).unwrap(), dir.join("store.corrupt-1700000000"));
+    assert!(!Store::exists(dir));
+    let store = Store::create(dir, options(1 << 20)).unwrap();
+    assert_eq!(store.log_bounds().last, None);
 }

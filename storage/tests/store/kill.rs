@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use erlmcp_storage::{Faults, MetaKey, StateWrite, Store};
 
-use crate::common::{Seeded, entries, entry, options, with_faults};
+use crate::common::{Seeded, entries, entry, options, wait, with_faults};
 
 const ROUNDS: u64 = 100;
 const DIR: &str = "ERLMCP_KILL_DIR";
@@ -44,6 +44,9 @@ fn victim() {
         while in_flight.load(Ordering::SeqCst) > 8 {
             std::thread::yield_now();
         }
+        if turn % 25 == 0 {
+            cut(&store, &in_flight);
+        }
         let next = store.log_bounds().last.map_or(0, |last| last + 1);
         let count = 1 + seeded.below(8);
         in_flight.fetch_add(1, Ordering::SeqCst);
@@ -54,13 +57,25 @@ fn victim() {
             landed.fetch_sub(1, Ordering::SeqCst);
         };
         store.append(entries(next..next + count), Box::new(done)).unwrap();
-        let applied = next.to_string().into_bytes();
+        // What is applied is never truncated.
+        let applied = next.saturating_sub(10).to_string().into_bytes();
         let write = |key: &str| StateWrite { key: key.into(), value: Some(applied.clone()) };
         store.apply(STATE_KEYS.map(write).into()).unwrap();
         if turn % 10 == 0 {
             vote_and_purge(&store, next);
         }
     }
+}
+
+/// Truncates a few entries. From the moment it says so, they may be gone.
+fn cut(store: &Store, in_flight: &AtomicU64) {
+    while in_flight.load(Ordering::SeqCst) > 0 {
+        std::thread::yield_now();
+    }
+    let Some(from) = store.log_bounds().last.and_then(|last| last.checked_sub(4)) else { return };
+    say("cut", from);
+    wait(|done| store.truncate_from(from, done)).unwrap();
+    assert_eq!(store.log_bounds().last, from.checked_sub(1));
 }
 
 fn vote_and_purge(store: &Store, next: u64) {
@@ -79,8 +94,8 @@ fn say(what: &str, number: u64) {
     out.flush().unwrap();
 }
 
-/// Runs the victim until it has said `lines` lines, kills it, and returns the highest numbers it said.
-fn run_and_kill(dir: &Path, seed: u64, lines: u64, lies: bool) -> Acknowledged {
+/// Runs the victim until it has said `lines` lines, kills it, and notes what it said.
+fn run_and_kill(dir: &Path, seed: u64, lines: u64, lies: bool, acknowledged: &mut Acknowledged) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--ignored", "--exact", "kill::victim", "--nocapture"]);
     command.env(DIR, dir).env(SEED, seed.to_string());
@@ -88,15 +103,17 @@ fn run_and_kill(dir: &Path, seed: u64, lines: u64, lies: bool) -> Acknowledged {
         command.env(LIES, "1");
     }
     let mut victim = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut said = BufReader::new(victim.stdout.take().unwrap()).lines();
-    let mut acknowledged = Acknowledged::default();
+    let said = BufReader::new(victim.stdout.take().unwrap()).lines();
     let mut heard = 0;
-    while let Some(line) = said.next() {
+    for line in said {
         let line = line.unwrap();
         let Some((what, number)) = line.split_once(' ') else { continue };
         let number = number.parse().ok();
         match what {
             "open" => {}
+            "cut" => {
+                acknowledged.entry = acknowledged.entry.min(number.and_then(|from: u64| from.checked_sub(1)))
+            }
             "entry" => acknowledged.entry = acknowledged.entry.max(number),
             "vote" => acknowledged.vote = acknowledged.vote.max(number),
             _ => continue,
@@ -108,7 +125,6 @@ fn run_and_kill(dir: &Path, seed: u64, lines: u64, lies: bool) -> Acknowledged {
     }
     assert!(heard >= lines, "the victim ended by itself: {:?}", victim.wait_with_output());
     victim.wait().unwrap();
-    acknowledged
 }
 
 /// What is missing after a kill, in words.
@@ -146,9 +162,7 @@ fn kill_rounds(lies: bool) -> Result<u64, String> {
     let mut all = Acknowledged::default();
     for round in 0..ROUNDS {
         let lines = 1 + seeded.below(120);
-        let new = run_and_kill(dir.path(), round, lines, lies);
-        all.entry = all.entry.max(new.entry);
-        all.vote = all.vote.max(new.vote);
+        run_and_kill(dir.path(), round, lines, lies, &mut all);
         verify(dir.path(), all).map_err(|what| format!("round {round}, after {lines} lines: {what}"))?;
     }
     Ok(all.entry.unwrap_or(0))
