@@ -131,7 +131,7 @@ launch() {
 is_formed() {
     local status
     status=$("$bin" status --id "$1" --json 2>/dev/null) || return 1
-    [[ $status =~ \"formation\":\ *\"formed\" ]] && "$bin" healthcheck --id "$1" 2>/dev/null
+    [[ $status == *'"formation":"formed"'* ]] && "$bin" healthcheck --id "$1" 2>/dev/null
 }
 
 # Waits until every node says formed and is ready.
