@@ -14,7 +14,7 @@
 set -euo pipefail
 
 usage() {
-    sed -n '2,14p' "$script" | sed 's/^# \{0,1\}//'
+    sed -n '2,13p' "$script" | sed 's/^# \{0,1\}//'
     echo "usage: start-cluster.sh start|stop|restart|status"
 }
 
@@ -85,9 +85,9 @@ started_at() {
 # The pid of node $1 if exactly the process that we started is still there, doing what we started it for.
 alive() {
     local pid ticks line
-    read -r pid ticks <"$(pid_file "$1")" 2>/dev/null || return 1
+    read -r pid ticks 2>/dev/null <"$(pid_file "$1")" || return 1
     [[ $pid =~ ^[0-9]+$ && $(started_at "$pid") == "$ticks" ]] || return 1
-    line=$(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) || return 1
+    line=$(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline") || return 1
     [[ $line == *" start --id $1 "* ]] || return 1
     printf '%s' "$pid"
 }
@@ -131,7 +131,7 @@ launch() {
 is_formed() {
     local status
     status=$("$bin" status --id "$1" --json 2>/dev/null) || return 1
-    [[ $status =~ \"formation\":\ *\"formed\" ]] && "$bin" healthcheck --id "$1" 2>/dev/null
+    [[ $status == *'"formation":"formed"'* ]] && "$bin" healthcheck --id "$1" 2>/dev/null
 }
 
 # Waits until every node says formed and is ready.
@@ -159,7 +159,7 @@ wait_formed() {
             said=${waiting[*]}
             say "  waiting for node $said"
         fi
-        sleep 0.05
+        sleep 0.1
     done
 }
 
@@ -187,11 +187,12 @@ start() {
     say
     "$bin" status --id 1
     say
+    local client='"capabilities":{},"clientInfo":{"name":"curl","version":"1"}'
     say "next:"
     say "  curl http://127.0.0.1:$base/cluster/status"
-    say "  curl http://127.0.0.1:$base/mcp -H 'content-type: application/json' \\"
-    say "       -H 'accept: application/json, text/event-stream' -d '{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\",\"params\":\\"
-    say "       {\"protocolVersion\":\"2025-11-25\",\"capabilities\":{},\"clientInfo\":{\"name\":\"curl\",\"version\":\"1\"}}}'"
+    say "  curl http://127.0.0.1:$base/mcp \\"
+    say "    -H 'content-type: application/json' -H 'accept: application/json, text/event-stream' \\"
+    say "    -d '{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\",\"params\":{\"protocolVersion\":\"2025-11-25\",$client}}'"
     say "  $bin status --watch"
 }
 
