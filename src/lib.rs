@@ -4,3 +4,4 @@
 //! `docs/architecture.md` draws the two paths through it (a message, a share of the limit).
 
 pub mod mcp;
+pub mod upstream;
