@@ -141,6 +141,9 @@ pub(super) struct Ear {
 impl Outside for Ear {
     fn heard(&self, notification: Notification) {
         let Notification { method, params } = notification;
+        if &*method == "notifications/subscriptions/acknowledged" {
+            return;
+        }
         if self.changes.heard(&method) || self.audience.base.heard_event(&method, &params) {
             return;
         }

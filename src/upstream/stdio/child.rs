@@ -75,7 +75,7 @@ impl Spawner {
         let (Some(pid), Some(stdin), Some(stdout), Some(stderr)) = pipes else {
             return Err(format!("cannot start {program}: it ended at once"));
         };
-        let exit = pidfd_open(pid, PidfdFlags::NONBLOCK).ok().and_then(|fd| AsyncFd::register(fd).ok());
+        let exit = pidfd_open(pid, PidfdFlags::NONBLOCK).ok().and_then(watched);
         let process = Process { child, pid, exit, group_ended: false, _spawner: self.clone() };
         Ok(Started { process, stdin, stdout, stderr })
     }
@@ -104,6 +104,12 @@ impl Spawner {
         command.process_group(0).kill_on_drop(true);
         command
     }
+}
+
+/// `None` where the runtime cannot watch it.
+#[allow(deprecated, reason = "deprecated for descriptors that can be closed while watched; this one is owned here")]
+fn watched(fd: OwnedFd) -> Option<AsyncFd<OwnedFd>> {
+    AsyncFd::new(fd).ok()
 }
 
 /// A running child and its group. Dropped without [`Process::end`], the whole group is killed.
