@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
-use crate::mcp::{Event, Fault, Link, Request};
+use crate::mcp::{Event, Fault, Link, Members, Request};
 
 use super::health::{Beat, Counts, Health, Pulse, State};
 use super::options::{Speaks, UpstreamOptions};
@@ -95,9 +95,35 @@ impl Base {
         }
     }
 
+    /// Counts what is no message; the first is logged, a flood is not.
+    pub(super) fn invalid(&self, why: &str) {
+        if Counts::add(&self.counts.invalid) {
+            let name = self.name();
+            tracing::warn!(upstream = name, why, "an upstream sends what is no message; more is only counted");
+        }
+    }
+
     /// Tells whoever watches events; nobody need be there.
     pub(super) fn tell(&self, event: Event) {
         let _ = self.events.send(event);
+    }
+
+    /// Turns a notification of resources and tasks into an event; false if it is another.
+    pub(super) fn heard_event(&self, method: &str, params: &Members) -> bool {
+        if method == "notifications/resources/updated" {
+            if let Some(uri) = params.text("uri") {
+                self.tell(Event::ResourceUpdated { uri: uri.into() });
+            }
+            return true;
+        }
+        if !method.starts_with("notifications/tasks") {
+            return false;
+        }
+        if let Some(task_id) = params.text("taskId") {
+            let params = Arc::from(params.to_raw());
+            self.tell(Event::TaskChanged { task_id: task_id.into(), method: method.into(), params });
+        }
+        true
     }
 
     /// How it is doing; the worst of its parts counts.

@@ -18,6 +18,9 @@ const PAGES_MAX: usize = 1_000;
 /// Most entries kept of one list.
 const ITEMS_MAX: usize = 10_000;
 
+/// Status of faults that mean: the upstream could not be reached, or did not answer. Never sent to a client.
+pub(super) const UNREACHABLE: u16 = 502;
+
 /// The answer to a request of our own.
 pub(super) type Asked<'a> = Pin<Box<dyn Future<Output = Result<Box<RawValue>, Fault>> + Send + 'a>>;
 
@@ -39,10 +42,11 @@ pub(super) async fn collect(
     lists: &mut Lists,
 ) -> Result<(), String> {
     for (kind, items) in KINDS.iter().zip(lists.iter_mut()).filter(|(kind, _)| kinds.contains(kind)) {
-        *items = match greeting.offers(capability(*kind)) {
-            true => collect_one(asker, *kind).await?,
-            false => Vec::new(),
-        };
+        if !greeting.offers(capability(*kind)) {
+            items.clear();
+        } else if let Some(read) = collect_one(asker, *kind).await? {
+            *items = read;
+        }
     }
     lists[0].retain(|tool| rules.admits(&tool.key));
     Ok(())
@@ -57,7 +61,8 @@ pub(super) fn capability(kind: ListKind) -> &'static str {
     }
 }
 
-async fn collect_one(asker: &dyn Asker, kind: ListKind) -> Result<Vec<Item>, String> {
+/// `None`: the upstream answers with an error, and what was read before stays.
+async fn collect_one(asker: &dyn Asker, kind: ListKind) -> Result<Option<Vec<Item>>, String> {
     let method = kind.method();
     let (mut items, mut keys, mut cursors) = (Vec::new(), HashSet::new(), HashSet::new());
     let mut params = Members::new();
@@ -66,7 +71,11 @@ async fn collect_one(asker: &dyn Asker, kind: ListKind) -> Result<Vec<Item>, Str
             Ok(result) => result,
             // Resources are often offered without templates.
             Err(fault) if fault.code == code::METHOD_NOT_FOUND && kind == ListKind::Templates => break,
-            Err(fault) => return Err(format!("{method}: {fault}")),
+            Err(fault) if fault.status == UNREACHABLE => return Err(fault.message),
+            Err(fault) => {
+                tracing::warn!(list = method, %fault, "a list of an upstream cannot be read");
+                return Ok(None);
+            }
         };
         let page = Members::parse(result.get()).map_err(|error| format!("{method}: {error}"))?;
         let entries: Vec<Box<RawValue>> = page
@@ -86,7 +95,7 @@ async fn collect_one(asker: &dyn Asker, kind: ListKind) -> Result<Vec<Item>, Str
         params = Members::new();
         params.set("cursor", cursor.to_owned());
     }
-    Ok(items)
+    Ok(Some(items))
 }
 
 #[cfg(test)]

@@ -37,9 +37,6 @@ pub enum UpstreamError {
     /// The thread that starts children.
     #[error("cannot start the thread that starts upstreams: {0}")]
     Thread(#[from] std::io::Error),
-    /// TLS.
-    #[error("cannot set up TLS for upstreams: {0}")]
-    Tls(String),
 }
 
 enum Upstream {
@@ -68,7 +65,7 @@ impl Upstreams {
         }
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let spawner = Spawner::start(around.launcher.clone())?;
-        let client = super::http::client::connect().map_err(UpstreamError::Tls)?;
+        let client = super::http::client::connect();
         let start = |options: UpstreamOptions| {
             let base = Arc::new(Base::new(options, around.now_unix_ms));
             match base.options.reach.clone() {

@@ -6,6 +6,7 @@ usage: fake_stdio.py [--eras legacy,modern] [--lock] [--grandchild] [--refuse-st
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--eras", default="legacy,modern")
 parser.add_argument("--lock", action="store_true")
 parser.add_argument("--grandchild", action="store_true")
+parser.add_argument("--stay", action="store_true", help="live on after the end of stdin and SIGTERM")
 parser.add_argument("--refuse-start", action="store_true")
 parser.add_argument("--deaf-to-unknown", action="store_true")
 options = parser.parse_args()
@@ -21,6 +23,8 @@ ERAS = set(options.eras.split(","))
 MODERN = "io.modelcontextprotocol/protocolVersion"
 BIG = 123456789012345678901234567890
 
+if options.stay:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if options.refuse_start:
     sys.stderr.write("no, I will not\n")
     sys.exit(3)
@@ -224,3 +228,6 @@ for raw_line in sys.stdin:
     raw_line = raw_line.rstrip("\n")
     state["lines"].append(raw_line)
     take(json.loads(raw_line), raw_line)
+
+while options.stay:
+    time.sleep(1000)

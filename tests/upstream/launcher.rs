@@ -25,7 +25,7 @@ async fn a_child_behind_the_launcher_is_the_command_itself() {
 #[tokio::test]
 #[ignore = "a role in another test"]
 async fn node_role() {
-    let upstreams = Upstreams::start(vec![fake("up", &[])], &through_the_launcher()).unwrap();
+    let upstreams = Upstreams::start(vec![fake("up", &["--stay"])], &through_the_launcher()).unwrap();
     let provider = upstreams.providers().remove(0);
     let pids = Client::legacy().call(&provider, "pids", "{}").await.result();
     println!("child {}", pids["pid"]);
@@ -51,7 +51,7 @@ async fn a_child_is_gone_after_kill_9_of_the_node() {
     };
     let child = tokio::time::timeout(SOON, child).await.unwrap();
     assert!(is_alive(child));
-    // Its stdin stays open in a process that only we know of, so it is not the end of stdin that ends it.
+    // The end of its stdin does not end it: it was told to stay.
     kill_9(u64::from(node.id().unwrap()));
     eventually("the child is gone", || !is_alive(child)).await;
     node.wait().await.unwrap();

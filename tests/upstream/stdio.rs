@@ -50,11 +50,10 @@ async fn params_and_results_pass_unchanged_except_id_and_progress_token() {
 async fn progress_comes_before_the_result_under_the_clients_own_token() {
     let (upstreams, provider) = start_one(fake("up", &[]));
     for client in [Client::legacy(), Client::modern()] {
-        let answer = client.call_with_token(&provider, "progress", "123456789012345678901").await;
+        let answer = client.call_with_token(&provider, "progress", "9007199254740993").await;
         assert_eq!(answer.text(), "done");
         assert_eq!(answer.methods(), ["notifications/progress"; 3]);
-        let tokens = answer.frames.iter().all(|f| f["params"]["progressToken"] == json!(123456789012345678901_u128));
-        assert!(tokens || answer.frames[0].to_string().contains("1.2345678901234568e20"), "{:?}", answer.frames);
+        assert!(answer.frames.iter().all(|f| f["params"]["progressToken"] == 9_007_199_254_740_993_u64));
     }
     upstreams.stop().await;
 }

@@ -7,14 +7,15 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::mcp::{Caller, Event, LogLevel, Members, Notification, encode_notification, raw};
+use crate::mcp::{Caller, LogLevel, Members, Notification, encode_notification, raw};
 use crate::upstream::base::Base;
 use crate::upstream::changes::Changes;
 use crate::upstream::health::Counts;
+use crate::upstream::inbox::Outside;
 use crate::upstream::passage::wants;
 use crate::upstream::wishes::Wishes;
 
-use super::pipe::{Outside, Pipe};
+use super::pipe::Pipe;
 
 /// Most (resource, session) pairs kept for one upstream.
 const SUBSCRIPTIONS_MAX: usize = 100_000;
@@ -158,25 +159,5 @@ impl Outside for Ear {
                 session.push(message.clone());
             }
         }
-    }
-}
-
-impl Base {
-    /// Turns a notification of resources and tasks into an event; false if it is another.
-    pub(in crate::upstream) fn heard_event(&self, method: &str, params: &Members) -> bool {
-        if method == "notifications/resources/updated" {
-            if let Some(uri) = params.text("uri") {
-                self.tell(Event::ResourceUpdated { uri: uri.into() });
-            }
-            return true;
-        }
-        if !method.starts_with("notifications/tasks") {
-            return false;
-        }
-        if let Some(task_id) = params.text("taskId") {
-            let params = Arc::from(params.to_raw());
-            self.tell(Event::TaskChanged { task_id: task_id.into(), method: method.into(), params });
-        }
-        true
     }
 }

@@ -8,10 +8,11 @@ use crate::upstream::backoff::{Backoff, chance};
 use crate::upstream::collect::collect;
 use crate::upstream::health::State;
 use crate::upstream::hello;
+use crate::upstream::seats::Seat;
 use crate::upstream::stock::{KINDS, Lists};
 
 use super::running::{PipeAsker, Running};
-use super::shared::{Seat, Shared};
+use super::shared::Shared;
 
 /// One shared child and the eras that it serves.
 pub(super) struct Lane {
@@ -64,7 +65,7 @@ impl Lane {
 
     fn shut(&self, shared: &Shared, why: &str) {
         for era in &self.eras {
-            shared.set_seat(*era, Seat::Shut(format!("it is down: {why}").into()));
+            shared.seats.set(*era, Seat::Shut(format!("it is down: {why}").into()));
         }
     }
 
@@ -85,7 +86,7 @@ impl Lane {
             shared.audience.restore(&running.pipe);
         }
         for era in &self.eras {
-            shared.set_seat(*era, Seat::Open(running.pipe.clone()));
+            shared.seats.set(*era, Seat::Open(running.pipe.clone()));
         }
         Ok(running)
     }

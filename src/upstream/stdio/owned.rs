@@ -14,10 +14,11 @@ use crate::mcp::{Caller, Fault, Notification, SessionPort, encode_notification};
 use crate::upstream::backoff::{Backoff, chance};
 use crate::upstream::health::Counts;
 use crate::upstream::hello;
+use crate::upstream::inbox::Outside;
 use crate::upstream::passage::wants;
 
 use super::audience::one;
-use super::pipe::{Outside, Pipe};
+use super::pipe::Pipe;
 use super::running::Running;
 use super::shared::Shared;
 

@@ -20,11 +20,13 @@ use crate::mcp::{
     encode_request, encode_result, parse, raw,
 };
 use crate::upstream::base::Base;
+use crate::upstream::collect::UNREACHABLE;
 use crate::upstream::health::Counts;
+use crate::upstream::inbox::{InboxSender, Outside, inbox};
 use crate::upstream::passage::{Inbound, ReplyTo, fault_of};
 
 use super::lines::{Line, Lines};
-use super::ticket::{Cancel, Forget, InboxSender, Ticket, inbox};
+use super::ticket::{Cancel, Forget, Ticket};
 use super::wire::{head_id, number, one_line, retoken};
 
 /// Longest line read from a child, in bytes.
@@ -37,12 +39,6 @@ const OUTBOX_MAX: usize = 64;
 const DRAIN: Duration = Duration::from_secs(5);
 /// After the child closed its input, how long its last answers are waited for.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
-
-/// Hears what concerns no running request. Must not wait.
-pub(super) trait Outside: Send + Sync {
-    /// One notification.
-    fn heard(&self, notification: Notification);
-}
 
 /// What a request got: the result, the child's error, or why there is neither.
 pub(super) type Outcome = Result<Box<RawValue>, Ended>;
@@ -156,7 +152,7 @@ impl Pipe {
         params: &Members,
         within: Duration,
     ) -> Result<Box<RawValue>, Fault> {
-        let lost = |why: Arc<str>| Fault::internal(format!("{method}: {why}"));
+        let lost = |why: Arc<str>| Fault::internal(format!("{method}: {why}")).with_status(UNREACHABLE);
         let (id, answer) = self.open(None).map_err(lost)?;
         let _forget = Forget { pipe: self, id };
         let message = encode_request(&Id::from_number(id), method, Some(&params.to_raw()));
@@ -169,8 +165,7 @@ impl Pipe {
                 Err(_) => Err(lost("no answer".into())),
             }
         });
-        let late = || Fault::internal(format!("{method}: no answer within {} ms", within.as_millis()));
-        answer.await.unwrap_or_else(|_| Err(late()))
+        answer.await.unwrap_or_else(|_| Err(lost(format!("no answer within {} ms", within.as_millis()).into())))
     }
 
     /// Holds a `subscriptions/listen` open until the child ends it; true if the child refuses it. Dropped, it is cancelled.
@@ -239,20 +234,10 @@ impl Pipe {
             Ok(Message::Request(request)) => self.take_request(request),
             Ok(Message::Notification(notification)) => self.take_notification(notification),
             Err((id, fault)) => {
-                self.invalid(&fault.message);
+                self.base.invalid(&fault.message);
                 let id = id.or_else(|| head_id(line));
                 self.lose(id, &format!("its answer cannot be read: {}", fault.message));
             }
-        }
-    }
-
-    fn invalid(&self, why: &str) {
-        if Counts::add(&self.base.counts.invalid) {
-            tracing::warn!(
-                upstream = self.base.name(),
-                why,
-                "an upstream writes what is no message; further ones are only counted"
-            );
         }
     }
 
@@ -369,7 +354,7 @@ async fn read(stdout: ChildStdout, pipe: Arc<Pipe>) {
             Some(Line::Whole(line)) => pipe.take(&line),
             Some(Line::TooLong(head)) => {
                 let why = format!("a line is longer than {LINE_BYTES_MAX} bytes");
-                pipe.invalid(&why);
+                pipe.base.invalid(&why);
                 pipe.lose(head_id(&head), &why);
             }
             None => pipe.close("it closed its output"),

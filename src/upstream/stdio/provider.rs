@@ -59,7 +59,7 @@ impl StdioUpstream {
                 if let Some(answer) = self.join(request, caller).await {
                     return answer;
                 }
-                self.shared.pipe(caller.era(), &request.method).await?
+                self.shared.seats.open(&self.base, caller.era(), &request.method).await?
             }
         };
         self.carry(&pipe, request, caller, link).await
@@ -93,7 +93,7 @@ impl StdioUpstream {
             "logging/setLevel" => {
                 let level = request.params.read::<LogLevel>("level").ok().flatten()?;
                 let level = audience.level(session.key(), level);
-                let pipe = match self.shared.pipe(Era::Legacy, &request.method).await {
+                let pipe = match self.shared.seats.open(&self.base, Era::Legacy, &request.method).await {
                     Ok(pipe) => pipe,
                     Err(fault) => return Some(Err(fault)),
                 };
@@ -179,7 +179,7 @@ impl Provider for StdioUpstream {
             owned.session_ended(session_key);
         }
         let orphans = self.shared.audience.leaves(session_key);
-        let Some(pipe) = self.shared.pipe_now(Era::Legacy).filter(|_| !orphans.is_empty()) else { return };
+        let Some(pipe) = self.shared.seats.now(Era::Legacy).filter(|_| !orphans.is_empty()) else { return };
         let within = Duration::from_millis(self.base.options.timeout_ms);
         self.shared.tasks.spawn(async move {
             for uri in orphans {

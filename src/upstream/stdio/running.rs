@@ -8,11 +8,12 @@ use crate::upstream::base::Base;
 use crate::upstream::changes::Changes;
 use crate::upstream::collect::{Asked, Asker};
 use crate::upstream::hello;
+use crate::upstream::inbox::Outside;
 use crate::upstream::options::Command;
 use crate::upstream::stock::Greeting;
 
 use super::child::{Process, Spawner};
-use super::pipe::{Outside, Pipe};
+use super::pipe::Pipe;
 
 /// Longest wait for the answer to `server/discover`; older servers give none.
 const DISCOVER_MAX: Duration = Duration::from_secs(10);

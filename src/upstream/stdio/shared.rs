@@ -6,34 +6,23 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::mcp::{Era, Fault};
+use crate::mcp::Era;
 use crate::upstream::backoff::{Backoff, chance};
 use crate::upstream::base::Base;
 use crate::upstream::changes::Changes;
 use crate::upstream::health::State;
 use crate::upstream::hello;
 use crate::upstream::options::{Command, Speaks};
+use crate::upstream::seats::{Seat, Seats};
 
 use super::audience::{Audience, Ear};
 use super::child::Spawner;
 use super::lane::Lane;
 use super::pipe::Pipe;
 use super::running::Running;
-
-/// Whether clients of one era can be served.
-#[derive(Clone)]
-pub(super) enum Seat {
-    /// Not known yet, or starting.
-    Waiting,
-    /// Over this conversation.
-    Open(Arc<Pipe>),
-    /// No, for this reason; later perhaps.
-    Shut(Arc<str>),
-}
 
 /// The shared children of one upstream.
 pub(super) struct Shared {
@@ -43,8 +32,7 @@ pub(super) struct Shared {
     pub(super) audience: Arc<Audience>,
     pub(super) stop: CancellationToken,
     pub(super) tasks: TaskTracker,
-    modern: watch::Sender<Seat>,
-    legacy: watch::Sender<Seat>,
+    pub(super) seats: Seats<Arc<Pipe>>,
     legacy_changes: Mutex<Option<Arc<Changes>>>,
 }
 
@@ -57,41 +45,8 @@ impl Shared {
         tasks: TaskTracker,
     ) -> Arc<Shared> {
         let audience = Arc::new(Audience::new(base.clone()));
-        let (modern, legacy) = (watch::Sender::new(Seat::Waiting), watch::Sender::new(Seat::Waiting));
-        Arc::new(Shared { base, spawner, command, audience, stop, tasks, modern, legacy, legacy_changes: Mutex::default() })
-    }
-
-    fn seat(&self, era: Era) -> &watch::Sender<Seat> {
-        match era {
-            Era::Modern => &self.modern,
-            Era::Legacy => &self.legacy,
-        }
-    }
-
-    pub(super) fn set_seat(&self, era: Era, seat: Seat) {
-        self.seat(era).send_replace(seat);
-    }
-
-    /// The conversation for clients of `era`. Waits for a start that is under way, in bounded time; fails at once while
-    /// the upstream is down.
-    pub(super) async fn pipe(&self, era: Era, method: &str) -> Result<Arc<Pipe>, Fault> {
-        let mut seat = self.seat(era).subscribe();
-        let within = Duration::from_millis(self.base.options.start_timeout_ms);
-        let known = tokio::time::timeout(within, seat.wait_for(|seat| !matches!(seat, Seat::Waiting))).await;
-        let why = match known.as_ref().map(|known| known.as_deref()) {
-            Ok(Ok(Seat::Open(pipe))) => return Ok(pipe.clone()),
-            Ok(Ok(Seat::Shut(why))) => why.to_string(),
-            _ => format!("it has not started within {} ms", within.as_millis()),
-        };
-        Err(self.base.fault(method, &why))
-    }
-
-    /// The conversation for clients of `era`, if there is one now.
-    pub(super) fn pipe_now(&self, era: Era) -> Option<Arc<Pipe>> {
-        match &*self.seat(era).borrow() {
-            Seat::Open(pipe) => Some(pipe.clone()),
-            _ => None,
-        }
+        let seats = Seats::new();
+        Arc::new(Shared { base, spawner, command, audience, stop, tasks, seats, legacy_changes: Mutex::default() })
     }
 
     /// The legacy lists are those of the child that notes its changes in `changes`.
@@ -109,7 +64,7 @@ impl Shared {
     /// Process ids of the children that run.
     pub(super) fn pids(&self) -> Vec<u32> {
         let mut pids: Vec<u32> =
-            [Era::Modern, Era::Legacy].iter().filter_map(|era| self.pipe_now(*era)).map(|p| p.pid()).collect();
+            [Era::Modern, Era::Legacy].iter().filter_map(|era| self.seats.now(*era)).map(|p| p.pid()).collect();
         pids.dedup();
         pids
     }
@@ -134,9 +89,7 @@ impl Shared {
             let pause = backoff.pause(chance());
             tracing::warn!(upstream = self.base.name(), why, pause_ms = pause.as_millis(), "an upstream does not start");
             pulse.failed(&why);
-            for era in [Era::Modern, Era::Legacy] {
-                self.set_seat(era, Seat::Shut(format!("it does not start: {why}").into()));
-            }
+            self.seats.shut(&format!("it does not start: {why}"));
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.stop.cancelled() => return pulse.set(State::Stopped),
@@ -149,9 +102,9 @@ impl Shared {
         for era in [Era::Modern, Era::Legacy] {
             if !lanes.iter().any(|lane| lane.eras.contains(&era)) {
                 self.base.stock.unspoken(era);
-                self.set_seat(era, Seat::Shut(format!("it does not speak the {era:?} era").into()));
-            } else if matches!(&*self.seat(era).borrow(), Seat::Shut(_)) {
-                self.set_seat(era, Seat::Waiting);
+                self.seats.set(era, Seat::Shut(format!("it does not speak the {era:?} era").into()));
+            } else {
+                self.seats.set(era, Seat::Waiting);
             }
         }
         for lane in lanes {
