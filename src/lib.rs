@@ -15,6 +15,7 @@ pub mod monitor;
 pub mod session;
 
 pub mod router;
+pub mod upstream;
 
 pub mod exchange;
 

@@ -9,6 +9,7 @@ mod limits;
 mod options;
 mod run;
 mod stop;
+mod upstreams;
 
 pub use error::NodeError;
 pub use run::run;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use erlmcp_raft::{Fatal, RaftError};
 
 use crate::admin::TokenError;
+use crate::upstream::UpstreamError;
 
 /// Why a node does not run, or not any longer.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +43,9 @@ pub enum NodeError {
     /// The operator's token.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// An upstream is not as it must be.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
     /// The replica cannot go on.
     #[error("{0}")]
     Fatal(Fatal),

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::bind::Bound;
 use super::error::NodeError;
 use super::stop::{self, Signals};
-use super::{limits, options};
+use super::{limits, options, upstreams};
 use crate::admin::{Admin, AdminOptions, AdminToken, Readiness, StatusSource};
 use crate::cli::Launch;
 use crate::clock::Clock;
@@ -58,6 +58,8 @@ async fn live(launch: Launch, bound: Bound, control: &Handle) -> Result<(), Node
     let replica = on(control, Replica::start(options)).await??;
     let stop = CancellationToken::new();
     let recorder = Arc::new(Recorder::default());
+    let upstreams = Arc::new(upstreams::start(config)?);
+    let health = upstreams.clone();
     let readiness = Readiness::new(options::lease_ms(config));
     let source = Arc::new(StatusSource {
         replica: replica.handle(),
@@ -71,9 +73,9 @@ async fn live(launch: Launch, bound: Bound, control: &Handle) -> Result<(), Node
         connections_max: options::connections_max(&launch),
         started_unix_ms: clock.unix_ms(),
         started_ms: clock.monotonic_ms(),
-        upstreams: Box::new(|| serde_json::Value::Null),
+        upstreams: Box::new(move || serde_json::to_value(health.health()).unwrap_or_default()),
     });
-    let router = Router::start(Vec::new(), 0, options::naming(config), &stop);
+    let router = Router::start(upstreams.providers(), 0, options::naming(config), &stop);
     let limits = limits::edge(&launch);
     let edge = Edge::new(EdgeOptions {
         router,
@@ -104,6 +106,7 @@ async fn live(launch: Launch, bound: Bound, control: &Handle) -> Result<(), Node
         () = finish(&mut tasks) => {}
         name = signals.next() => tracing::warn!(signal = name, "stopping at once"),
     }
+    upstreams.stop().await;
     on(control, replica.stop()).await??;
     outcome.map(|_| ())
 }
