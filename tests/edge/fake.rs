@@ -12,7 +12,8 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::{Notify, broadcast, watch};
 
-const OFFERS: &str = r#"{"tools":{"listChanged":true},"prompts":{},"resources":{"subscribe":true,"listChanged":true},"logging":{}}"#;
+const OFFERS: &str = r#"{"tools":{"listChanged":true},"prompts":{},
+    "resources":{"subscribe":true,"listChanged":true},"logging":{}}"#;
 
 /// Counts what reaches it, and waits where its tools are told to.
 pub struct Fake {

@@ -1,4 +1,5 @@
-//! The HTTP edge over real sockets, with a provider that does what a test asks: every status, every code, every limit.
+//! The HTTP edge over real sockets, with a provider that does what a test asks: every status, every code,
+//! every limit.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it fails")]
 #![allow(unreachable_pub, reason = "its modules are read by one another only")]
 

@@ -129,7 +129,8 @@ async fn bytes_that_are_not_utf8_are_refused() {
     let mut wire = server.wire().await;
     let body = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"\xff\"}";
     let head = format!(
-        "POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        "POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n",
         body.len()
     );
     wire.send(&head).await;
@@ -145,8 +146,8 @@ async fn a_header_of_an_unknown_version_is_refused_in_every_method() {
     let headers = [("mcp-session-id", session.as_str()), ("mcp-protocol-version", "1999-01-01")];
     let answer = wire.post(&headers, &request(1, "tools/list", &json!({}))).await;
     assert_eq!((answer.fault(), answer.json()["id"].as_u64()), ((400, -32_022), Some(1)));
-    assert_eq!(wire.other("GET", &headers).await.fault(), (400, -32_600));
-    assert_eq!(wire.other("DELETE", &headers).await.fault(), (400, -32_600));
+    assert_eq!(wire.other("GET", &headers).await.fault(), (400, -32_022));
+    assert_eq!(wire.other("DELETE", &headers).await.fault(), (400, -32_022));
     let modern = [("mcp-session-id", session.as_str()), ("mcp-protocol-version", "2026-07-28")];
     assert_eq!(wire.post(&modern, &request(1, "tools/list", &json!({}))).await.fault(), (400, -32_602));
     let other = [("mcp-session-id", session.as_str()), ("mcp-protocol-version", "2025-06-18")];

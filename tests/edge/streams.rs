@@ -234,7 +234,7 @@ async fn idle_sessions_end_unless_their_stream_is_open() {
     let (stream, _) = listen(&server, &listening).await;
     let later = erlmcp::clock::Clock::new().monotonic_ms() + 1_800_001;
     exchange.sweep(later);
-    assert_eq!(server.fake.ended.lock().unwrap().as_slice(), [idle.clone()]);
+    assert_eq!(server.fake.ended.lock().unwrap().as_slice(), std::slice::from_ref(&idle));
     assert_eq!(server.wire().await.legacy(&idle, &call(1, "echo", &json!({}))).await.status, 404);
     assert_eq!(server.wire().await.legacy(&listening, &call(1, "echo", &json!({}))).await.status, 200);
     drop(stream);
@@ -249,7 +249,8 @@ async fn a_client_that_does_not_read_bounds_what_is_kept_for_it() {
     let (session, mut wire) = (server.session().await, server.wire().await);
     wire.send_post(&session_headers(&session), &call(1, "flood", &json!({ "count": 20_000 }))).await;
     server.fake.until_running(1).await;
-    // 20 MB are written although nobody reads: the stalled connection is closed, then the oldest of the stream are dropped.
+    // 20 MB are written although nobody reads: the stalled connection is closed, then the oldest of the
+    // stream are dropped.
     server.fake.gate.add_permits(1);
     server.fake.until_finished(1).await;
     assert!(sessions.replay_bytes() <= 64 * 1024, "{} bytes are kept", sessions.replay_bytes());
