@@ -1,6 +1,7 @@
 //! Legacy sessions: one conversation of one client, which may outlive its connections.
 //!
-//! A session without a socket costs memory only, so sessions have their own limits and their own end. Every end frees everything.
+//! A session without a socket costs memory only, so sessions have their own limits and their own end. Every
+//! end frees everything.
 
 mod conversation;
 mod id;
@@ -17,4 +18,5 @@ pub use level::passes;
 pub use limits::SessionLimits;
 pub use log::{EventId, Kept};
 pub use reader::{Reader, StreamGone};
+pub use streams::OWN as OWN_STREAM;
 pub use table::Sessions;

@@ -12,7 +12,7 @@ use crate::state_machine::StateMachine;
 
 openraft::declare_raft_types!(
     /// The types of this system.
-    pub TypeConfig:
+    pub(crate) TypeConfig:
         D = Command,
         R = Receipt,
         NodeId = u64,

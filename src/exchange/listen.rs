@@ -1,6 +1,8 @@
-//! `subscriptions/listen`: a modern request whose answer is a stream of what changes, until the client or the node ends it.
+//! `subscriptions/listen`: a modern request whose answer is a stream of what changes, until the client or the
+//! node ends it.
 //!
-//! The acknowledgement goes first and says what is honoured. Changes are levels: a listener that is behind hears once of many.
+//! The acknowledgement goes first and says what is honoured. Changes are levels: a listener that is behind
+//! hears once of many.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -120,8 +122,9 @@ impl Listening {
     async fn tell(&mut self, link: &Link) -> Result<(), Gone> {
         let mut acknowledged = Members::new();
         acknowledged.set("notifications", self.filter.to_raw());
-        self.send(link, "notifications/subscriptions/acknowledged", acknowledged).await?;
+        // Before the acknowledgement: a change that it provokes must differ from this.
         let mut seen = Versions::of(&self.catalog.borrow_and_update());
+        self.send(link, "notifications/subscriptions/acknowledged", acknowledged).await?;
         loop {
             tokio::select! {
                 changed = self.catalog.changed() => {

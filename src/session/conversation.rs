@@ -150,7 +150,7 @@ impl Session {
     #[must_use]
     pub fn open_stream(self: &Arc<Self>) -> Reader {
         let (stream, number) = self.lock().streams.open();
-        Reader::new(self.clone(), stream, number)
+        Reader::new(self.clone(), stream, number, 0)
     }
 
     /// Reads the session's own stream, or the one that `after` names from the event after it.
@@ -161,7 +161,8 @@ impl Session {
         let stream = after.map_or(OWN, |id| id.stream);
         let attached = self.lock().streams.attach(stream, after.map(|id| id.number));
         self.changed.notify_waiters();
-        attached.map(|number| Reader::new(self.clone(), stream, number)).ok_or(StreamGone)
+        let (number, start) = attached.ok_or(StreamGone)?;
+        Ok(Reader::new(self.clone(), stream, number, start))
     }
 
     /// Appends to a request's stream; waits while its reader is behind. `last`: nothing follows.

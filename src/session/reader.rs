@@ -18,13 +18,28 @@ pub struct Reader {
     session: Arc<Session>,
     stream: u64,
     number: u64,
+    start: EventId,
     waiting: VecDeque<(u64, Kept)>,
     after: After,
 }
 
 impl Reader {
-    pub(super) fn new(session: Arc<Session>, stream: u64, number: u64) -> Reader {
-        Reader { session, stream, number, waiting: VecDeque::new(), after: After::Open }
+    /// The reader `number` of `stream`, which has everything up to the event `after`.
+    pub(super) fn new(session: Arc<Session>, stream: u64, number: u64, after: u64) -> Reader {
+        let start = EventId { stream, number: after };
+        Reader { session, stream, number, start, waiting: VecDeque::new(), after: After::Open }
+    }
+
+    /// The event that it starts after: what a client names to start there again.
+    #[must_use]
+    pub fn start(&self) -> EventId {
+        self.start
+    }
+
+    /// Whose stream it is.
+    #[must_use]
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
     }
 
     /// The stream that it reads.

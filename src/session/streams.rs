@@ -1,6 +1,7 @@
 //! All streams of one session, within the bytes that the session and the node may keep.
 //!
-//! What a reader took already goes first; then what nobody waits for, oldest first; results last, and only when the node is full.
+//! What a reader took already goes first; then what nobody waits for, oldest first; results last, and only
+//! when the node is full.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use super::log::{After, Kept, StreamLog};
 
 /// The session's own stream (GET).
-pub(super) const OWN: u64 = 0;
+pub const OWN: u64 = 0;
 /// Streams kept in one session; running requests are fewer, so only finished ones are dropped.
 const STREAMS_MAX: usize = 256;
 
@@ -66,15 +67,14 @@ impl Streams {
     }
 
     /// Lets a client read `stream` from after the event `after`; any earlier reader of it is replaced.
-    pub(super) fn attach(&mut self, stream: u64, after: Option<u64>) -> Option<u64> {
+    /// Returns the reader's number and that of the last event that it is taken to have.
+    pub(super) fn attach(&mut self, stream: u64, after: Option<u64>) -> Option<(u64, u64)> {
         self.readers += 1;
         let reader = self.readers;
         if stream == OWN {
-            self.logs.entry(OWN).or_default().attach(reader, after);
-            return Some(reader);
+            return Some((reader, self.logs.entry(OWN).or_default().attach(reader, after)));
         }
-        self.logs.get_mut(&stream)?.attach(reader, after);
-        Some(reader)
+        Some((reader, self.logs.get_mut(&stream)?.attach(reader, after)))
     }
 
     pub(super) fn detach(&mut self, stream: u64, reader: u64) {
@@ -203,7 +203,7 @@ mod tests {
     }
 
     fn numbers(streams: &mut Streams, stream: u64, after: u64) -> Vec<u64> {
-        let Some(reader) = streams.attach(stream, Some(after)) else { return Vec::new() };
+        let Some((reader, _)) = streams.attach(stream, Some(after)) else { return Vec::new() };
         let mut into = VecDeque::new();
         streams.take(stream, reader, &mut into);
         into.into_iter().map(|(number, _)| number).collect()
