@@ -1,4 +1,5 @@
-//! How messages come in from clients and go out to them. Only framing lives here; what a message means is told in `exchange`.
+//! How messages come in from clients and go out to them. Only framing lives here; what a message means is
+//! told in `exchange`.
 
 mod answer;
 mod body;

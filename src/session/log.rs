@@ -99,8 +99,8 @@ impl StreamLog {
         waiting.map(|(_, kept)| kept.size()).sum()
     }
 
-    /// Makes `reader` the one who reads, from the event after `after` if given, else from where the last reader stopped.
-    /// Returns the number of the last event that the reader is taken to have.
+    /// Makes `reader` the one who reads, from the event after `after` if given, else from where the last
+    /// reader stopped. Returns the number of the last event that the reader is taken to have.
     pub(super) fn attach(&mut self, reader: u64, after: Option<u64>) -> u64 {
         if let Some(after) = after {
             self.delivered = after.min(self.last);

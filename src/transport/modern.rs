@@ -1,4 +1,5 @@
-//! The answer to a modern request: JSON if the result comes first, else a stream. Dropping either cancels the request.
+//! The answer to a modern request: JSON if the result comes first, else a stream. Dropping either cancels the
+//! request.
 
 use std::time::Duration;
 
