@@ -198,11 +198,12 @@ start() {
 
 stop() {
     lock
-    local pid deadline left=() still
+    local pid deadline left=() still ended=()
     for n in $(known_nodes); do
         if pid=$(alive "$n"); then
             kill -TERM "$pid" 2>/dev/null || true
             left+=("$n")
+            ended+=("$pid")
         else
             rm -f "$(pid_file "$n")"
         fi
@@ -229,6 +230,13 @@ stop() {
             while alive "$n" >/dev/null; do sleep 0.05; done
         fi
         rm -f "$(pid_file "$n")"
+    done
+    # Dead is not gone: whoever inherited them has to take note first. Seldom more than a moment.
+    for _ in {1..20}; do
+        still=()
+        for pid in "${ended[@]}"; do [[ ! -e /proc/$pid ]] || still+=("$pid"); done
+        ((${#still[@]})) || break
+        sleep 0.05
     done
     say "stopped"
 }
