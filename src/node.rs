@@ -5,9 +5,11 @@
 
 mod bind;
 mod error;
+mod limits;
 mod options;
 mod run;
 mod stop;
+mod upstreams;
 
 pub use error::NodeError;
 pub use run::run;

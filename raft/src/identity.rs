@@ -93,12 +93,27 @@ impl Identity {
         Ok((identity, outcome))
     }
 
+    /// Begins a new life in the same directory, after its store was found damaged. It founds nothing, and the group
+    /// takes it in only when an operator has declared the old life dead.
+    pub(crate) fn renew(&self, dir: &Path) -> Result<Self, RaftError> {
+        let incarnation = Incarnation::new(u128::from_be_bytes(random_bytes()?));
+        let renewed = Self { incarnation, founder: false, voted: false, removed: false, ..self.clone() };
+        renewed.write(dir)?;
+        Ok(renewed)
+    }
+
     /// Reads the identity of a data directory.
     ///
     /// # Errors
     /// [`RaftError::Identity`] when there is none (run `init` first) or it cannot be read.
     pub fn open(dir: &Path) -> Result<Self, RaftError> {
         Self::read(dir)?.ok_or_else(|| problem(dir, "is missing; run `erlmcp-node init` first".to_owned()))
+    }
+
+    /// Whether [`Identity::init`] was run for this directory.
+    #[must_use]
+    pub fn exists(dir: &Path) -> bool {
+        dir.join(FILE).exists()
     }
 
     /// Where the store of this directory is.

@@ -165,3 +165,187 @@ fn is_ready(facts: &Facts, node: NodeId) -> bool {
 fn health(facts: &Facts, node: NodeId) -> Health {
     facts.health.get(&node).cloned().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEALTHY: Health = Health { healthy_ms: Some(10_000), silent_ms: 0, lag: Some(0) };
+    const DEAD: Health = Health { healthy_ms: None, silent_ms: 30_001, lag: Some(0) };
+    const QUIET: Health = Health { healthy_ms: None, silent_ms: 30_000, lag: Some(0) };
+
+    fn life(n: u128) -> Incarnation {
+        Incarnation::new(n)
+    }
+
+    /// A group led by node 1 where the ledger and the log agree; the others are healthy.
+    fn facts(voters: &[NodeId], learners: &[NodeId]) -> Facts {
+        let all: Vec<NodeId> = voters.iter().chain(learners).copied().collect();
+        let wanted = |id: &NodeId| (*id, Wanted { incarnation: life(u128::from(*id)), draining: false });
+        Facts {
+            me: 1,
+            wanted: all.iter().map(wanted).collect(),
+            configs: vec![voters.iter().copied().collect()],
+            nodes: all.iter().map(|id| (*id, life(u128::from(*id)))).collect(),
+            health: all.iter().filter(|id| **id != 1).map(|id| (*id, HEALTHY)).collect(),
+            is_forming: false,
+            promote_after_ms: 5_000,
+            replace_after_ms: 30_000,
+            lag_max: 250,
+        }
+    }
+
+    fn vote(voters: &[NodeId]) -> Option<Step> {
+        Some(Step::Vote(voters.iter().copied().collect()))
+    }
+
+    #[test]
+    fn a_group_as_it_should_be_needs_no_step() {
+        for (voters, learners) in
+            [(&[1][..], &[][..]), (&[1], &[2]), (&[1, 2, 3], &[]), (&[1, 2, 3], &[4, 5])]
+        {
+            assert_eq!(plan(&facts(voters, learners)), None, "{voters:?} {learners:?}");
+        }
+        assert_eq!(plan(&facts(&[1, 2, 3, 4, 5], &[6])), None);
+    }
+
+    #[test]
+    fn an_interrupted_change_is_finished_before_anything_else() {
+        let mut facts = facts(&[1, 2, 3], &[4]);
+        facts.configs.push(BTreeSet::from([1, 2, 4]));
+        facts.wanted.remove(&2);
+        assert_eq!(plan(&facts), Some(Step::Finish));
+    }
+
+    #[test]
+    fn a_new_member_learns_first() {
+        let mut facts = facts(&[1, 2, 3], &[]);
+        facts.wanted.insert(4, Wanted { incarnation: life(4), draining: false });
+        assert_eq!(plan(&facts), Some(Step::Learn(4)));
+    }
+
+    #[test]
+    fn three_vote_of_three_to_five_and_five_of_more() {
+        assert_eq!(plan(&facts(&[1], &[2])), None, "two cannot outvote a failure: one votes");
+        assert_eq!(plan(&facts(&[1], &[2, 3])), vote(&[1, 2, 3]));
+        assert_eq!(plan(&facts(&[1], &[2, 3, 4])), vote(&[1, 2, 3]));
+        assert_eq!(plan(&facts(&[1, 2, 3], &[4, 5, 6])), vote(&[1, 2, 3, 4, 5]));
+        let counts: Vec<usize> = (0..=8).map(voters_for).collect();
+        assert_eq!(counts, [1, 1, 1, 3, 3, 3, 5, 5, 5]);
+    }
+
+    #[test]
+    fn a_learner_gets_a_vote_only_when_it_is_near_and_has_been_healthy_for_a_while() {
+        let lagging = |lag| Health { lag, ..HEALTHY };
+        let since = |time| Health { healthy_ms: time, ..HEALTHY };
+        for (health, is_ready) in [
+            (lagging(Some(249)), true),
+            (lagging(Some(250)), false),
+            (lagging(None), false),
+            (since(Some(5_000)), true),
+            (since(Some(4_999)), false),
+            (since(None), false),
+        ] {
+            let mut facts = facts(&[1], &[2, 3]);
+            facts.health.insert(3, health.clone());
+            let expected = if is_ready { vote(&[1, 2, 3]) } else { None };
+            assert_eq!(plan(&facts), expected, "{health:?}");
+        }
+        let mut facts = facts(&[1], &[2, 3]);
+        facts.health.insert(3, since(Some(0)));
+        facts.is_forming = true;
+        assert_eq!(plan(&facts), vote(&[1, 2, 3]), "a first formation does not wait");
+    }
+
+    #[test]
+    fn a_dead_voter_is_swapped_for_a_ready_standby_and_never_dropped_without_one() {
+        let mut group = facts(&[1, 2, 3], &[4]);
+        group.health.insert(2, QUIET);
+        assert_eq!(plan(&group), None, "30 s have not passed");
+        group.health.insert(2, DEAD);
+        assert_eq!(plan(&group), vote(&[1, 3, 4]));
+        group.health.insert(4, Health { lag: Some(9_999), ..HEALTHY });
+        assert_eq!(plan(&group), None, "the standby is not ready");
+        let mut group = facts(&[1, 2, 3], &[]);
+        group.health.insert(2, DEAD);
+        group.health.insert(3, DEAD);
+        assert_eq!(plan(&group), None, "a minority does not vote itself a majority");
+    }
+
+    #[test]
+    fn a_removed_voter_is_replaced_or_the_group_shrinks_to_an_odd_number() {
+        let mut group = facts(&[1, 2, 3], &[4]);
+        group.wanted.remove(&2);
+        assert_eq!(plan(&group), vote(&[1, 3, 4]));
+        group.health.insert(4, Health { healthy_ms: Some(10), ..HEALTHY });
+        assert_eq!(plan(&group), None, "relief is coming");
+        group.health.insert(4, DEAD);
+        assert_eq!(plan(&group), vote(&[1]), "no relief: two voters are no better than one");
+        let mut group = facts(&[1, 2, 3], &[]);
+        group.wanted.remove(&3);
+        assert_eq!(plan(&group), vote(&[1]));
+    }
+
+    #[test]
+    fn a_node_that_left_or_begins_a_new_life_is_forgotten_before_it_learns() {
+        let mut group = facts(&[1, 2, 3], &[4]);
+        group.wanted.insert(4, Wanted { incarnation: life(44), draining: false });
+        assert_eq!(plan(&group), Some(Step::Forget(4)));
+        group.nodes.remove(&4);
+        assert_eq!(plan(&group), Some(Step::Learn(4)));
+        // A voter with a new life loses its vote first.
+        let mut group = facts(&[1, 2, 3], &[4]);
+        group.wanted.insert(3, Wanted { incarnation: life(33), draining: false });
+        assert_eq!(plan(&group), vote(&[1, 2, 4]));
+    }
+
+    #[test]
+    fn a_leader_that_drains_or_left_hands_over_to_the_voter_least_behind() {
+        let mut group = facts(&[1, 2, 3], &[4]);
+        group.health.insert(2, Health { lag: Some(3), ..HEALTHY });
+        group.wanted.insert(1, Wanted { incarnation: life(1), draining: true });
+        assert_eq!(plan(&group), Some(Step::HandOver(3)));
+        group.wanted.insert(3, Wanted { incarnation: life(3), draining: true });
+        assert_eq!(plan(&group), Some(Step::HandOver(2)));
+        group.health.insert(2, DEAD);
+        assert_ne!(plan(&group), Some(Step::HandOver(2)), "never to the dead");
+        let mut group = facts(&[1, 2, 3], &[]);
+        group.wanted.remove(&1);
+        assert_eq!(plan(&group), Some(Step::HandOver(2)));
+    }
+
+    #[test]
+    fn a_draining_node_gets_no_vote() {
+        let mut group = facts(&[1], &[2, 3, 4]);
+        group.wanted.insert(3, Wanted { incarnation: life(3), draining: true });
+        assert_eq!(plan(&group), vote(&[1, 2, 4]));
+    }
+
+    #[test]
+    fn a_lonely_leader_that_was_removed_leaves_the_vote_to_a_learner() {
+        let mut group = facts(&[1], &[2]);
+        group.wanted.remove(&1);
+        assert_eq!(plan(&group), vote(&[2]));
+    }
+
+    #[test]
+    fn voters_are_always_odd_and_a_step_keeps_a_healthy_majority() {
+        let health = [HEALTHY, DEAD, QUIET, Health { healthy_ms: Some(1), ..HEALTHY }];
+        for code in 0..4_u32.pow(4) * 16 {
+            let mut group = facts(&[1, 2, 3], &[4, 5]);
+            for (at, node) in (2..=5).enumerate() {
+                let shift = 2 * u32::try_from(at).unwrap();
+                group.health.insert(node, health[(code >> shift) as usize % 4].clone());
+                if (code >> (8 + at)) & 1 == 1 {
+                    group.wanted.remove(&node);
+                }
+            }
+            let Some(Step::Vote(voters)) = plan(&group) else { continue };
+            assert_eq!(voters.len() % 2, 1, "{voters:?} {group:?}");
+            let fresh = voters.iter().filter(|node| !group.configs[0].contains(node));
+            let sound =
+                fresh.clone().all(|node| group.health[node] == HEALTHY && group.wanted.contains_key(node));
+            assert!(sound, "an unfit node got a vote: {voters:?} {group:?}");
+        }
+    }
+}

@@ -15,7 +15,7 @@ use erlmcp_ledger::{Incarnation, NodeId};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use ring::{digest, hmac};
 
-use crate::clock::Clock;
+use crate::clock::PeerClock;
 use crate::error::RaftError;
 use crate::secret::{ClusterSecret, hex, random_bytes, unhex};
 
@@ -153,14 +153,14 @@ impl Proven {
 pub struct PeerAuth {
     secret: ClusterSecret,
     me: NodeTag,
-    clock: Clock,
+    clock: PeerClock,
     nonces: Arc<Mutex<Nonces>>,
 }
 
 impl PeerAuth {
     /// For the node `me`.
     #[must_use]
-    pub fn new(secret: ClusterSecret, me: NodeTag, clock: Clock) -> Self {
+    pub fn new(secret: ClusterSecret, me: NodeTag, clock: PeerClock) -> Self {
         Self { secret, me, clock, nonces: Arc::default() }
     }
 
@@ -354,7 +354,7 @@ mod tests {
     }
 
     fn auth(id: NodeId, secret: &str) -> PeerAuth {
-        PeerAuth::new(ClusterSecret::from_text(secret).unwrap(), tag(id), Clock::start())
+        PeerAuth::new(ClusterSecret::from_text(secret).unwrap(), tag(id), PeerClock::start())
     }
 
     const SECRET: &str = "0123456789abcdef:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";

@@ -3,37 +3,35 @@
 //! `start` opens the store, refuses what would be unsafe, serves the peer port and lets the node found, join or
 //! continue. `stop` hands over and closes. Everything else is in the parts it assembles.
 
-use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use erlmcp_ledger::{Budget, Command, Limits, MemberClaim, NodeId, Receipt};
-use erlmcp_storage::{Options, Store, StoreHealth};
+use erlmcp_ledger::{Budget, Limits, MemberClaim, NodeId};
+use erlmcp_storage::{Options, StorageError, Store, StoreHealth};
 use openraft::async_runtime::WatchReceiver as _;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::address_book::AddressBook;
-use crate::clock::Clock;
+use crate::clock::PeerClock;
 use crate::core::{Core, Fatal};
-use crate::error::{OperateError, ProposeError, RaftError};
+use crate::error::RaftError;
+use crate::handle::ReplicaHandle;
 use crate::identity::{Identity, IdentityKeeper};
 use crate::log_store::LogStore;
 use crate::network::Network;
 use crate::peer_auth::{NodeTag, PeerAuth};
 use crate::peer_client::PeerClient;
 use crate::peer_server::{PeerRoutes, PeerServer};
-use crate::propose::Written;
 use crate::secret::ClusterSecret;
 use crate::state_machine::StateMachine;
-use crate::status::ReplicaStatus;
 use crate::timing::Timing;
 use crate::types::{MemberNode, Raft};
-use crate::view::View;
 use crate::{join, raft_routes, reconciler};
 
 /// How long a leader tries to hand over when it stops.
@@ -79,20 +77,20 @@ pub struct ReplicaOptions {
 
 /// One node's part in the group.
 pub struct Replica {
-    core: Arc<Core>,
+    handle: ReplicaHandle,
     server: PeerServer,
     tasks: JoinSet<()>,
     closing: CancellationToken,
     store_closing: CancellationToken,
-    changes: watch::Receiver<u64>,
 }
 
 impl Replica {
-    /// Starts the replica. Returns when it runs; founding and joining go on by themselves, see [`Replica::status`].
+    /// Starts the replica. Returns when it runs; founding and joining go on by themselves, see [`ReplicaHandle::status`].
     ///
     /// # Errors
     /// [`RaftError`] when it would be unsafe or impossible to run.
     pub async fn start(options: ReplicaOptions) -> Result<Self, RaftError> {
+        let mut options = options;
         let identity = options.identity.clone();
         if identity.removed {
             return Err(RaftError::Removed { node: identity.node_id });
@@ -104,8 +102,8 @@ impl Replica {
                 wanted: format!("cluster {}", options.secret.cluster_id()),
             });
         }
-        let store = open_store(&options, &identity)?;
-        let keeper = IdentityKeeper::new(&options.dir, identity);
+        let store = open_store(&mut options)?;
+        let keeper = IdentityKeeper::new(&options.dir, options.identity.clone());
         let store_closing = CancellationToken::new();
         let log = LogStore::open(store.clone(), keeper.clone(), store_closing.clone())?;
         if log.is_empty() && keeper.has_voted() {
@@ -122,7 +120,7 @@ impl Replica {
         log: LogStore,
     ) -> Result<Self, RaftError> {
         let me = NodeTag::from(&options.identity);
-        let clock = Clock::start();
+        let clock = PeerClock::start();
         let auth = PeerAuth::new(options.secret, me, clock);
         let client = PeerClient::new(auth.clone());
         let (machine, view) = StateMachine::open(store.clone())?;
@@ -158,6 +156,7 @@ impl Replica {
             book,
             fatal: watch::channel(None).0,
             join_problem: watch::channel(None).0,
+            join_warned: AtomicBool::new(false),
             leader_heard_ms: AtomicU64::new(0),
         });
         let failing = Arc::downgrade(&core);
@@ -177,98 +176,19 @@ impl Replica {
         tasks.spawn(reconciler::run(Arc::clone(&core), closing.clone()));
         tasks.spawn(join::run(Arc::clone(&core), closing.clone()));
         tasks.spawn(watch_changes(Arc::clone(&core), count, closing.clone()));
-        Ok(Self { core, server, tasks, closing, store_closing, changes })
+        Ok(Self { handle: ReplicaHandle { core, changes }, server, tasks, closing, store_closing })
     }
 
-    /// Puts a command to the ledger, wherever the leader is, within the time of [`Timing::propose`].
-    ///
-    /// # Errors
-    /// [`ProposeError`]; only [`ProposeError::Maybe`] leaves open whether it was written.
-    pub async fn propose(&self, command: Command) -> Result<Receipt, ProposeError> {
-        Ok(self.propose_within(command, self.core.timing.propose).await?.receipt)
-    }
-
-    /// The same within `time`, with the log index: wait for [`View::applied`] to reach it to read one's own write.
-    ///
-    /// # Errors
-    /// As [`Replica::propose`].
-    pub async fn propose_within(&self, command: Command, time: Duration) -> Result<Written, ProposeError> {
-        self.core.propose(command, time).await
-    }
-
-    /// A handle for parts of the node that propose and watch but do not own the replica.
+    /// A handle for parts of the node that use the replica but do not own it. The replica itself can be used like one.
     #[must_use]
     pub fn handle(&self) -> ReplicaHandle {
-        ReplicaHandle { core: Arc::clone(&self.core), changes: self.changes.clone() }
-    }
-
-    /// The newest view of the ledger, as a level.
-    #[must_use]
-    pub fn view(&self) -> watch::Receiver<Arc<View>> {
-        self.core.view.clone()
-    }
-
-    /// How the replica is doing. Asks the disk for sizes.
-    #[must_use]
-    pub fn status(&self) -> ReplicaStatus {
-        self.core.status()
-    }
-
-    /// Counts changes of the status; wait on it instead of sleeping.
-    #[must_use]
-    pub fn status_changed(&self) -> watch::Receiver<u64> {
-        self.changes.clone()
-    }
-
-    /// Signed requests to other nodes, for what is mounted on the peer port.
-    #[must_use]
-    pub fn peer_client(&self) -> PeerClient {
-        self.core.client.clone()
+        self.handle.clone()
     }
 
     /// Where the peer port listens.
     #[must_use]
     pub fn peer_address(&self) -> SocketAddr {
         self.server.address()
-    }
-
-    /// Hands the leadership to `to`, or to the best placed voter, from any node. Returns who leads then.
-    ///
-    /// # Errors
-    /// [`OperateError`].
-    pub async fn transfer_leader(&self, to: Option<NodeId>) -> Result<NodeId, OperateError> {
-        self.core.transfer_leader(to).await
-    }
-
-    /// Takes a node out of the group, from any node. Needs it drained, or `dead`: the operator's word that it will
-    /// never come back with its data.
-    ///
-    /// # Errors
-    /// [`OperateError::NotYet`] when it is recorded but the voters could not be changed in time; the leader goes on.
-    pub async fn remove(&self, node: NodeId, dead: bool) -> Result<(), OperateError> {
-        self.core.remove(node, dead).await
-    }
-
-    /// Sets or clears a node's drain flag, from any node. A draining leader hands over; a draining learner gets no
-    /// vote.
-    ///
-    /// # Errors
-    /// [`OperateError`].
-    pub async fn set_draining(&self, node: NodeId, draining: bool) -> Result<(), OperateError> {
-        self.core.set_draining(node, draining).await
-    }
-
-    /// Resolves when the replica cannot go on; the node must then end with an error.
-    pub fn fatal(&self) -> impl Future<Output = Fatal> + Send + 'static {
-        let mut fatal = self.core.fatal.subscribe();
-        async move {
-            let cause = fatal.wait_for(Option::is_some).await.ok().and_then(|cause| cause.clone());
-            match cause {
-                Some(cause) => cause,
-                // The replica was stopped in good order: nothing fatal will come.
-                None => std::future::pending().await,
-            }
-        }
     }
 
     /// Hands over if this node leads, then stops in good order and closes the store.
@@ -296,8 +216,8 @@ impl Replica {
         if tokio::time::timeout(CORE_TIME, self.core.raft.shutdown()).await.is_err() {
             tracing::warn!("consensus did not stop in time");
         }
-        self.server.stop().await;
         let store = self.core.store.clone();
+        self.server.stop().await;
         match tokio::task::spawn_blocking(move || store.close()).await {
             Ok(closed) => Ok(closed?),
             Err(error) => Err(RaftError::Core(format!("closing the store: {error}"))),
@@ -311,86 +231,32 @@ impl std::fmt::Debug for Replica {
     }
 }
 
-/// A share in a running replica. Cheap to clone; of no use after the replica stopped.
-#[derive(Clone)]
-pub struct ReplicaHandle {
-    core: Arc<Core>,
-    changes: watch::Receiver<u64>,
-}
+impl Deref for Replica {
+    type Target = ReplicaHandle;
 
-impl ReplicaHandle {
-    /// See [`Replica::propose_within`].
-    ///
-    /// # Errors
-    /// As [`Replica::propose`].
-    pub async fn propose_within(&self, command: Command, time: Duration) -> Result<Written, ProposeError> {
-        self.core.propose(command, time).await
-    }
-
-    /// See [`Replica::view`].
-    #[must_use]
-    pub fn view(&self) -> watch::Receiver<Arc<View>> {
-        self.core.view.clone()
-    }
-
-    /// See [`Replica::status`].
-    #[must_use]
-    pub fn status(&self) -> ReplicaStatus {
-        self.core.status()
-    }
-
-    /// See [`Replica::status_changed`].
-    #[must_use]
-    pub fn status_changed(&self) -> watch::Receiver<u64> {
-        self.changes.clone()
-    }
-
-    /// See [`Replica::peer_client`].
-    #[must_use]
-    pub fn peer_client(&self) -> PeerClient {
-        self.core.client.clone()
-    }
-
-    /// See [`Replica::transfer_leader`].
-    ///
-    /// # Errors
-    /// [`OperateError`].
-    pub async fn transfer_leader(&self, to: Option<NodeId>) -> Result<NodeId, OperateError> {
-        self.core.transfer_leader(to).await
-    }
-
-    /// See [`Replica::remove`].
-    ///
-    /// # Errors
-    /// [`OperateError`].
-    pub async fn remove(&self, node: NodeId, dead: bool) -> Result<(), OperateError> {
-        self.core.remove(node, dead).await
-    }
-
-    /// See [`Replica::set_draining`].
-    ///
-    /// # Errors
-    /// [`OperateError`].
-    pub async fn set_draining(&self, node: NodeId, draining: bool) -> Result<(), OperateError> {
-        self.core.set_draining(node, draining).await
+    fn deref(&self) -> &ReplicaHandle {
+        &self.handle
     }
 }
 
-impl std::fmt::Debug for ReplicaHandle {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ReplicaHandle").field("me", &self.core.me).finish_non_exhaustive()
-    }
-}
-
-fn open_store(options: &ReplicaOptions, identity: &Identity) -> Result<Store, RaftError> {
+fn open_store(options: &mut ReplicaOptions) -> Result<Store, RaftError> {
     let dir = Identity::store_dir(&options.dir);
-    if Store::exists(&dir) {
-        return Ok(Store::open(&dir, options.store.clone())?);
+    if !Store::exists(&dir) {
+        if options.identity.voted {
+            return Err(RaftError::StoreLost { dir: options.dir.clone(), node: options.identity.node_id });
+        }
+        return Ok(Store::create(&dir, options.store.clone())?);
     }
-    if identity.voted {
-        return Err(RaftError::StoreLost { dir: options.dir.clone(), node: identity.node_id });
+    match Store::open(&dir, options.store.clone()) {
+        Err(damage @ StorageError::Corrupt { .. }) => {
+            // Keep what is left for people to look at, and ask to join as one who has forgotten everything.
+            options.identity = options.identity.renew(&options.dir)?;
+            let kept = erlmcp_storage::quarantine(&dir, PeerClock::start().unix_ms() / 1_000)?;
+            tracing::error!(%damage, kept = %kept.display(), "the store is damaged; this node begins a new life");
+            Ok(Store::create(&dir, options.store.clone())?)
+        }
+        other => Ok(other?),
     }
-    Ok(Store::create(&dir, options.store.clone())?)
 }
 
 /// Forms the group of one; the ledger is founded by the reconciler once this node leads.

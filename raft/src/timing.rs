@@ -38,9 +38,9 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         Self {
-            heartbeat: Duration::from_millis(125),
-            election_min: Duration::from_millis(400),
-            election_max: Duration::from_millis(750),
+            heartbeat: Duration::from_millis(150),
+            election_min: Duration::from_millis(450),
+            election_max: Duration::from_millis(800),
             propose: Duration::from_secs(5),
             operate: Duration::from_secs(15),
             join_pause: Duration::from_secs(1),

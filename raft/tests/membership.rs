@@ -205,6 +205,7 @@ async fn a_group_shrinks_to_one_voter_and_grows_again() {
     let gone = (1..=3).find(|id| *id != leader).unwrap();
     cluster.node(leader).remove(gone, true).await.unwrap();
     cluster.wait(leader, SOON, |status| status.voters == [leader] && status.learners.len() == 1).await;
+    tokio::time::timeout(SOON, cluster.node(gone).fatal()).await.unwrap();
     cluster.kill(gone).await;
     let (_, outcome) = Identity::init(&cluster.node_dir(gone), gone, false, &cluster.secret).unwrap();
     assert_eq!(outcome, Init::Renewed);

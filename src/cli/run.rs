@@ -38,6 +38,13 @@ where
     }
 }
 
+/// Says why something failed that is no command of a user, and gives its exit code.
+#[must_use]
+pub fn fail(why: &str) -> ExitCode {
+    paint::complain(why);
+    ExitCode::FAILURE
+}
+
 fn command(command: &Command) -> Result<String, CliError> {
     match command {
         Command::Init(args) => init::init(args),

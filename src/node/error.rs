@@ -1,10 +1,12 @@
 //! Why a node does not run, or not any longer.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use erlmcp_raft::{Fatal, RaftError};
 
 use crate::admin::TokenError;
+use crate::upstream::UpstreamError;
 
 /// Why a node does not run, or not any longer.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +20,14 @@ pub enum NodeError {
         address: SocketAddr,
         /// The system's answer.
         source: std::io::Error,
+    },
+    /// `init` was never run here.
+    #[error("{} belongs to no node yet; run: erlmcp-node init --id {node_id}", dir.display())]
+    NotInitialised {
+        /// The data directory.
+        dir: PathBuf,
+        /// The node.
+        node_id: u64,
     },
     /// Threads or signals cannot be had.
     #[error("cannot {what}: {source}")]
@@ -33,12 +43,12 @@ pub enum NodeError {
     /// The operator's token.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// An upstream is not as it must be.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
     /// The replica cannot go on.
     #[error("{0}")]
     Fatal(Fatal),
-    /// This node may not join: only people can mend that.
-    #[error("cannot join the group: {0}")]
-    Join(String),
 }
 
 fn hint(error: &std::io::Error) -> &'static str {

@@ -7,7 +7,10 @@ use erlmcp_ledger::{Budget, Limits};
 use erlmcp_raft::{ClusterSecret, Identity, PeerRoutes, ReplicaOptions, Timing};
 
 use crate::cli::Launch;
-use crate::config::{Config, Lease};
+use crate::config::{Config, Lease, Names};
+use crate::mcp::raw;
+use crate::router::Naming;
+use serde_json::value::RawValue;
 
 /// Threads that serve clients.
 pub(super) fn worker_threads(config: &Config) -> usize {
@@ -29,6 +32,20 @@ pub(super) fn lease_ms(config: &Config) -> Option<u64> {
     match config.sections.quota.lease_ms {
         Lease::Ms(ms) => Some(ms),
         Lease::Word(_) => None,
+    }
+}
+
+/// `serverInfo` of this node, raw.
+pub(super) fn server_info() -> Box<RawValue> {
+    raw(&serde_json::json!({ "name": "erlmcp", "title": "erlmcp", "version": env!("CARGO_PKG_VERSION") }))
+}
+
+/// When names of upstreams get a prefix.
+pub(super) fn naming(config: &Config) -> Naming {
+    match config.sections.gateway.names {
+        Names::OnConflict => Naming::OnConflict,
+        Names::Always => Naming::Always,
+        Names::Never => Naming::Never,
     }
 }
 

@@ -34,11 +34,9 @@ impl Signals {
 pub(super) async fn wait(
     signals: &mut Signals,
     fatal: impl Future<Output = Fatal>,
-    refused: impl Future<Output = String>,
 ) -> Result<&'static str, NodeError> {
     tokio::select! {
         name = signals.next() => Ok(name),
         cause = fatal => Err(NodeError::Fatal(cause)),
-        why = refused => Err(NodeError::Join(why)),
     }
 }
