@@ -145,7 +145,7 @@ impl Core {
         let written = self.propose(Command::RemoveMember { node, dead }, self.timing.propose).await?;
         written.receipt.into_result()?;
         let is_gone = |metrics: &Metrics| {
-            let config = metrics.membership_config.membership();
+            let config = metrics.committed_membership_config.membership();
             let still = config.get_node(&node).map(|node| node.incarnation);
             config.get_joint_config().len() == 1
                 && (still.is_none() || known.is_some_and(|was| still != Some(was)))
