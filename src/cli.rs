@@ -21,5 +21,5 @@ mod wire;
 
 pub use error::CliError;
 pub use files::OpenFiles;
-pub use run::run;
+pub use run::{fail, run};
 pub use start::Launch;

@@ -6,12 +6,21 @@
 
 pub mod clock;
 pub mod config;
+pub mod refusal;
 pub mod telemetry;
 
 pub mod mcp;
 
 pub mod monitor;
+pub mod session;
 
 pub mod router;
+pub mod upstream;
+
+pub mod exchange;
+
+pub mod admin;
+pub mod transport;
 
 pub mod cli;
+pub mod node;

@@ -1,10 +1,15 @@
 //! The node as a program: the command line says what to do, the node does it, its end is the exit code.
+//!
+//! Started by itself to become an upstream's command (see `upstream::launcher_main`), it does only that.
 
 use std::process::ExitCode;
 
+use erlmcp::upstream::{LAUNCHER_COMMAND, launcher_main};
+
 fn main() -> ExitCode {
-    erlmcp::cli::run(|launch| -> Result<(), String> {
-        let id = launch.config.node_id;
-        Err(format!("node {id} cannot run: this build has no node yet"))
-    })
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|first| first == LAUNCHER_COMMAND) {
+        return erlmcp::cli::fail(&launcher_main(args));
+    }
+    erlmcp::cli::run(erlmcp::node::run)
 }

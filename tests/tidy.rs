@@ -84,7 +84,8 @@ fn shape(s: &Source<'_>, faults: &mut Vec<String>) {
     if !s.text.starts_with("//!") {
         faults.push(format!("{}: a file opens with //! (what it is, why so, what it must never do)", s.path));
     }
-    if s.path.ends_with("/mod.rs") {
+    // Only in tests/ does `x/mod.rs` mean something that `x.rs` does not: shared code and no test of its own.
+    if s.path.ends_with("/mod.rs") && !s.is_test {
         faults.push(format!("{}: module files are x.rs beside x/, not mod.rs", s.path));
     }
     let (lines, max) = if s.is_test {
@@ -155,8 +156,8 @@ fn imports(s: &Source<'_>, faults: &mut Vec<String>) {
             continue;
         }
         let is_test = s.is_test || at >= s.shipped.len();
-        if !(is_test && statement.ends_with("super::*")) {
-            faults.push(s.at(at, "no glob imports (tests may `use super::*`)"));
+        if !(is_test && (statement.ends_with("super::*") || statement == "proptest::prelude::*")) {
+            faults.push(s.at(at, "no glob imports (tests may `use super::*` and proptest's prelude)"));
         }
     }
     for (name, allowed, in_tests_too) in CONFINED {
@@ -284,6 +285,7 @@ mod samples {
     #[test]
     fn a_mod_rs_is_caught() {
         caught("src/cli/mod.rs", "//! X.\n", "not mod.rs");
+        fine("tests/common/mod.rs", "//! X.\n");
     }
 
     #[test]
@@ -332,6 +334,7 @@ mod samples {
         caught("src/node.rs", "//! X.\npub use std::io::*;\n", "no glob imports");
         caught("tests/a.rs", "//! X.\nuse std::io::*;\n", "no glob imports");
         fine("src/node.rs", "//! X.\n#[cfg(test)]\nmod tests {\n    use super::*;\n}\n");
+        fine("raft/ledger/tests/laws.rs", "//! X.\nuse proptest::prelude::*;\n");
     }
 
     #[test]

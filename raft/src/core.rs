@@ -3,7 +3,7 @@
 //! Holds no decisions; those are in the files that use it. Handlers and tasks keep it in an `Arc`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use erlmcp_ledger::{Budget, Limits, MemberClaim, NodeId};
 use erlmcp_storage::Store;
@@ -28,6 +28,12 @@ pub enum Fatal {
     /// The consensus core ended.
     #[error("consensus stopped: {0}")]
     Core(String),
+    /// The group does not know this node's secret.
+    #[error(
+        "not of this cluster: {0}; give this node the cluster secret file of a member (cluster.secret_file, or \
+         ERLMCP_CLUSTER_SECRET_FILE) and run `erlmcp-node init` in an empty data directory"
+    )]
+    Stranger(String),
     /// The group removed this node.
     #[error("node {0} was removed from the group; run `erlmcp-node init --id {0}` to join anew")]
     Removed(NodeId),
@@ -55,6 +61,8 @@ pub(crate) struct Core {
     pub(crate) book: AddressBook,
     pub(crate) fatal: watch::Sender<Option<Fatal>>,
     pub(crate) join_problem: watch::Sender<Option<String>>,
+    /// The log has heard of it.
+    pub(crate) join_warned: AtomicBool,
     /// When a leader was last heard of, in milliseconds of our clock; 0 is never.
     pub(crate) leader_heard_ms: AtomicU64,
 }

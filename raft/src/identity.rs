@@ -110,6 +110,12 @@ impl Identity {
         Self::read(dir)?.ok_or_else(|| problem(dir, "is missing; run `erlmcp-node init` first".to_owned()))
     }
 
+    /// Whether [`Identity::init`] was run for this directory.
+    #[must_use]
+    pub fn exists(dir: &Path) -> bool {
+        dir.join(FILE).exists()
+    }
+
     /// Where the store of this directory is.
     #[must_use]
     pub fn store_dir(dir: &Path) -> PathBuf {

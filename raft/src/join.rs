@@ -4,6 +4,7 @@
 //! The same request tells the group that a member has moved, and tells a node that it was removed.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use openraft::async_runtime::WatchReceiver as _;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::core::Core;
+use crate::core::{Core, Fatal};
 use crate::peer_client::{Lane, PeerError, Target};
 use crate::peer_server::{PeerReply, PeerRequest};
 use crate::propose::Attempt;
@@ -43,6 +44,9 @@ const PAUSE_PART: u32 = 8;
 /// How long to wait for the log to arrive after the group said yes.
 const ARRIVAL_TIME: Duration = Duration::from_secs(2);
 
+/// For so long after the start a node that finds no group says so only in its status.
+const QUIET_MS: u64 = 5_000;
+
 /// A request to join.
 #[derive(Debug, Serialize, Deserialize)]
 struct JoinRequest {
@@ -60,6 +64,8 @@ struct Hello {
 enum Asked {
     Yes,
     Removed,
+    /// No, and asking again is no use: this node holds another cluster's secret.
+    Never(String),
     No(String),
 }
 
@@ -83,7 +89,11 @@ pub(crate) async fn run(core: Arc<Core>, closing: CancellationToken) {
                     core.accept_removal();
                     return false;
                 }
-                Asked::No(problem) => {
+                Asked::Never(problem) if !core.is_returning() => {
+                    core.fail(Fatal::Stranger(problem));
+                    return false;
+                }
+                Asked::Never(problem) | Asked::No(problem) => {
                     note_problem(&core, problem);
                     pause(&core).await;
                 }
@@ -136,11 +146,16 @@ async fn wait_until_settled(core: &Core) {
     let _ = tokio::time::timeout(ARRIVAL_TIME, arrival).await;
 }
 
+/// While a group starts, its nodes do not find each other at once: that is no news.
 fn note_problem(core: &Core, problem: String) {
+    let is_late = core.clock.uptime_ms() > QUIET_MS;
+    let is_first_word = is_late && !core.join_warned.swap(true, Ordering::Relaxed);
     core.join_problem.send_if_modified(|known| {
         let is_new = known.as_ref() != Some(&problem);
-        if is_new {
+        if is_first_word || (is_late && is_new) {
             tracing::warn!(problem, "this node is not settled in its group yet; trying on");
+        }
+        if is_new {
             *known = Some(problem);
         }
         is_new
@@ -200,10 +215,16 @@ async fn ask_along(core: &Core, mut target: Target, body: &Bytes) -> Asked {
             Ok(_) => return Asked::Yes,
             Err(PeerError::Refused { code, .. }) if code == "removed" => return Asked::Removed,
             Err(PeerError::Refused { leader: Some(leader), .. }) => target = leader.target(),
+            Err(error) if error.code().is_some_and(is_stranger) => return Asked::Never(error.to_string()),
             Err(error) => return Asked::No(error.to_string()),
         }
     }
     Asked::No(format!("{HOPS_MAX} nodes in turn named another leader"))
+}
+
+/// The words of refusal to one who does not hold the secret of this cluster.
+fn is_stranger(code: &str) -> bool {
+    ["other_cluster", "wrong_secret"].contains(&code)
 }
 
 /// Before a founder forms a group: whether one of the configured nodes belongs to one already. It is then this node

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use erlmcp_ledger::{Budget, Limits, MemberClaim, NodeId};
@@ -156,6 +156,7 @@ impl Replica {
             book,
             fatal: watch::channel(None).0,
             join_problem: watch::channel(None).0,
+            join_warned: AtomicBool::new(false),
             leader_heard_ms: AtomicU64::new(0),
         });
         let failing = Arc::downgrade(&core);

@@ -55,6 +55,15 @@ impl ClusterSecret {
         &self.cluster_id
     }
 
+    /// A key for another `purpose` than signing peer requests; the same on every node of the cluster (HMAC-SHA256).
+    #[must_use]
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        let tag = hmac::sign(&self.key, format!("derive {purpose}").as_bytes());
+        let mut derived = [0; 32];
+        derived.copy_from_slice(tag.as_ref());
+        derived
+    }
+
     pub(crate) fn key(&self) -> &hmac::Key {
         &self.key
     }

@@ -55,8 +55,12 @@ pub(super) enum Command {
     #[command(after_help = "Example: erlmcp-node transfer-leader --to 2")]
     TransferLeader(TransferArgs),
     /// Check or show the configuration
-    #[command(subcommand)]
-    Config(ConfigCommand),
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
     /// Say what this host allows and how to raise it
     #[command(after_help = "Example: erlmcp-node doctor --json\n\
         Exit codes: 0 a node can run here, perhaps with warnings; 1 it cannot.")]
@@ -78,13 +82,13 @@ pub(super) enum Command {
 pub(super) struct ConfigArgs {
     /// A file, or a directory with cluster.toml and runtime.toml; repeat to lay one over the other.
     /// Without: config/ of the working directory, if there is one
-    #[arg(long = "config", value_name = "PATH", env = "ERLMCP_CONFIG", value_delimiter = ':')]
+    #[arg(long = "config", value_name = "PATH", env = "ERLMCP_CONFIG", value_delimiter = ':', global = true)]
     pub(super) config: Vec<PathBuf>,
     /// Where nodes keep their state [key cluster.data_dir]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     pub(super) data_dir: Option<PathBuf>,
     /// Set any key, such as --set connections.per_node=5000; repeat for more
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value, global = true)]
     pub(super) set: Vec<(String, String)>,
 }
 
@@ -217,8 +221,6 @@ pub(super) struct ShowArgs {
     /// Answer in JSON
     #[arg(long)]
     pub(super) json: bool,
-    #[command(flatten)]
-    pub(super) config: ConfigArgs,
 }
 
 #[derive(Args, Debug)]
@@ -300,7 +302,7 @@ mod tests {
         for line in [
             "erlmcp-node init --id 1",
             "erlmcp-node init --id 2 --join 10.0.0.1:9201",
-            "erlmcp-node start --id 1 --insecure --set raft.voters=5 --config a --config b",
+            "erlmcp-node start --id 1 --insecure --set raft.keep_entries=5 --config a --config b",
             "erlmcp-node status --json --watch",
             "erlmcp-node members --id 3",
             "erlmcp-node drain --id 2",
@@ -309,6 +311,8 @@ mod tests {
             "erlmcp-node transfer-leader --to 2",
             "erlmcp-node remove --id 3 --dead",
             "erlmcp-node config check",
+            "erlmcp-node config --config a check",
+            "erlmcp-node config check --config a --set b=c",
             "erlmcp-node config show raft --json",
             "erlmcp-node doctor --json",
             "erlmcp-node healthcheck",

@@ -12,8 +12,12 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
-/// Time for a whole call. A node that takes longer to tell its state is in trouble.
-const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time to be told a state. A node that takes longer is in trouble.
+const VIEW_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Time for an action of an operator: longer than the node itself waits for it by default
+/// (`raft.operate_timeout_ms`), so that its own words arrive.
+const ACTION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -36,6 +40,14 @@ pub enum CallError {
         /// Whom we called.
         url: String,
         /// Why not.
+        why: String,
+    },
+    /// An action was sent and nothing is known of its fate.
+    #[error("{url} may or may not have done it ({why}); look at: erlmcp-node status")]
+    Unknown {
+        /// Whom we called.
+        url: String,
+        /// Why we do not know.
         why: String,
     },
     /// Somebody is there but does not answer properly.
@@ -106,10 +118,13 @@ impl Caller {
             .body(Full::new(body))
             .map_err(|_| bad())?;
         let base = base.to_string();
-        match tokio::time::timeout(CALL_TIMEOUT, self.exchange(&base, request)).await {
-            Ok(result) => result,
-            Err(_) => Err(CallError::Unreachable { url: base, why: "no answer in 5 s".to_string() }),
-        }
+        let is_view = request.method() == Method::GET;
+        let limit = if is_view { VIEW_TIMEOUT } else { ACTION_TIMEOUT };
+        let late = |_| {
+            let (url, why) = (base.clone(), format!("no answer in {} s", limit.as_secs()));
+            if is_view { CallError::Unreachable { url, why } } else { CallError::Unknown { url, why } }
+        };
+        tokio::time::timeout(limit, self.exchange(&base, request)).await.unwrap_or_else(|e| Err(late(e)))
     }
 
     async fn exchange(&self, base: &str, request: Request<Full<Bytes>>) -> Result<Answer, CallError> {

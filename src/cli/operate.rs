@@ -1,7 +1,7 @@
 //! Actions of an operator: drain, undrain, remove, transfer-leader.
 //!
-//! Each is one signed-in request to one node, which sees to it that the group agrees. Nothing is repeated
-//! here: an action that timed out may have happened, and the message says how to find out.
+//! Each is one signed-in request to one node, which sees to it that the group agrees. Nothing is
+//! repeated here: an action that timed out may have happened, and the message says how to find out.
 
 use serde_json::{Value, json};
 

@@ -38,12 +38,19 @@ where
     }
 }
 
+/// Says why something failed that is no command of a user, and gives its exit code.
+#[must_use]
+pub fn fail(why: &str) -> ExitCode {
+    paint::complain(why);
+    ExitCode::FAILURE
+}
+
 fn command(command: &Command) -> Result<String, CliError> {
     match command {
         Command::Init(args) => init::init(args),
         Command::Start(_) => unreachable!("start is handled by its caller, who has the node"),
-        Command::Config(ConfigCommand::Check(args)) => show::check(args),
-        Command::Config(ConfigCommand::Show(args)) => show::show(args),
+        Command::Config { command: ConfigCommand::Check(args), config } => show::check(args, config),
+        Command::Config { command: ConfigCommand::Show(args), config } => show::show(args, config),
         Command::Doctor(args) => doctor::doctor(args),
         Command::Completions { shell } => Ok(completions(*shell)),
         asking => ask(asking),

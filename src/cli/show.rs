@@ -7,13 +7,13 @@ use serde_json::{Value as Json, json};
 use crate::config::{self, Config, Key, LISTS, Origin, Shipped, keys};
 use crate::telemetry;
 
-use super::args::ShowArgs;
+use super::args::{ConfigArgs, ShowArgs};
 use super::error::CliError;
 use super::paint::{Grid, Paint, Tone};
 use super::settings;
 
-pub(super) fn check(args: &ShowArgs) -> Result<String, CliError> {
-    let sources = settings::sources(&args.config, &[]);
+pub(super) fn check(args: &ShowArgs, from: &ConfigArgs) -> Result<String, CliError> {
+    let sources = settings::sources(from, &[]);
     let config = Config::load(args.id, &sources)?;
     telemetry::check(&config.sections.telemetry.log)?;
     let files: Vec<String> = sources.files.iter().map(|file| file.display().to_string()).collect();
@@ -24,11 +24,11 @@ pub(super) fn check(args: &ShowArgs) -> Result<String, CliError> {
     Ok(format!("the configuration of node {} is sound ({files})\n", args.id))
 }
 
-pub(super) fn show(args: &ShowArgs) -> Result<String, CliError> {
+pub(super) fn show(args: &ShowArgs, from: &ConfigArgs) -> Result<String, CliError> {
     if args.defaults {
         return Ok(config::render(Shipped::Cluster) + "\n" + &config::render(Shipped::Runtime));
     }
-    let config = settings::load(args.id, &args.config)?;
+    let config = settings::load(args.id, from)?;
     let wanted = |path: &str| args.prefix.as_ref().is_none_or(|prefix| path.starts_with(prefix.as_str()));
     let shown: Vec<Row> = rows(&config).into_iter().filter(|row| wanted(&row.path)).collect();
     if let (Some(prefix), true) = (&args.prefix, shown.is_empty()) {
@@ -136,10 +136,10 @@ mod tests {
 
     #[test]
     fn every_key_is_shown_with_its_origin() {
-        let shown = rows(&config("[raft]\nvoters = 5\n"));
+        let shown = rows(&config("[raft]\nkeep_entries = 5\n"));
         assert_eq!(shown.len(), keys().filter(|key| !config::is_listed(key)).count());
-        let voters = shown.iter().find(|row| row.path == "raft.voters").unwrap();
-        assert!(matches!(voters.origin, Origin::File(_)));
+        let changed = shown.iter().find(|row| row.path == "raft.keep_entries").unwrap();
+        assert!(matches!(changed.origin, Origin::File(_)));
     }
 
     #[test]

@@ -8,12 +8,11 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use serde::Deserialize as _;
-use serde_json::Value;
 
 use super::args::{ClientArgs, HealthcheckArgs, StatusArgs};
 use super::ask::{self, Candidate};
 use super::error::CliError;
-use super::http::{CallError, Caller};
+use super::http::{Answer, CallError, Caller};
 use super::paint::{Paint, print};
 use super::wire::{Members, Status};
 
@@ -39,7 +38,7 @@ async fn status_once(caller: &Caller, candidates: &[Candidate], json: bool) -> R
     let (url, answer) = ask::get(caller, candidates, "/cluster/status").await?;
     let value = ask::accepted(&url, &answer)?;
     if json {
-        return Ok(pretty(&value));
+        return Ok(verbatim(&answer));
     }
     let status = Status::deserialize(value).map_err(|error| not_a_node(&url, &error))?;
     Ok(draw::status(&status, &url, Paint::for_stdout()))
@@ -66,7 +65,9 @@ async fn watch(caller: &Caller, candidates: &[Candidate], json: bool) -> Result<
             Err(error @ (CliError::NoNode { .. } | CliError::Call(_))) if redraws => format!("{error}\n"),
             Err(error) => return Err(error),
         };
-        write(&if redraws { format!("{REDRAW}{frame}") } else { frame })?;
+        // In a file or pipe, pages are told apart by an empty line and JSON stands one object a line.
+        let gap = if json { "" } else { "\n" };
+        write(&if redraws { format!("{REDRAW}{frame}") } else { frame + gap })?;
     }
 }
 
@@ -75,7 +76,7 @@ pub(super) async fn members(args: &ClientArgs) -> Result<String, CliError> {
     let (url, answer) = ask::get(&Caller::new(), &candidates, "/cluster/members").await?;
     let value = ask::accepted(&url, &answer)?;
     if args.json {
-        return Ok(pretty(&value));
+        return Ok(verbatim(&answer));
     }
     let members = Members::deserialize(value).map_err(|error| not_a_node(&url, &error))?;
     Ok(draw::members(&members.into_list(), None, Paint::for_stdout()))
@@ -93,8 +94,9 @@ pub(super) async fn healthcheck(args: &HealthcheckArgs) -> Result<String, CliErr
     Err(CliError::Found(format!("{url} is not ready ({}): {said}", answer.status.as_u16())))
 }
 
-fn pretty(value: &Value) -> String {
-    format!("{value:#}\n")
+/// The node's own text, order and all; it was checked to be JSON.
+fn verbatim(answer: &Answer) -> String {
+    format!("{}\n", String::from_utf8_lossy(&answer.body).trim_end())
 }
 
 fn not_a_node(url: &str, error: &serde_json::Error) -> CliError {

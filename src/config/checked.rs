@@ -141,9 +141,6 @@ impl Check<'_> {
                 format!("more than raft.election_min_ms, which is {min}"),
             );
         }
-        if s.raft.voters.is_multiple_of(2) {
-            self.fault("raft.voters", s.raft.voters, "an odd number");
-        }
         let (stream, all) = (s.http.http2_stream_window_bytes, s.http.http2_connection_window_bytes);
         if all < stream {
             let wanted = format!("at least http.http2_stream_window_bytes, which is {stream}");

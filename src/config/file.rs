@@ -64,12 +64,15 @@ pub struct Raft {
     pub election_max_ms: u64,
     pub snapshot_after_entries: u64,
     pub keep_entries: u64,
-    pub payload_entries_max: u64,
-    pub voters: u32,
     pub promote_lag_entries: u64,
     pub promote_after_ms: u64,
     pub dead_voter_after_ms: u64,
+    pub reconcile_ms: u64,
+    pub propose_timeout_ms: u64,
+    pub operate_timeout_ms: u64,
+    pub join_pause_ms: u64,
     pub store_cache_bytes: u64,
+    pub store_free_bytes_min: u64,
 }
 
 /// How nodes reach each other.

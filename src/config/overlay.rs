@@ -24,6 +24,7 @@ const SHORT_VARIABLES: &[(&str, &str)] = &[
 const OTHER_VARIABLES: &[&str] = &[
     "ERLMCP_BIN",
     "ERLMCP_CONFIG",
+    "ERLMCP_CONFORMANCE",
     "ERLMCP_LOG_DIR",
     "ERLMCP_NODES",
     "ERLMCP_NODE_ID",

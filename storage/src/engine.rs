@@ -125,7 +125,12 @@ impl Engine {
     /// Refuses new data of `bytes` while the disk is too full for it.
     pub(crate) fn admit_data(&self, bytes: u64, action: impl FnOnce() -> String) -> Result<(), StorageError> {
         self.refuse_failed()?;
-        self.admit(self.room.shortage_for_data(bytes)?, action)
+        self.admit(self.room.shortage_for_data(bytes)?, action)?;
+        if self.condition.needed_bytes() > 0 {
+            // There may be room again; whoever listens has to hear when it ends once more.
+            self.health();
+        }
+        Ok(())
     }
 
     /// Refuses upkeep of `bytes` while the disk is too full even for that.

@@ -114,7 +114,7 @@ class Node:
 
     def command(self, *words):
         config = ["--config", str(self.config)] if self.config else []
-        return [str(BINARY), words[0], *config, *words[1:]]
+        return [str(BINARY), *words, *config]
 
     def run(self, *words, timeout=30):
         return subprocess.run(

@@ -116,7 +116,7 @@ def test_one_node_alone_answers_its_first_call_within_a_second(new_node):
     print(f"\none node alone: start to first tools/call answered in {took * 1000:.0f} ms")
     assert took < 1.0
     status = json.loads(request(f"{node.url}/cluster/status")[2])
-    assert status["cluster"]["formation"] == "formed" and status["node"]["role"] == "leader"
+    assert status["node"]["ready"] and status["node"]["role"] == "leader"
     assert node.stop() == 0
 
 

@@ -59,7 +59,7 @@ def test_a_second_process_on_the_same_directory_is_refused(new_node, tmp_path):
     second.start()
     code = second.process.wait(20)
     line = second.log_text().splitlines()[-1]
-    assert code != 0 and "another process" in line, line
+    assert code != 0 and "in use by process" in line, line
     assert str(first.process.pid) in line, line
     assert request(f"{first.url}/readyz")[0] == 200
 

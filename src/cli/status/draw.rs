@@ -59,7 +59,8 @@ fn figures(status: &Status, url: &str) -> Vec<(&'static str, String)> {
     let parts = [("p50", l.p50_ms), ("p95", l.p95_ms), ("p99", l.p99_ms)];
     let latency: Vec<String> =
         parts.iter().filter_map(|(name, ms)| ms.map(|ms| format!("{name} {ms:.2} ms"))).collect();
-    if !latency.is_empty() {
+    // Percentiles of nothing would read as very fast.
+    if !latency.is_empty() && t.messages_total != Some(0) {
         lines.push(("latency", latency.join("   ")));
     }
     let node = &status.node;

@@ -64,7 +64,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     Key::int(
         "raft.heartbeat_ms",
-        150,
+        125,
         (10, 10_000),
         "milliseconds",
         "How often the leader says that it is alive. Shorter finds a dead leader sooner and costs \
@@ -72,7 +72,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     Key::int(
         "raft.election_min_ms",
-        500,
+        400,
         (50, 60_000),
         "milliseconds",
         "Silence of the leader after which a follower stands for election, at least. Bounds how long a \
@@ -80,7 +80,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     Key::int(
         "raft.election_max_ms",
-        1000,
+        750,
         (100, 120_000),
         "milliseconds",
         "The same, at most; each follower draws between the two so that they rarely stand together. \
@@ -100,21 +100,6 @@ pub(super) const KEYS: &[Key] = &[
         (0, 10_000_000),
         "entries",
         "Entries kept behind a snapshot, so that a node briefly away catches up without one.",
-    ),
-    Key::int(
-        "raft.payload_entries_max",
-        256,
-        (1, 10_000),
-        "entries",
-        "Entries in one message to a follower. Bounds the memory of one append.",
-    ),
-    Key::int(
-        "raft.voters",
-        3,
-        (1, 9),
-        "nodes",
-        "Members that vote, an odd number; further nodes stand by as learners. Four voters survive no \
-         more failures than three, and a split in halves stops both sides.",
     ),
     Key::int(
         "raft.promote_lag_entries",
@@ -139,11 +124,48 @@ pub(super) const KEYS: &[Key] = &[
         "A voter out of reach for this long is swapped for the standby. Longer than a restart takes.",
     ),
     Key::int(
+        "raft.reconcile_ms",
+        250,
+        (10, 60_000),
+        "milliseconds",
+        "How often the leader compares the members with what they should be: three of four vote, an \
+         odd number always, the others stand by.",
+    ),
+    Key::int(
+        "raft.propose_timeout_ms",
+        5000,
+        (100, 600_000),
+        "milliseconds",
+        "The longest wait for the group's answer to one command.",
+    ),
+    Key::int(
+        "raft.operate_timeout_ms",
+        15_000,
+        (100, 600_000),
+        "milliseconds",
+        "The longest wait for an operator's action (drain, remove, transfer) to be carried out.",
+    ),
+    Key::int(
+        "raft.join_pause_ms",
+        1000,
+        (10, 600_000),
+        "milliseconds",
+        "The longest pause between two attempts to join; a node tries for ever.",
+    ),
+    Key::int(
         "raft.store_cache_bytes",
         67_108_864,
         (1_048_576, 17_179_869_184),
         "bytes",
         "Memory the store may use for its cache. The ledger is small; 64 MiB is ample.",
+    ),
+    Key::int(
+        "raft.store_free_bytes_min",
+        67_108_864,
+        (1_048_576, 1_099_511_627_776),
+        "bytes",
+        "Disk that new entries leave free. Below it the node stops acknowledging and says so; a full \
+         disk could not even be reopened.",
     ),
     Key::new(
         "peer.listen",

@@ -161,6 +161,25 @@ fn a_full_disk_refuses_entries_before_they_are_written_and_recovers() {
 }
 
 #[test]
+fn each_turn_to_a_full_disk_is_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Faults::none();
+    let store = Store::create(dir.path(), with_faults(&faults)).unwrap();
+    let heard = Arc::new(Mutex::new(0));
+    let hear = Arc::clone(&heard);
+    store.on_failure(Box::new(move |_| *hear.lock().unwrap() += 1));
+    for turn in 1..=3 {
+        faults.set_free_bytes(0);
+        for _ in 0..5 {
+            assert!(store.append(entries(turn..turn + 1), Box::new(|_| {})).is_err());
+        }
+        assert_eq!(*heard.lock().unwrap(), turn);
+        faults.heal();
+        append(&store, turn..turn + 1);
+    }
+}
+
+#[test]
 fn a_disk_that_fills_under_a_write_fails_the_store_and_keeps_what_was_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let faults = Faults::none();

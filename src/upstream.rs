@@ -1,0 +1,27 @@
+//! Upstream MCP servers: each is a child process (stdio) or a URL (Streamable HTTP), and each is one [`Provider`].
+//!
+//! What passes through stays as it was written: params and results are raw, only ids and progress tokens are ours on the
+//! way. A slow or dead upstream costs its own callers one error in bounded time and nobody else anything.
+//!
+//! [`Provider`]: crate::mcp::Provider
+
+mod backoff;
+mod base;
+mod changes;
+mod collect;
+mod health;
+mod hello;
+mod http;
+mod inbox;
+mod options;
+mod passage;
+mod registry;
+mod seats;
+mod stdio;
+mod stock;
+mod wishes;
+
+pub use health::{CountsView, Health, State};
+pub use options::{Command, Instances, NameRules, Reach, Speaks, UpstreamOptions};
+pub use registry::{Surroundings, UpstreamError, Upstreams};
+pub use stdio::launcher::{LAUNCHER_COMMAND, launcher_main};

@@ -1,0 +1,164 @@
+//! What every upstream has, whatever its transport: options, catalogs, events, counts, and the words of its errors.
+//!
+//! An error names the upstream, what was tried and why it failed; never its command's arguments, environment or headers.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+
+use crate::mcp::{Event, Fault, Link, Members, Request};
+
+use super::health::{Beat, Counts, Health, Pulse, State};
+use super::options::{Speaks, UpstreamOptions};
+use super::stock::Stock;
+
+/// Events that a reader may lag behind before it has to take it as "anything may have changed".
+const EVENTS_MAX: usize = 1_024;
+
+/// The common part of one upstream.
+pub(super) struct Base {
+    pub(super) options: UpstreamOptions,
+    pub(super) stock: Stock,
+    pub(super) counts: Counts,
+    pub(super) events: broadcast::Sender<Event>,
+    now_unix_ms: fn() -> u64,
+    in_flight: Arc<Semaphore>,
+    pulses: Mutex<Vec<Arc<Pulse>>>,
+}
+
+impl Base {
+    pub(super) fn new(options: UpstreamOptions, now_unix_ms: fn() -> u64) -> Base {
+        let stock = Stock::new(options.speaks != Speaks::Modern, options.speaks != Speaks::Legacy);
+        let in_flight = Arc::new(Semaphore::new(options.in_flight_max));
+        Base {
+            options,
+            stock,
+            counts: Counts::default(),
+            events: broadcast::Sender::new(EVENTS_MAX),
+            now_unix_ms,
+            in_flight,
+            pulses: Mutex::default(),
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.options.name
+    }
+
+    /// One more part (a child, an endpoint) whose state counts for this upstream's health.
+    pub(super) fn pulse(&self) -> Arc<Pulse> {
+        let pulse = Arc::new(Pulse::new(self.now_unix_ms));
+        self.pulses.lock().unwrap_or_else(PoisonError::into_inner).push(pulse.clone());
+        pulse
+    }
+
+    /// A place for one running request; full means refuse.
+    pub(super) fn place(&self, request: &Request) -> Result<OwnedSemaphorePermit, Fault> {
+        self.counts.calls.fetch_add(1, Ordering::Relaxed);
+        self.in_flight.clone().try_acquire_owned().map_err(|_| {
+            let max = self.options.in_flight_max;
+            self.fault(&request.method, &format!("{max} requests are running there already"))
+        })
+    }
+
+    /// The error of a request that this upstream could not serve.
+    pub(super) fn fault(&self, method: &str, why: &str) -> Fault {
+        self.counts.failures.fetch_add(1, Ordering::Relaxed);
+        Fault::internal(format!("upstream {:?}: {method}: {why}", self.name()))
+    }
+
+    /// Serves a request within the limits that hold for every transport: admitted names, places, time, cancellation.
+    pub(super) async fn bounded(
+        &self,
+        request: &Request,
+        link: &Link,
+        work: impl Future<Output = Result<Box<RawValue>, Fault>>,
+    ) -> Result<Box<RawValue>, Fault> {
+        let _place = self.place(request)?;
+        if &*request.method == "tools/call" {
+            let name = request.params.text("name").unwrap_or_default();
+            if !self.options.tools.admits(&name) {
+                return Err(Fault::invalid_params(format!("Unknown tool: {name}")));
+            }
+        }
+        let longest = Duration::from_millis(self.options.call_max_ms);
+        tokio::select! {
+            answer = work => answer,
+            () = link.cancelled().cancelled() => Err(Fault::internal("the request was cancelled")),
+            () = tokio::time::sleep(longest) => {
+                let why = format!("no answer within {} ms", self.options.call_max_ms);
+                Err(self.fault(&request.method, &why))
+            }
+        }
+    }
+
+    /// Counts what is no message; the first is logged, a flood is not.
+    pub(super) fn invalid(&self, why: &str) {
+        if Counts::add(&self.counts.invalid) {
+            let name = self.name();
+            tracing::warn!(
+                upstream = name,
+                why,
+                "an upstream sends what is no message; more is only counted"
+            );
+        }
+    }
+
+    /// Tells whoever watches events; nobody need be there.
+    pub(super) fn tell(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+
+    /// Turns a notification of resources and tasks into an event; false if it is another.
+    pub(super) fn heard_event(&self, method: &str, params: &Members) -> bool {
+        if method == "notifications/resources/updated" {
+            if let Some(uri) = params.text("uri") {
+                self.tell(Event::ResourceUpdated { uri: uri.into() });
+            }
+            return true;
+        }
+        if !method.starts_with("notifications/tasks") {
+            return false;
+        }
+        if let Some(task_id) = params.text("taskId") {
+            let params = Arc::from(params.to_raw());
+            self.tell(Event::TaskChanged { task_id: task_id.into(), method: method.into(), params });
+        }
+        true
+    }
+
+    /// How it is doing; the worst of its parts counts.
+    pub(super) fn health(&self, transport: &'static str, pids: Vec<u32>, sessions: usize) -> Health {
+        let beats: Vec<Beat> = {
+            let pulses = self.pulses.lock().unwrap_or_else(PoisonError::into_inner);
+            pulses.iter().map(|pulse| pulse.read()).collect()
+        };
+        let rank = |state: State| match state {
+            State::Down => 3,
+            State::Starting => 2,
+            State::Ready => 1,
+            State::Stopped => 0,
+        };
+        let worst = beats.iter().max_by_key(|beat| rank(beat.state));
+        let eras = [("modern", crate::mcp::Era::Modern), ("legacy", crate::mcp::Era::Legacy)];
+        Health {
+            name: self.name().to_owned(),
+            transport,
+            state: worst.map_or(State::Starting, |beat| beat.state),
+            since_unix_ms: worst.map_or(0, |beat| beat.since_unix_ms),
+            last_error: beats
+                .iter()
+                .max_by_key(|beat| (beat.last_error.is_some(), rank(beat.state), beat.since_unix_ms))
+                .and_then(|beat| beat.last_error.clone()),
+            restarts: beats.iter().map(|beat| beat.restarts).sum(),
+            pids,
+            eras: eras.iter().filter(|(_, era)| self.stock.speaks(*era)).map(|(name, _)| *name).collect(),
+            running: self.options.in_flight_max - self.in_flight.available_permits(),
+            sessions,
+            counts: self.counts.view(),
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! An upstream behind a URL: Streamable HTTP in both eras, as a client.
+
+pub(super) mod client;
+mod core;
+mod errand;
+mod headers;
+mod keep;
+mod provider;
+mod session;
+mod sessions;
+mod sse;
+mod stream;
+mod talk;
+
+pub(super) use provider::HttpUpstream;

@@ -1,0 +1,171 @@
+//! What all requests to one HTTP upstream share: its endpoint, what it announced, and the modern way of asking.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::value::RawValue;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::mcp::{
+    Fault, Id, MODERN_LATEST, Members, Message, Meta, Notification, Request, Response, encode_request, parse,
+};
+use crate::upstream::base::Base;
+use crate::upstream::changes::Changes;
+use crate::upstream::collect::{Asked, Asker, UNREACHABLE};
+use crate::upstream::health::Counts;
+use crate::upstream::hello;
+use crate::upstream::inbox::Outside;
+use crate::upstream::passage::fault_of;
+use crate::upstream::seats::Seats;
+use crate::upstream::wishes::Wishes;
+
+use super::client::Endpoint;
+use super::headers::{self, Annotated};
+use super::session::{HttpSession, is_answer};
+use super::talk::{Step, Talk};
+
+/// The shared part of one HTTP upstream.
+pub(super) struct Core {
+    pub(super) base: Arc<Base>,
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) seats: Seats<()>,
+    pub(super) changes: Changes,
+    pub(super) wishes: Wishes,
+    pub(super) stop: CancellationToken,
+    pub(super) tasks: TaskTracker,
+    /// A call came while it was down: worth a look.
+    pub(super) wake: Notify,
+    pub(super) annotated: Mutex<Arc<HashMap<String, Annotated>>>,
+    own: Mutex<Option<Arc<HttpSession>>>,
+    next_id: AtomicU64,
+}
+
+impl Core {
+    pub(super) fn new(
+        base: Arc<Base>,
+        endpoint: Endpoint,
+        stop: CancellationToken,
+        tasks: TaskTracker,
+    ) -> Arc<Core> {
+        Arc::new(Core {
+            base,
+            endpoint: Arc::new(endpoint),
+            seats: Seats::new(),
+            changes: Changes::default(),
+            wishes: Wishes::new(),
+            stop,
+            tasks,
+            wake: Notify::new(),
+            annotated: Mutex::default(),
+            own: Mutex::default(),
+            next_id: AtomicU64::new(1),
+        })
+    }
+
+    /// The session for our own questions and for callers without one.
+    pub(super) fn own(&self) -> Option<Arc<HttpSession>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_own(&self, session: Option<Arc<HttpSession>>) {
+        *self.own.lock().unwrap_or_else(PoisonError::into_inner) = session;
+    }
+
+    /// Sends a modern request; everything it needs is in it.
+    pub(super) fn talk_modern(&self, request: &Request) -> (u64, Talk<'_>) {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let annotated = self.annotated.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let name = request.params.text("name").unwrap_or_default();
+        let headers = headers::modern(request, annotated.get(&name));
+        let message = encode_request(&Id::from_number(id), &request.method, Some(&request.params.to_raw()));
+        (id, Talk::new(Box::pin(self.endpoint.post(headers, message))))
+    }
+
+    /// Puts a modern request of our own and waits at most `within` for its result.
+    pub(super) async fn ask_modern(
+        &self,
+        method: &str,
+        params: Members,
+        within: Duration,
+    ) -> Result<Box<RawValue>, Fault> {
+        let unreachable = |why: String| Fault::internal(format!("{method}: {why}")).with_status(UNREACHABLE);
+        let request = own_request(method, params);
+        let asked = tokio::time::timeout(within, async {
+            let (id, mut talk) = self.talk_modern(&request);
+            loop {
+                let message = match talk.next().await {
+                    Step::Message(message) => message,
+                    Step::TooLong | Step::Pause { .. } => continue,
+                    Step::Refused(status, body) => return Err(refusal(method, status, &body)),
+                    Step::Over(why) => return Err(unreachable(why)),
+                };
+                match parse(&message) {
+                    Ok(Message::Response(response)) if is_answer(&response, id) => {
+                        return response.outcome.map_err(|error| fault_of(&error));
+                    }
+                    Ok(_) => {}
+                    Err((_, fault)) => self.base.invalid(&fault.message),
+                }
+            }
+        });
+        asked
+            .await
+            .unwrap_or_else(|_| Err(unreachable(format!("no answer within {} ms", within.as_millis()))))
+    }
+}
+
+/// A modern request of our own.
+pub(super) fn own_request(method: &str, params: Members) -> Request {
+    Request {
+        id: Id::from_number(0),
+        method: method.into(),
+        params: hello::with_own_meta(params),
+        meta: Meta { protocol_version: Some(MODERN_LATEST.as_str().to_owned()), ..Meta::default() },
+        param_headers: Vec::new(),
+    }
+}
+
+/// The fault of a modern request that was refused with a status; 400 and 404 are kept.
+pub(super) fn refusal(method: &str, status: StatusCode, body: &Bytes) -> Fault {
+    match parse(body) {
+        Ok(Message::Response(Response { outcome: Err(error), .. })) => {
+            let fault = fault_of(&error);
+            if matches!(status.as_u16(), 400 | 404) { fault.with_status(status.as_u16()) } else { fault }
+        }
+        _ if status.is_server_error() => {
+            Fault::internal(format!("{method}: HTTP {status}")).with_status(UNREACHABLE)
+        }
+        _ => Fault::internal(format!("{method}: HTTP {status}")),
+    }
+}
+
+/// Puts our own modern requests.
+pub(super) struct ModernAsker<'a> {
+    pub(super) core: &'a Core,
+    pub(super) within: Duration,
+}
+
+impl Asker for ModernAsker<'_> {
+    fn ask<'a>(&'a self, method: &'a str, params: Members) -> Asked<'a> {
+        Box::pin(self.core.ask_modern(method, params, self.within))
+    }
+}
+
+impl Outside for Core {
+    /// What our own session and our listen stream hear.
+    fn heard(&self, notification: Notification) {
+        let Notification { method, params } = notification;
+        let is_known = &*method == "notifications/subscriptions/acknowledged"
+            || self.changes.heard(&method)
+            || self.base.heard_event(&method, &params);
+        if !is_known {
+            Counts::add(&self.base.counts.dropped);
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The one loop that carries a client's request to an HTTP upstream and everything that comes back to the client.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use crate::mcp::{Caller, Fault, Gone, Link, Message, Request, Response, parse};
+use crate::upstream::base::Base;
+use crate::upstream::health::Counts;
+use crate::upstream::inbox::{Inbox, Outside, inbox};
+use crate::upstream::passage::{Inbound, Passage, ReplyTo, fault_of};
+
+use super::core::{Core, refusal};
+use super::session::{HttpSession, is_answer};
+use super::talk::{Step, Talk};
+
+/// How an errand failed.
+pub(super) enum Failed {
+    /// For the client.
+    Fault(Fault),
+    /// The upstream has forgotten the session and has not looked at the request.
+    Forgotten,
+}
+
+struct Errand<'a> {
+    base: &'a Base,
+    core: &'a Core,
+    request: &'a Request,
+    session: Option<&'a Arc<HttpSession>>,
+    link: &'a Link,
+    id: u64,
+}
+
+/// Modern: stateless; dropped, the stream is closed, which cancels the request.
+pub(super) async fn modern(
+    core: &Core,
+    request: &Request,
+    caller: &Caller,
+    link: &Link,
+) -> Result<Box<RawValue>, Fault> {
+    let (id, talk) = core.talk_modern(request);
+    let errand = Errand { base: &core.base, core, request, session: None, link, id };
+    let passage = Passage::new(caller, link, &NoReply);
+    errand.carry(talk, None, passage).await.map_err(|failed| match failed {
+        Failed::Fault(fault) => fault,
+        Failed::Forgotten => core.base.fault(&request.method, "it speaks of a session in the modern era"),
+    })
+}
+
+/// Legacy: within a session; dropped, the upstream is told.
+pub(super) async fn legacy(
+    core: &Core,
+    session: &Arc<HttpSession>,
+    request: &Request,
+    caller: &Caller,
+    link: &Link,
+) -> Result<Box<RawValue>, Failed> {
+    let (sender, inbox) = inbox(request.meta.progress_token.clone());
+    let mut running = session.begin(Some(sender));
+    let params = (!request.params.is_empty()).then(|| request.params.to_raw());
+    let talk = session.talk(running.id, &request.method, params.as_deref());
+    let errand = Errand { base: &core.base, core, request, session: Some(session), link, id: running.id };
+    running.cancels = true;
+    let passage = Passage::new(caller, link, &**session);
+    let carried = errand.carry(talk, Some(inbox), passage).await;
+    // Only what ended by our own decision has to be cancelled.
+    running.cancels = matches!(&carried, Err(Failed::Fault(fault)) if fault.message.contains(NO_ANSWER));
+    carried
+}
+
+const NO_ANSWER: &str = "no answer within";
+
+impl Errand<'_> {
+    async fn carry(
+        &self,
+        mut talk: Talk<'_>,
+        mut inbox: Option<Inbox>,
+        mut passage: Passage<'_>,
+    ) -> Result<Box<RawValue>, Failed> {
+        let silence = Duration::from_millis(self.base.options.timeout_ms);
+        let mut was_taken = false;
+        loop {
+            let asking = passage.is_asking();
+            let from_get = async {
+                match &mut inbox {
+                    Some(inbox) => inbox.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let step = tokio::select! {
+                biased;
+                inbound = from_get => {
+                    passage.take(inbound).await.map_err(|gone| self.gone(gone))?;
+                    continue;
+                }
+                step = talk.next() => step,
+                () = passage.drive(), if asking => continue,
+                () = tokio::time::sleep(silence), if !asking => {
+                    return Err(self.fault(&format!("{NO_ANSWER} {} ms", silence.as_millis())));
+                }
+            };
+            match step {
+                Step::Message(message) => {
+                    was_taken = true;
+                    if let Some(outcome) = self.message(&message, &mut passage).await? {
+                        return outcome.map_err(Failed::Fault);
+                    }
+                }
+                Step::TooLong => self.base.invalid("an event is too long"),
+                Step::Pause { retry_ms, is_asked } => {
+                    was_taken = true;
+                    if is_asked {
+                        self.link.hang_up(retry_ms).await.map_err(|gone| self.gone(gone))?;
+                    }
+                }
+                Step::Refused(status, body) => {
+                    if let Some(session) = self.session.filter(|s| s.is_forgotten(status, &body)) {
+                        session.lose();
+                        return Err(match was_taken {
+                            true => self.fault("it has forgotten the session while the request ran"),
+                            false => Failed::Forgotten,
+                        });
+                    }
+                    return Err(self.refused(status, &body));
+                }
+                Step::Over(why) => return Err(self.fault(&why)),
+            }
+        }
+    }
+
+    /// Takes one message; the outcome, if it is the answer.
+    async fn message(
+        &self,
+        message: &Bytes,
+        passage: &mut Passage<'_>,
+    ) -> Result<Option<Result<Box<RawValue>, Fault>>, Failed> {
+        match parse(message) {
+            Ok(Message::Response(response)) if is_answer(&response, self.id) => {
+                return Ok(Some(response.outcome.map_err(|error| fault_of(&error))));
+            }
+            Ok(Message::Response(_)) => {
+                Counts::add(&self.base.counts.unasked);
+            }
+            Ok(Message::Request(request)) => match self.session {
+                Some(session) if &*request.method == "ping" => session.take_stray(Message::Request(request)),
+                Some(_) => return self.pass(Inbound::Ask(request), passage).await,
+                None => self.base.invalid("a request in the modern era"),
+            },
+            Ok(Message::Notification(notification)) => {
+                let is_ours = notification.method.ends_with("/list_changed")
+                    || &*notification.method == "notifications/resources/updated";
+                if is_ours {
+                    match self.session {
+                        Some(session) => session.outside.heard(notification),
+                        None => self.core.heard(notification),
+                    }
+                    return Ok(None);
+                }
+                if &*notification.method == "notifications/cancelled" {
+                    let id = notification.params.get("requestId").and_then(crate::mcp::Id::from_raw);
+                    let Some(id) = id else { return Ok(None) };
+                    return self.pass(Inbound::AskCancelled(id), passage).await;
+                }
+                let (method, params) = (notification.method, notification.params);
+                return self.pass(Inbound::Notice { method, params }, passage).await;
+            }
+            Err((id, fault)) => {
+                self.base.invalid(&fault.message);
+                if id.is_none_or(|id| id == crate::mcp::Id::from_number(self.id)) {
+                    return Err(self.fault(&format!("its answer cannot be read: {}", fault.message)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    async fn pass(
+        &self,
+        inbound: Inbound,
+        passage: &mut Passage<'_>,
+    ) -> Result<Option<Result<Box<RawValue>, Fault>>, Failed> {
+        passage.take(inbound).await.map_err(|gone| self.gone(gone))?;
+        Ok(None)
+    }
+
+    fn refused(&self, status: http::StatusCode, body: &Bytes) -> Failed {
+        match parse(body) {
+            Ok(Message::Response(Response { outcome: Err(error), .. })) if self.session.is_some() => {
+                Failed::Fault(fault_of(&error))
+            }
+            Ok(Message::Response(Response { outcome: Err(_), .. })) => {
+                Failed::Fault(refusal(&self.request.method, status, body))
+            }
+            _ => self.fault(&format!("HTTP {status}")),
+        }
+    }
+
+    fn fault(&self, why: &str) -> Failed {
+        Failed::Fault(self.base.fault(&self.request.method, why))
+    }
+
+    fn gone(&self, _: Gone) -> Failed {
+        self.fault("the client is gone")
+    }
+}
+
+/// In the modern era nobody is asked in mid-call.
+struct NoReply;
+
+impl ReplyTo for NoReply {
+    fn reply<'a>(&'a self, _: Bytes) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(std::future::ready(()))
+    }
+}

@@ -1,0 +1,154 @@
+//! A URL as a [`Provider`].
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::mcp::{
+    Caller, Catalog, Era, Event, Fault, Link, Notification, Provider, Request, Served, SessionPort,
+    encode_notification, raw,
+};
+use crate::upstream::base::Base;
+use crate::upstream::health::Health;
+
+use super::client::{Endpoint, HttpClient};
+use super::core::Core;
+use super::errand::{self, Failed};
+use super::keep::keep;
+use super::sessions::Sessions;
+
+/// One upstream behind a URL.
+pub(in crate::upstream) struct HttpUpstream {
+    core: Arc<Core>,
+    sessions: Arc<Sessions>,
+}
+
+impl HttpUpstream {
+    /// Starts to probe it; ends its sessions when `stop` is cancelled, in tasks of `tasks`.
+    pub(in crate::upstream) fn start(
+        base: Arc<Base>,
+        client: HttpClient,
+        url: &str,
+        headers: &[(String, String)],
+        stop: CancellationToken,
+        tasks: TaskTracker,
+    ) -> Arc<HttpUpstream> {
+        let core = Core::new(base, Endpoint::new(client, url, headers), stop, tasks);
+        let sessions = Arc::new(Sessions::new(core.clone()));
+        core.tasks.spawn(keep(core.clone()));
+        core.tasks.spawn(sessions.clone().end_with_the_node());
+        Arc::new(HttpUpstream { core, sessions })
+    }
+
+    /// How it is doing.
+    pub(in crate::upstream) fn health(&self) -> Health {
+        self.core.base.health("http", Vec::new(), self.sessions.count())
+    }
+
+    async fn pass(&self, request: &Request, caller: &Caller, link: &Link) -> Result<Box<RawValue>, Fault> {
+        let core = &*self.core;
+        if let Err(fault) = core.seats.open(&core.base, caller.era(), &request.method).await {
+            core.wake.notify_one();
+            return Err(fault);
+        }
+        match (caller.era(), &caller.session) {
+            (Era::Modern, _) => match self.wish(request) {
+                Some(answer) => answer,
+                None => errand::modern(core, request, caller, link).await,
+            },
+            (Era::Legacy, Some(port)) => self.in_session(port, request, caller, link).await,
+            (Era::Legacy, None) => {
+                let gone = || core.base.fault(&request.method, "it has forgotten our session");
+                let own = core.own().ok_or_else(gone)?;
+                errand::legacy(core, &own, request, caller, link).await.map_err(|failed| match failed {
+                    Failed::Fault(fault) => fault,
+                    Failed::Forgotten => gone(),
+                })
+            }
+        }
+    }
+
+    /// What modern listeners want of resources; the listen stream does it for all.
+    fn wish(&self, request: &Request) -> Option<Result<Box<RawValue>, Fault>> {
+        let uri = || request.params.text("uri").unwrap_or_default();
+        let wishes = &self.core.wishes;
+        match &*request.method {
+            "resources/subscribe" if !wishes.add(&uri()) => {
+                let why = "too many resources are subscribed to there";
+                return Some(Err(self.core.base.fault(&request.method, why)));
+            }
+            "resources/subscribe" => {}
+            "resources/unsubscribe" => wishes.remove(&uri()),
+            _ => return None,
+        }
+        Some(Ok(raw(&serde_json::json!({}))))
+    }
+
+    async fn in_session(
+        &self,
+        port: &Arc<dyn SessionPort>,
+        request: &Request,
+        caller: &Caller,
+        link: &Link,
+    ) -> Result<Box<RawValue>, Fault> {
+        let core = &*self.core;
+        if &*request.method == "logging/setLevel" && self.sessions.now(port.key()).is_none() {
+            // A session opened later begins with the level that the client's session has then.
+            return Ok(raw(&serde_json::json!({})));
+        }
+        let mut answer = Err(Failed::Forgotten);
+        // An upstream that has forgotten the session has not looked at the request: once more, in a new one.
+        for _ in 0..2 {
+            let session = self.sessions.open(caller, port, &request.method).await?;
+            answer = errand::legacy(core, &session, request, caller, link).await;
+            if !matches!(answer, Err(Failed::Forgotten)) {
+                break;
+            }
+        }
+        let is_wanted = &*request.method == "resources/subscribe";
+        if answer.is_ok() && (is_wanted || &*request.method == "resources/unsubscribe") {
+            let uri = request.params.text("uri").unwrap_or_default();
+            self.sessions.subscribed(port.key(), uri, is_wanted);
+        }
+        answer.map_err(|failed| match failed {
+            Failed::Fault(fault) => fault,
+            Failed::Forgotten => {
+                core.base.fault(&request.method, "it forgets sessions as soon as it opens them")
+            }
+        })
+    }
+}
+
+impl Provider for HttpUpstream {
+    fn name(&self) -> &str {
+        self.core.base.name()
+    }
+
+    fn catalog(&self, era: Era) -> Option<watch::Receiver<Arc<Catalog>>> {
+        self.core.base.stock.watch(era)
+    }
+
+    fn events(&self) -> broadcast::Receiver<Event> {
+        self.core.base.events.subscribe()
+    }
+
+    fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, link: &'a Link) -> Served<'a> {
+        Box::pin(self.core.base.bounded(request, link, self.pass(request, caller, link)))
+    }
+
+    fn notify(&self, notification: &Notification, caller: &Caller) {
+        let Some(session) = caller.session.as_ref().and_then(|port| self.sessions.now(port.key())) else {
+            return;
+        };
+        let params = (!notification.params.is_empty()).then(|| notification.params.to_raw());
+        let message = encode_notification(&notification.method, params.as_deref());
+        self.core.tasks.spawn(async move { session.post(message).await });
+    }
+
+    fn session_ended(&self, session_key: &str) {
+        self.sessions.ended(session_key);
+    }
+}

@@ -1,0 +1,191 @@
+//! The sessions that clients have at an HTTP upstream: one for each of theirs with us, opened with their first request.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::iter;
+
+use crate::mcp::{Caller, Fault, Notification, SessionPort, encode_notification, raw};
+use crate::upstream::health::Counts;
+use crate::upstream::hello;
+use crate::upstream::inbox::Outside;
+use crate::upstream::passage::wants;
+
+use super::core::Core;
+use super::session::HttpSession;
+use super::stream;
+
+/// Sessions that are ended at once when the node stops.
+const ENDS_AT_ONCE: usize = 64;
+
+struct Slot {
+    seat: tokio::sync::Mutex<()>,
+    open: Mutex<Option<Arc<HttpSession>>>,
+    /// Resources the client subscribed to; told again when a session had to be replaced.
+    uris: Mutex<HashSet<String>>,
+}
+
+impl Slot {
+    fn now(&self) -> Option<Arc<HttpSession>> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.clone().filter(|session| !session.is_lost())
+    }
+}
+
+/// All of them.
+pub(super) struct Sessions {
+    core: Arc<Core>,
+    slots: Mutex<HashMap<Box<str>, Arc<Slot>>>,
+}
+
+impl Sessions {
+    pub(super) fn new(core: Arc<Core>) -> Sessions {
+        Sessions { core, slots: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Arc<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// The client's session, if it has one now.
+    pub(super) fn now(&self, key: &str) -> Option<Arc<HttpSession>> {
+        self.lock().get(key)?.clone().now()
+    }
+
+    /// The client's session; opened if there is none, in bounded time.
+    ///
+    /// # Errors
+    /// A fault that says why `method` cannot be served.
+    pub(super) async fn open(
+        &self,
+        caller: &Caller,
+        port: &Arc<dyn SessionPort>,
+        method: &str,
+    ) -> Result<Arc<HttpSession>, Fault> {
+        let slot = self.slot(port.key(), method)?;
+        if let Some(session) = slot.now() {
+            return Ok(session);
+        }
+        // One opens, the others wait for it.
+        let _seat = slot.seat.lock().await;
+        if let Some(session) = slot.now() {
+            return Ok(session);
+        }
+        let base = &self.core.base;
+        let outside = Arc::new(ClientEar { core: self.core.clone(), caller: caller.clone() });
+        let within = Duration::from_millis(base.options.start_timeout_ms);
+        let hello = hello::initialize_for(caller);
+        let opened = HttpSession::open(base, &self.core.endpoint, &hello, outside, within).await;
+        let session = opened.map_err(|fault| base.fault(method, &fault.message))?;
+        self.core.tasks.spawn(stream::hold(session.clone()));
+        self.restore(&session, port, &slot, within).await;
+        *slot.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.clone());
+        if !self.lock().contains_key(port.key()) {
+            // The client's session ended meanwhile.
+            let ending = session.clone();
+            self.core.tasks.spawn(async move { ending.end().await });
+        }
+        Ok(session)
+    }
+
+    /// Tells a new session what the client said before.
+    async fn restore(
+        &self,
+        session: &Arc<HttpSession>,
+        port: &Arc<dyn SessionPort>,
+        slot: &Slot,
+        within: Duration,
+    ) {
+        if let Some(level) = port.log_level().filter(|_| session.greeting.offers("logging")) {
+            let mut params = crate::mcp::Members::new();
+            params.set("level", raw(&level));
+            let _ = session.ask_within("logging/setLevel", &params, within).await;
+        }
+        let uris: Vec<String> =
+            slot.uris.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        for uri in uris {
+            let mut params = crate::mcp::Members::new();
+            params.set("uri", raw(&uri));
+            let _ = session.ask_within("resources/subscribe", &params, within).await;
+        }
+    }
+
+    fn slot(&self, key: &str, method: &str) -> Result<Arc<Slot>, Fault> {
+        let max = self.core.base.options.sessions_max;
+        let mut slots = self.lock();
+        if let Some(slot) = slots.get(key) {
+            return Ok(slot.clone());
+        }
+        if slots.len() >= max {
+            return Err(self.core.base.fault(method, &format!("{max} sessions are open there already")));
+        }
+        let slot = Arc::new(Slot {
+            seat: tokio::sync::Mutex::new(()),
+            open: Mutex::default(),
+            uris: Mutex::default(),
+        });
+        slots.insert(key.into(), slot.clone());
+        Ok(slot)
+    }
+
+    /// Remembers or forgets a subscription that the upstream has accepted.
+    pub(super) fn subscribed(&self, key: &str, uri: String, is_wanted: bool) {
+        let Some(slot) = self.lock().get(key).cloned() else { return };
+        let mut uris = slot.uris.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_wanted {
+            uris.insert(uri)
+        } else {
+            uris.remove(&uri)
+        };
+    }
+
+    /// Ends the client's session at the upstream, in a task.
+    pub(super) fn ended(&self, key: &str) {
+        let Some(slot) = self.lock().remove(key) else { return };
+        let open = slot.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(session) = open {
+            self.core.tasks.spawn(async move { session.end().await });
+        }
+    }
+
+    /// Ends all of them when the node stops, in bounded time.
+    pub(super) async fn end_with_the_node(self: Arc<Self>) {
+        self.core.stop.cancelled().await;
+        let slots: Vec<Arc<Slot>> = self.lock().drain().map(|(_, slot)| slot).collect();
+        let sessions = slots.into_iter().filter_map(|slot| slot.now());
+        let ends =
+            iter(sessions).for_each_concurrent(ENDS_AT_ONCE, |session| async move { session.end().await });
+        let within = Duration::from_millis(self.core.base.options.stop_step_ms).saturating_mul(3);
+        let _ = tokio::time::timeout(within, ends).await;
+    }
+}
+
+/// Hears the session of one client.
+struct ClientEar {
+    core: Arc<Core>,
+    caller: Caller,
+}
+
+impl Outside for ClientEar {
+    fn heard(&self, notification: Notification) {
+        let Notification { method, params } = notification;
+        if self.core.changes.heard(&method) {
+            return;
+        }
+        match self.caller.session.as_ref() {
+            Some(session) if &*method != "notifications/message" || wants(&self.caller, &params) => {
+                session.push(encode_notification(&method, Some(&params.to_raw())));
+            }
+            _ => {
+                Counts::add(&self.core.base.counts.dropped);
+            }
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! One client's request on its way through an upstream: what comes back before the result goes to the client's link.
+//!
+//! Notifications pass unchanged. Requests of the upstream are put to the client, several at a time, and their answers go
+//! back under the upstream's own ids; a client that cannot be asked makes an error that says so, never silence.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
+
+use crate::mcp::{
+    AskError, Caller, Era, Fault, Gone, Id, Link, LogLevel, Members, Request, code, encode_fault,
+    encode_result,
+};
+
+/// Questions of one request to its client that may be open at once.
+const ASKS_MAX: usize = 16;
+
+type Task<'a> = Pin<Box<dyn Future<Output = Id> + Send + 'a>>;
+
+/// What an upstream sends for a running request before its result.
+#[derive(Debug)]
+pub(super) enum Inbound {
+    /// A notification; the progress token in it is the client's.
+    Notice {
+        /// Its method.
+        method: Box<str>,
+        /// Its params.
+        params: Members,
+    },
+    /// A question to the client.
+    Ask(Request),
+    /// The upstream does not want the answer to its question any more.
+    AskCancelled(Id),
+}
+
+impl Inbound {
+    /// Bytes of its params.
+    pub(super) fn weight(&self) -> usize {
+        let params = match self {
+            Inbound::Notice { params, .. } => params,
+            Inbound::Ask(request) => &request.params,
+            Inbound::AskCancelled(_) => return 0,
+        };
+        params.iter().map(|(key, value)| key.len() + value.get().len()).sum()
+    }
+}
+
+/// Takes our answers back to the upstream.
+pub(super) trait ReplyTo: Send + Sync {
+    /// Sends one encoded response, in bounded time; what cannot be sent is lost.
+    fn reply<'a>(&'a self, message: Bytes) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+}
+
+/// The way of one request.
+pub(super) struct Passage<'a> {
+    caller: &'a Caller,
+    link: &'a Link,
+    to: &'a dyn ReplyTo,
+    tasks: FuturesUnordered<Task<'a>>,
+    open: HashMap<Id, CancellationToken>,
+}
+
+impl<'a> Passage<'a> {
+    pub(super) fn new(caller: &'a Caller, link: &'a Link, to: &'a dyn ReplyTo) -> Passage<'a> {
+        Passage { caller, link, to, tasks: FuturesUnordered::new(), open: HashMap::new() }
+    }
+
+    /// Whether the client is being asked something.
+    pub(super) fn is_asking(&self) -> bool {
+        !self.tasks.is_empty()
+    }
+
+    /// Drives the open questions; pends while there is none.
+    pub(super) async fn drive(&mut self) {
+        match self.tasks.next().await {
+            Some(id) => {
+                self.open.remove(&id);
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Passes one message on. Waits while the client's link is full.
+    ///
+    /// # Errors
+    /// [`Gone`] when nobody will read it.
+    pub(super) async fn take(&mut self, inbound: Inbound) -> Result<(), Gone> {
+        match inbound {
+            Inbound::Notice { method, params } => {
+                if &*method == "notifications/message" && !wants(self.caller, &params) {
+                    return Ok(());
+                }
+                self.link.notify(&method, &params.to_raw()).await
+            }
+            Inbound::Ask(request) => {
+                self.ask(request);
+                Ok(())
+            }
+            Inbound::AskCancelled(id) => {
+                if let Some(cancelled) = self.open.get(&id) {
+                    cancelled.cancel();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn ask(&mut self, request: Request) {
+        let (id, link, to) = (request.id.clone(), self.link, self.to);
+        let refused = match may_ask(self.caller, link, &request) {
+            Ok(()) if self.open.len() >= ASKS_MAX || self.open.contains_key(&id) => Some(Fault::internal(
+                format!("{ASKS_MAX} questions of this request are open, or this id is among them"),
+            )),
+            Ok(()) => None,
+            Err(fault) => Some(fault),
+        };
+        if let Some(fault) = refused {
+            let message = encode_fault(&id, &fault);
+            self.tasks.push(Box::pin(async move {
+                to.reply(message).await;
+                id
+            }));
+            return;
+        }
+        let cancelled = CancellationToken::new();
+        self.open.insert(id.clone(), cancelled.clone());
+        self.tasks.push(Box::pin(async move {
+            let params = (!request.params.is_empty()).then(|| request.params.to_raw());
+            let answer = tokio::select! {
+                answer = link.ask(&request.method, params.as_deref()) => answer,
+                () = cancelled.cancelled() => return id,
+            };
+            to.reply(encode_answer(&id, answer)).await;
+            id
+        }));
+    }
+}
+
+fn encode_answer(id: &Id, answer: Result<Box<RawValue>, AskError>) -> Bytes {
+    match answer {
+        Ok(result) => encode_result(id, &result),
+        Err(AskError::Refused(error)) => {
+            let error = error.get();
+            Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, id.as_json()))
+        }
+        Err(error) => encode_fault(id, &Fault::internal(error.to_string())),
+    }
+}
+
+/// Whether this client takes this question.
+fn may_ask(caller: &Caller, link: &Link, request: &Request) -> Result<(), Fault> {
+    if caller.era() == Era::Modern || !link.can_ask() {
+        return Err(Fault::method_not_found(Era::Legacy, &request.method));
+    }
+    let (capability, part) = match &*request.method {
+        "elicitation/create" if request.params.text("mode").as_deref() == Some("url") => {
+            ("elicitation", Some("url"))
+        }
+        "elicitation/create" => ("elicitation", None),
+        "sampling/createMessage" => ("sampling", None),
+        "roots/list" => ("roots", None),
+        // Whatever else a server may ask is between it and the client.
+        _ => return Ok(()),
+    };
+    let declared = caller.capabilities.has(capability)
+        && part.is_none_or(|part| {
+            let all = Members::parse(caller.capabilities.to_raw().get()).unwrap_or_default();
+            let one = all.get(capability).and_then(|value| Members::parse(value.get()).ok());
+            one.is_some_and(|one| one.get(part).is_some())
+        });
+    if declared {
+        return Ok(());
+    }
+    let part = part.map(|part| format!(".{part}")).unwrap_or_default();
+    Err(Fault::new(
+        code::METHOD_NOT_FOUND,
+        format!("{}: the client has not declared {capability}{part}", request.method),
+    ))
+}
+
+/// Whether this caller wants the log message `params`.
+pub(super) fn wants(caller: &Caller, params: &Members) -> bool {
+    let level = params.read::<LogLevel>("level").ok().flatten();
+    match caller.era() {
+        Era::Modern => caller.log_level.is_some_and(|least| level.is_none_or(|level| level >= least)),
+        Era::Legacy => {
+            let least = caller.session.as_ref().and_then(|session| session.log_level());
+            least.is_none_or(|least| level.is_none_or(|level| level >= least))
+        }
+    }
+}
+
+/// Reads a JSON-RPC error object of an upstream as the fault that the client gets.
+pub(super) fn fault_of(error: &RawValue) -> Fault {
+    let Ok(members) = Members::parse(error.get()) else {
+        return Fault::internal("the upstream answered with an error that is no object");
+    };
+    let code = members.read::<i64>("code").ok().flatten().unwrap_or(code::INTERNAL);
+    let message = members.text("message").unwrap_or_else(|| "the upstream gave no reason".to_owned());
+    Fault { code, message, data: members.get("data").map(ToOwned::to_owned), status: 200 }
+}

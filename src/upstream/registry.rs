@@ -1,0 +1,130 @@
+//! All upstreams of the node: started together, asked for their health, ended together.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::mcp::Provider;
+
+use super::base::Base;
+use super::health::Health;
+use super::http::HttpUpstream;
+use super::options::{Reach, UpstreamOptions};
+use super::stdio::StdioUpstream;
+use super::stdio::child::Spawner;
+
+/// What upstreams need of the node.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// Program (and arguments) to which `upstream-exec PARENT -- command` is appended to start a child that dies with
+    /// the node; `None` starts commands directly.
+    pub launcher: Option<Vec<OsString>>,
+    /// Unix time in milliseconds, for health only.
+    pub now_unix_ms: fn() -> u64,
+}
+
+/// Why upstreams cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// An option is wrong.
+    #[error("{0}")]
+    Option(String),
+    /// Two have the same name.
+    #[error("two upstreams are named {0:?}")]
+    Twice(String),
+    /// The thread that starts children.
+    #[error("cannot start the thread that starts upstreams: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+enum Upstream {
+    Stdio(Arc<StdioUpstream>),
+    Http(Arc<HttpUpstream>),
+}
+
+/// All upstreams.
+pub struct Upstreams {
+    all: Vec<Upstream>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Upstreams {
+    /// Starts all of them without waiting for any: what they offer appears in their catalogs. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// [`UpstreamError`]; nothing was started then.
+    pub fn start(options: Vec<UpstreamOptions>, around: &Surroundings) -> Result<Upstreams, UpstreamError> {
+        for (at, one) in options.iter().enumerate() {
+            one.check().map_err(UpstreamError::Option)?;
+            if options[..at].iter().any(|other| other.name == one.name) {
+                return Err(UpstreamError::Twice(one.name.clone()));
+            }
+        }
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let spawner = Spawner::start(around.launcher.clone())?;
+        let client = super::http::client::connect();
+        let start = |options: UpstreamOptions| {
+            let base = Arc::new(Base::new(options, around.now_unix_ms));
+            match base.options.reach.clone() {
+                Reach::Command(command) => Upstream::Stdio(StdioUpstream::start(
+                    base,
+                    command,
+                    spawner.clone(),
+                    stop.clone(),
+                    tasks.clone(),
+                )),
+                Reach::Url { url, headers } => Upstream::Http(HttpUpstream::start(
+                    base,
+                    client.clone(),
+                    &url,
+                    &headers,
+                    stop.clone(),
+                    tasks.clone(),
+                )),
+            }
+        };
+        Ok(Upstreams {
+            all: options.into_iter().map(start).collect(),
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+        })
+    }
+
+    /// All of them, in their order.
+    #[must_use]
+    pub fn providers(&self) -> Vec<Arc<dyn Provider>> {
+        let provider = |upstream: &Upstream| -> Arc<dyn Provider> {
+            match upstream {
+                Upstream::Stdio(stdio) => stdio.clone(),
+                Upstream::Http(http) => http.clone(),
+            }
+        };
+        self.all.iter().map(provider).collect()
+    }
+
+    /// How each is doing.
+    #[must_use]
+    pub fn health(&self) -> Vec<Health> {
+        let health = |upstream: &Upstream| match upstream {
+            Upstream::Stdio(stdio) => stdio.health(),
+            Upstream::Http(http) => http.health(),
+        };
+        self.all.iter().map(health).collect()
+    }
+
+    /// Ends all of them in bounded time: children and their groups are gone, sessions ended.
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl Drop for Upstreams {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}

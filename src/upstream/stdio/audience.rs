@@ -1,0 +1,164 @@
+//! Who stands behind the shared children: sessions, what they subscribed to, how much they want logged.
+//!
+//! A shared child knows one client. Subscriptions are joined before it sees them, and told to it again after a restart;
+//! messages that belong to no running request go to every session that used it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::mcp::{Caller, LogLevel, Members, Notification, encode_notification, raw};
+use crate::upstream::base::Base;
+use crate::upstream::changes::Changes;
+use crate::upstream::health::Counts;
+use crate::upstream::inbox::Outside;
+use crate::upstream::passage::wants;
+use crate::upstream::wishes::Wishes;
+
+use super::pipe::Pipe;
+
+/// Most (resource, session) pairs kept for one upstream.
+const SUBSCRIPTIONS_MAX: usize = 100_000;
+
+#[derive(Default)]
+struct Inner {
+    callers: HashMap<Box<str>, Caller>,
+    subscriptions: HashMap<Box<str>, HashSet<Box<str>>>,
+    levels: HashMap<Box<str>, LogLevel>,
+}
+
+/// Everybody behind the shared children of one upstream.
+pub(super) struct Audience {
+    base: Arc<Base>,
+    inner: Mutex<Inner>,
+    /// What modern clients listen for.
+    pub(super) wishes: Wishes,
+}
+
+impl Audience {
+    pub(super) fn new(base: Arc<Base>) -> Audience {
+        Audience { base, inner: Mutex::default(), wishes: Wishes::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers the session of a legacy caller.
+    pub(super) fn joins(&self, caller: &Caller) {
+        let Some(session) = &caller.session else { return };
+        let mut inner = self.lock();
+        if inner.callers.len() < self.base.options.sessions_max && !inner.callers.contains_key(session.key())
+        {
+            inner.callers.insert(session.key().into(), caller.clone());
+        }
+    }
+
+    /// How many sessions are remembered.
+    pub(super) fn sessions(&self) -> usize {
+        self.lock().callers.len()
+    }
+
+    /// Records a subscription; false if there are too many.
+    pub(super) fn subscribe(&self, key: &str, uri: &str) -> bool {
+        let mut inner = self.lock();
+        if inner.subscriptions.values().map(HashSet::len).sum::<usize>() >= SUBSCRIPTIONS_MAX {
+            return false;
+        }
+        inner.subscriptions.entry(uri.into()).or_default().insert(key.into());
+        true
+    }
+
+    /// Takes a subscription back; true if nobody is left who wants `uri`.
+    pub(super) fn unsubscribe(&self, key: &str, uri: &str) -> bool {
+        let mut inner = self.lock();
+        let Some(keys) = inner.subscriptions.get_mut(uri) else { return true };
+        keys.remove(key);
+        let last = keys.is_empty();
+        if last {
+            inner.subscriptions.remove(uri);
+        }
+        last
+    }
+
+    /// Records a session's log level. Returns the most talkative of all, which is what the child has to be set to.
+    pub(super) fn level(&self, key: &str, level: LogLevel) -> LogLevel {
+        let mut inner = self.lock();
+        inner.levels.insert(key.into(), level);
+        inner.levels.values().copied().min().unwrap_or(level)
+    }
+
+    /// Forgets a session. Returns the resources that nobody wants any more.
+    pub(super) fn leaves(&self, key: &str) -> Vec<String> {
+        let mut inner = self.lock();
+        inner.callers.remove(key);
+        inner.levels.remove(key);
+        let mut orphans = Vec::new();
+        inner.subscriptions.retain(|uri, keys| {
+            keys.remove(key);
+            if keys.is_empty() {
+                orphans.push(uri.to_string());
+            }
+            !keys.is_empty()
+        });
+        orphans
+    }
+
+    /// Tells a child just started what it does not know yet: subscriptions and the log level.
+    pub(super) fn restore(&self, pipe: &Arc<Pipe>) {
+        let (uris, level) = {
+            let inner = self.lock();
+            let uris: Vec<String> = inner.subscriptions.keys().map(|uri| uri.to_string()).collect();
+            (uris, inner.levels.values().copied().min())
+        };
+        if uris.is_empty() && level.is_none() {
+            return;
+        }
+        let (pipe, within) = (pipe.clone(), Duration::from_millis(self.base.options.start_timeout_ms));
+        // Ends with the conversation at the latest.
+        tokio::spawn(async move {
+            if let Some(level) = level {
+                let _ = pipe.ask_within("logging/setLevel", &one("level", &level), within).await;
+            }
+            for uri in uris {
+                let _ = pipe.ask_within("resources/subscribe", &one("uri", &uri), within).await;
+            }
+        });
+    }
+}
+
+/// Params with one member.
+pub(super) fn one<T: serde::Serialize>(key: &str, value: &T) -> Members {
+    let mut params = Members::new();
+    params.set(key, raw(value));
+    params
+}
+
+/// Hears one shared child.
+pub(super) struct Ear {
+    pub(super) audience: Arc<Audience>,
+    pub(super) changes: Arc<Changes>,
+}
+
+impl Outside for Ear {
+    fn heard(&self, notification: Notification) {
+        let Notification { method, params } = notification;
+        if &*method == "notifications/subscriptions/acknowledged" {
+            return;
+        }
+        if self.changes.heard(&method) || self.audience.base.heard_event(&method, &params) {
+            return;
+        }
+        if !matches!(&*method, "notifications/message" | "notifications/elicitation/complete") {
+            Counts::add(&self.audience.base.counts.dropped);
+            return;
+        }
+        let callers: Vec<Caller> = self.audience.lock().callers.values().cloned().collect();
+        let message = encode_notification(&method, Some(&params.to_raw()));
+        for caller in callers {
+            if let Some(session) = caller.session.as_ref().filter(|_| wants(&caller, &params)) {
+                session.push(message.clone());
+            }
+        }
+    }
+}

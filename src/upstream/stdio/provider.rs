@@ -1,0 +1,189 @@
+//! A command as a [`Provider`]: which child serves a request, and the one loop that carries it through.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::mcp::{
+    Caller, Catalog, Era, Event, Fault, Link, LogLevel, Notification, Provider, Request, Served, raw,
+};
+use crate::upstream::base::Base;
+use crate::upstream::health::Health;
+use crate::upstream::options::{Command, Instances};
+use crate::upstream::passage::{Passage, fault_of};
+
+use super::audience::one;
+use super::child::Spawner;
+use super::owned::Owned;
+use super::pipe::{Ended, Outcome, Pipe};
+use super::shared::Shared;
+
+/// One upstream behind stdio.
+pub(in crate::upstream) struct StdioUpstream {
+    base: Arc<Base>,
+    shared: Arc<Shared>,
+    owned: Option<Owned>,
+}
+
+impl StdioUpstream {
+    /// Starts to probe it; ends its children when `stop` is cancelled, in tasks of `tasks`.
+    pub(in crate::upstream) fn start(
+        base: Arc<Base>,
+        command: Command,
+        spawner: Arc<Spawner>,
+        stop: CancellationToken,
+        tasks: TaskTracker,
+    ) -> Arc<StdioUpstream> {
+        let instances = command.instances;
+        let shared = Shared::new(base.clone(), spawner, command, stop, tasks.clone());
+        tasks.spawn(shared.clone().keep());
+        let owned = (instances == Instances::Session).then(|| Owned::new(shared.clone()));
+        Arc::new(StdioUpstream { base, shared, owned })
+    }
+
+    /// How it is doing.
+    pub(in crate::upstream) fn health(&self) -> Health {
+        let sessions = self.owned.as_ref().map_or_else(|| self.shared.audience.sessions(), Owned::sessions);
+        self.base.health("stdio", self.shared.pids(), sessions)
+    }
+
+    async fn pass(&self, request: &Request, caller: &Caller, link: &Link) -> Result<Box<RawValue>, Fault> {
+        let pipe = match (&self.owned, &caller.session) {
+            (Some(owned), Some(session)) => owned.pipe(caller, session, &request.method).await?,
+            _ => {
+                if let Some(answer) = self.join(request, caller).await {
+                    return answer;
+                }
+                self.shared.seats.open(&self.base, caller.era(), &request.method).await?
+            }
+        };
+        self.carry(&pipe, request, caller, link).await
+    }
+
+    /// What many sessions ask of a shared child in their own name. `None`: pass it on as it is.
+    async fn join(&self, request: &Request, caller: &Caller) -> Option<Result<Box<RawValue>, Fault>> {
+        let audience = &self.shared.audience;
+        let done = Some(Ok(raw(&serde_json::json!({}))));
+        let uri = || request.params.text("uri").unwrap_or_default();
+        let Some(session) = &caller.session else {
+            if caller.era() == Era::Legacy {
+                return None;
+            }
+            return match &*request.method {
+                "resources/subscribe" if audience.wishes.add(&uri()) => done,
+                "resources/subscribe" => Some(Err(self.too_many(request))),
+                "resources/unsubscribe" => {
+                    audience.wishes.remove(&uri());
+                    done
+                }
+                _ => None,
+            };
+        };
+        audience.joins(caller);
+        match &*request.method {
+            "resources/subscribe" if !audience.subscribe(session.key(), &uri()) => {
+                Some(Err(self.too_many(request)))
+            }
+            "resources/unsubscribe" if !audience.unsubscribe(session.key(), &uri()) => done,
+            "logging/setLevel" => {
+                let level = request.params.read::<LogLevel>("level").ok().flatten()?;
+                let level = audience.level(session.key(), level);
+                let pipe = match self.shared.seats.open(&self.base, Era::Legacy, &request.method).await {
+                    Ok(pipe) => pipe,
+                    Err(fault) => return Some(Err(fault)),
+                };
+                let within = Duration::from_millis(self.base.options.timeout_ms);
+                Some(pipe.ask_within(&request.method, &one("level", &level), within).await)
+            }
+            _ => None,
+        }
+    }
+
+    fn too_many(&self, request: &Request) -> Fault {
+        self.base.fault(&request.method, "too many resources are subscribed to there")
+    }
+
+    /// Sends the request and carries what comes back until its answer, in bounded time.
+    async fn carry(
+        &self,
+        pipe: &Arc<Pipe>,
+        request: &Request,
+        caller: &Caller,
+        link: &Link,
+    ) -> Result<Box<RawValue>, Fault> {
+        let (method, options) = (&request.method, &self.base.options);
+        let silence = Duration::from_millis(options.timeout_ms);
+        let down = |why: Arc<str>| self.base.fault(method, &why);
+        let late = || self.base.fault(method, &format!("no answer within {} ms", options.timeout_ms));
+        let sent = tokio::time::timeout(silence, pipe.request(request)).await;
+        let mut ticket = sent.map_err(|_| late())?.map_err(down)?;
+        let mut passage = Passage::new(caller, link, &**pipe);
+        let gone = |_| self.base.fault(method, "the client is gone");
+        let outcome = loop {
+            let asking = passage.is_asking();
+            tokio::select! {
+                biased;
+                inbound = ticket.inbox.next() => passage.take(inbound).await.map_err(gone)?,
+                outcome = &mut ticket.answer => break outcome,
+                () = passage.drive(), if asking => {}
+                () = tokio::time::sleep(silence), if !asking => return Err(late()),
+            }
+        };
+        while let Some(inbound) = ticket.inbox.ready() {
+            passage.take(inbound).await.map_err(gone)?;
+        }
+        self.outcome(method, outcome.unwrap_or_else(|_| Err(Ended::Lost("no answer".into()))))
+    }
+
+    fn outcome(&self, method: &str, outcome: Outcome) -> Result<Box<RawValue>, Fault> {
+        outcome.map_err(|ended| match ended {
+            Ended::Refused(error) => fault_of(&error),
+            Ended::Lost(why) => self.base.fault(method, &why),
+        })
+    }
+}
+
+impl Provider for StdioUpstream {
+    fn name(&self) -> &str {
+        self.base.name()
+    }
+
+    fn catalog(&self, era: Era) -> Option<watch::Receiver<Arc<Catalog>>> {
+        self.base.stock.watch(era)
+    }
+
+    fn events(&self) -> broadcast::Receiver<Event> {
+        self.base.events.subscribe()
+    }
+
+    fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, link: &'a Link) -> Served<'a> {
+        Box::pin(self.base.bounded(request, link, self.pass(request, caller, link)))
+    }
+
+    fn notify(&self, notification: &Notification, caller: &Caller) {
+        // To a shared child, one client's roots and progress would be another's.
+        let (Some(owned), Some(session)) = (&self.owned, &caller.session) else { return };
+        if let Some(pipe) = owned.pipe_now(session.key()) {
+            let params = (!notification.params.is_empty()).then(|| notification.params.to_raw());
+            pipe.try_notify(&notification.method, params.as_deref());
+        }
+    }
+
+    fn session_ended(&self, session_key: &str) {
+        if let Some(owned) = &self.owned {
+            owned.session_ended(session_key);
+        }
+        let orphans = self.shared.audience.leaves(session_key);
+        let Some(pipe) = self.shared.seats.now(Era::Legacy).filter(|_| !orphans.is_empty()) else { return };
+        let within = Duration::from_millis(self.base.options.timeout_ms);
+        self.shared.tasks.spawn(async move {
+            for uri in orphans {
+                let _ = pipe.ask_within("resources/unsubscribe", &one("uri", &uri), within).await;
+            }
+        });
+    }
+}

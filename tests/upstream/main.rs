@@ -1,0 +1,7 @@
+//! Upstreams as real processes and real HTTP servers, seen through `Provider` only.
+#![allow(missing_docs, unreachable_pub, clippy::disallowed_methods, reason = "tests")]
+
+mod launcher;
+mod lies;
+mod stdio;
+mod support;
