@@ -7,7 +7,6 @@ use erlmcp_ledger::{Command, NodeId};
 use http::StatusCode;
 use openraft::async_runtime::WatchReceiver as _;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
 use crate::core::{Core, Fatal};
 use crate::error::{OperateError, ProposeError};
@@ -107,8 +106,8 @@ impl Core {
         let Some(to) = to.or_else(|| self.best_successor(&metrics)) else {
             return Err(OperateError::NoSuccessor);
         };
-        let begin = Instant::now();
-        while begin.elapsed() < self.timing.operate {
+        let begin_ms = self.clock.uptime_ms();
+        while self.clock.since(begin_ms) < self.timing.operate {
             let asked = self.raft.trigger().transfer_leader(to).await;
             asked.map_err(|_| OperateError::Propose(ProposeError::Stopped))?;
             let moved = |metrics: &Metrics| metrics.current_leader.is_some_and(|leader| leader != self.id());

@@ -1,7 +1,7 @@
 //! The ledger as openraft's state machine: in memory, with every change written to the store's state.
 //!
-//! The state on disk may be some entries behind after a crash, but it is always whole, and the log replays the rest.
-//! Snapshots are the same keys and values in one JSON document.
+//! The state on disk may be some entries behind after a crash, but it is always whole, and the log replays
+//! the rest. Snapshots are the same keys and values in one JSON document.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -46,6 +46,9 @@ pub(crate) struct StateMachine {
     view: watch::Sender<Arc<View>>,
     newest_snapshot: Arc<Mutex<Option<LogId>>>,
 }
+
+/// Keys and values as the store takes them.
+type KeyValues = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// The document of a snapshot.
 #[derive(Serialize, Deserialize)]
@@ -120,7 +123,7 @@ impl StateMachine {
         Ok(())
     }
 
-    fn entries(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, io::Error> {
+    fn entries(&self) -> Result<KeyValues, io::Error> {
         let mut all = BTreeMap::new();
         for (key, value) in self.ledger.entries() {
             all.insert(format!("{LEDGER}{key}"), value);

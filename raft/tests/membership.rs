@@ -26,6 +26,13 @@ async fn wait_problem(cluster: &Cluster, id: u64, part: &str) {
         .await;
 }
 
+/// It ends, and says why in one line.
+async fn assert_stranger(cluster: &Cluster, id: u64, part: &str) {
+    let fatal = tokio::time::timeout(SOON, cluster.node(id).fatal()).await.unwrap();
+    assert!(matches!(&fatal, Fatal::Stranger(text) if text.contains(part)), "{fatal}");
+    assert_eq!(fatal.to_string().lines().count(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wiped_node_is_turned_away_until_its_old_life_is_declared_dead() {
     let mut cluster = formed(4).await;
@@ -152,7 +159,7 @@ async fn a_node_of_another_cluster_or_with_another_secret_is_turned_away_in_plai
     cluster.secret = ClusterSecret::from_text("quite another secret of another cluster").unwrap();
     cluster.start(3).await;
     let words = format!("this node belongs to cluster {}, not to", ours.cluster_id());
-    wait_problem(&cluster, 3, &words).await;
+    assert_stranger(&cluster, 3, &words).await;
     cluster.kill(3).await;
     fs::remove_dir_all(cluster.node_dir(3)).unwrap();
 
@@ -161,7 +168,7 @@ async fn a_node_of_another_cluster_or_with_another_secret_is_turned_away_in_plai
     let turned: String = key.chars().rev().collect();
     cluster.secret = ClusterSecret::from_text(&format!("{id}:{turned}")).unwrap();
     cluster.start(3).await;
-    wait_problem(&cluster, 3, "the cluster secret differs").await;
+    assert_stranger(&cluster, 3, "the cluster secret differs").await;
     cluster.kill(3).await;
     fs::remove_dir_all(cluster.node_dir(3)).unwrap();
     assert_eq!(cluster.node(1).view().borrow().ledger.members().len(), 2);
