@@ -1,6 +1,8 @@
 //! Upstreams as real processes and real HTTP servers, seen through `Provider` only.
 #![allow(missing_docs, unreachable_pub, clippy::disallowed_methods, reason = "tests")]
 
+mod fake_http;
+mod http;
 mod launcher;
 mod lies;
 mod stdio;
