@@ -6,6 +6,9 @@
 //! [`Provider`]: crate::mcp::Provider
 
 mod backoff;
+mod base;
+mod changes;
+mod collect;
 mod health;
 mod hello;
 mod http;
@@ -14,12 +17,9 @@ mod options;
 mod passage;
 mod registry;
 mod seats;
-mod base;
-mod changes;
 mod stdio;
 mod stock;
 mod wishes;
-mod collect;
 
 pub use health::{CountsView, Health, State};
 pub use options::{Command, Instances, NameRules, Reach, Speaks, UpstreamOptions};

@@ -99,7 +99,11 @@ impl Base {
     pub(super) fn invalid(&self, why: &str) {
         if Counts::add(&self.counts.invalid) {
             let name = self.name();
-            tracing::warn!(upstream = name, why, "an upstream sends what is no message; more is only counted");
+            tracing::warn!(
+                upstream = name,
+                why,
+                "an upstream sends what is no message; more is only counted"
+            );
         }
     }
 

@@ -45,7 +45,12 @@ impl Changes {
             if self.kinds.load(Ordering::Relaxed) != 0 {
                 tokio::time::sleep(SETTLE).await;
                 let bits = self.kinds.swap(0, Ordering::Relaxed);
-                return KINDS.iter().enumerate().filter(|(at, _)| bits >> at & 1 == 1).map(|(_, k)| *k).collect();
+                return KINDS
+                    .iter()
+                    .enumerate()
+                    .filter(|(at, _)| bits >> at & 1 == 1)
+                    .map(|(_, k)| *k)
+                    .collect();
             }
             self.news.notified().await;
         }

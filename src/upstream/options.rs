@@ -175,7 +175,9 @@ impl fmt::Debug for Reach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reach::Command(command) => write!(f, "Command({:?})", command.program),
-            Reach::Url { url, .. } => write!(f, "Url({:?})", url.split(['?', '@']).next().unwrap_or_default()),
+            Reach::Url { url, .. } => {
+                write!(f, "Url({:?})", url.split(['?', '@']).next().unwrap_or_default())
+            }
         }
     }
 }
@@ -259,7 +261,8 @@ mod tests {
         assert_eq!(with(|_| {}), Ok(()));
         assert!(with(|o| o.name = "Up".into()).unwrap_err().contains("a-z"));
         assert!(with(|o| o.timeout_ms = 0).unwrap_err().contains("timeout_ms is 0"));
-        let file = |o: &mut UpstreamOptions| o.reach = Reach::Url { url: "ftp://host/x".into(), headers: vec![] };
+        let file =
+            |o: &mut UpstreamOptions| o.reach = Reach::Url { url: "ftp://host/x".into(), headers: vec![] };
         assert!(with(file).unwrap_err().contains("http://"));
     }
 

@@ -188,9 +188,7 @@ fn may_ask(caller: &Caller, link: &Link, request: &Request) -> Result<(), Fault>
 pub(super) fn wants(caller: &Caller, params: &Members) -> bool {
     let level = params.read::<LogLevel>("level").ok().flatten();
     match caller.era() {
-        Era::Modern => {
-            caller.log_level.is_some_and(|least| level.is_none_or(|level| level >= least))
-        }
+        Era::Modern => caller.log_level.is_some_and(|least| level.is_none_or(|level| level >= least)),
         Era::Legacy => {
             let least = caller.session.as_ref().and_then(|session| session.log_level());
             least.is_none_or(|least| level.is_none_or(|level| level >= least))

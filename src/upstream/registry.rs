@@ -86,7 +86,11 @@ impl Upstreams {
                 )),
             }
         };
-        Ok(Upstreams { all: options.into_iter().map(start).collect(), stop: stop.clone(), tasks: tasks.clone() })
+        Ok(Upstreams {
+            all: options.into_iter().map(start).collect(),
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+        })
     }
 
     /// All of them, in their order.

@@ -112,12 +112,7 @@ impl Stock {
     }
 }
 
-fn publish(
-    sender: &watch::Sender<Arc<Catalog>>,
-    greeting: &Greeting,
-    lists: &Lists,
-    announced: &[ListKind],
-) {
+fn publish(sender: &watch::Sender<Arc<Catalog>>, greeting: &Greeting, lists: &Lists, announced: &[ListKind]) {
     sender.send_if_modified(|catalog| {
         let next = Catalog {
             offers: Offers(greeting.offers.clone()),

@@ -96,7 +96,8 @@ impl Fake {
 
     /// Sends a message on every open GET stream.
     pub async fn say_on_gets(&self, message: &Value) {
-        let gets: Vec<_> = self.sessions.lock().unwrap().values().filter_map(|talk| talk.get.clone()).collect();
+        let gets: Vec<_> =
+            self.sessions.lock().unwrap().values().filter_map(|talk| talk.get.clone()).collect();
         for get in gets {
             let _ = get.send(event(message)).await;
         }
@@ -108,7 +109,8 @@ impl Fake {
         for (id, listener) in listeners {
             let mut params = params.clone();
             params["_meta"] = json!({"io.modelcontextprotocol/subscriptionId": id});
-            let _ = listener.send(event(&json!({"jsonrpc": "2.0", "method": method, "params": params}))).await;
+            let _ =
+                listener.send(event(&json!({"jsonrpc": "2.0", "method": method, "params": params}))).await;
         }
     }
 
@@ -187,7 +189,9 @@ async fn handle(State(fake): State<Arc<Fake>>, method: Method, headers: HeaderMa
         response.headers_mut().insert("mcp-session-id", key.parse().unwrap());
         return response;
     }
-    let Some(key) = key else { return error(StatusCode::BAD_REQUEST, &value["id"], -32000, "no session", "{}") };
+    let Some(key) = key else {
+        return error(StatusCode::BAD_REQUEST, &value["id"], -32000, "no session", "{}");
+    };
     if !fake.sessions.lock().unwrap().contains_key(&key) {
         return error(StatusCode::NOT_FOUND, &value["id"], -32001, "Session not found", "{}");
     }
@@ -263,18 +267,25 @@ async fn legacy_tool(fake: &Arc<Fake>, key: &str, value: &Value, text: &str) -> 
     let name = value["params"]["name"].as_str().unwrap();
     match name {
         "echo" => json_response(StatusCode::OK, answer(&id, &format!("\n {ECHO} \r\n"))),
-        "seen" => json_response(StatusCode::OK, answer(&id, &json!({"text": text, "hello": hello, "key": key}).to_string())),
+        "seen" => json_response(
+            StatusCode::OK,
+            answer(&id, &json!({"text": text, "hello": hello, "key": key}).to_string()),
+        ),
         "fail" => error(StatusCode::OK, &id, -32055, "I failed", r#"{"why":123456789012345678901234567890}"#),
         "refuse" => (StatusCode::BAD_GATEWAY, "<html>no</html>").into_response(),
         "announce" => {
             let get = get.unwrap();
-            get.send(event(&json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}))).await.unwrap();
+            get.send(event(&json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})))
+                .await
+                .unwrap();
             json_response(StatusCode::OK, done("announced"))
         }
         "grow" => {
             fake.tools.lock().unwrap().push(arguments["name"].as_str().unwrap().into());
             let get = get.unwrap();
-            get.send(event(&json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}))).await.unwrap();
+            get.send(event(&json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})))
+                .await
+                .unwrap();
             json_response(StatusCode::OK, done("grown"))
         }
         "touch" => {
@@ -309,7 +320,9 @@ async fn legacy_stream(fake: &Arc<Fake>, name: &str, value: &Value) -> Response 
             let message = answer(&id, &json!({"content": [{"type": "text", "text": word}]}).to_string());
             format!("data: {message}\n\n")
         };
-        let notify = |method: &str, params: Value| event(&json!({"jsonrpc": "2.0", "method": method, "params": params}));
+        let notify = |method: &str, params: Value| {
+            event(&json!({"jsonrpc": "2.0", "method": method, "params": params}))
+        };
         match name.as_str() {
             "progress" => {
                 for step in 0..3 {
@@ -329,7 +342,10 @@ async fn legacy_stream(fake: &Arc<Fake>, name: &str, value: &Value) -> Response 
                 sender.send(format!("data: {message}\n\n")).await.unwrap();
             }
             "poll" => sender.send(format!("id: poll-{id}\nretry: 30\ndata:\n\n")).await.unwrap(),
-            "cut" => sender.send(notify("notifications/message", json!({"level": "info", "data": "x"}))).await.unwrap(),
+            "cut" => sender
+                .send(notify("notifications/message", json!({"level": "info", "data": "x"})))
+                .await
+                .unwrap(),
             "lie" => {
                 sender.send(event(&json!({"jsonrpc": "2.0", "id": 4711, "result": {}}))).await.unwrap();
                 sender.send("data: no json\n\n".to_owned()).await.unwrap();
@@ -372,7 +388,13 @@ async fn modern(fake: &Arc<Fake>, value: &Value, text: &str) -> Response {
         "tools/call" => match value["params"]["name"].as_str().unwrap() {
             "echo" => ok(ECHO),
             "seen" => ok(&json!({ "text": text }).to_string()),
-            "bad" => error(StatusCode::BAD_REQUEST, &id, -32021, "missing", r#"{"requiredCapabilities":{"sampling":{}}}"#),
+            "bad" => error(
+                StatusCode::BAD_REQUEST,
+                &id,
+                -32021,
+                "missing",
+                r#"{"requiredCapabilities":{"sampling":{}}}"#,
+            ),
             "gone" => error(StatusCode::NOT_FOUND, &id, -32601, "gone", "null"),
             "fail" => error(StatusCode::OK, &id, -32055, "I failed", "7"),
             name => legacy_stream(fake, name, value).await,

@@ -209,7 +209,8 @@ async fn announcements_on_get_and_listen_streams_grow_the_version() {
     let (upstreams, provider) = start_one(at(&server.url));
     let client = Client::legacy();
     client.call(&provider, "echo", "{}").await.result();
-    eventually("the streams are open", || server.fake.get_count() == 2 && server.fake.listener_count() == 1).await;
+    eventually("the streams are open", || server.fake.get_count() == 2 && server.fake.listener_count() == 1)
+        .await;
     client.call(&provider, "grow", r#"{"name":"new"}"#).await.result();
     for era in [Era::Legacy, Era::Modern] {
         catalog_where(&provider, era, |catalog| names(catalog) == ["echo", "new"]).await;
@@ -289,7 +290,8 @@ async fn a_call_without_answer_ends_with_one_error_in_time() {
         let answer = client.call(&provider, "hang", "{}").await;
         assert!(answer.fault().message.contains("no answer within 300 ms"), "{answer:?}");
     }
-    eventually("the legacy one is cancelled", || server.fake.of_method("notifications/cancelled").len() == 1).await;
+    eventually("the legacy one is cancelled", || server.fake.of_method("notifications/cancelled").len() == 1)
+        .await;
     upstreams.stop().await;
 }
 

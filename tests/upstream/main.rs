@@ -5,5 +5,6 @@ mod fake_http;
 mod http;
 mod launcher;
 mod lies;
+mod python_sdk;
 mod stdio;
 mod support;

@@ -90,7 +90,8 @@ async fn a_question_in_mid_call_is_put_to_the_client_and_its_answer_goes_back() 
     });
     let answer = client.call(&provider, "ask", "{}").await;
     assert_eq!(answer.result()["answered"]["content"]["name"], "Ada");
-    let refusing = Client::legacy().answering(|_| Some(json!({"error": {"code": -1, "message": "no", "data": 7}})));
+    let refusing =
+        Client::legacy().answering(|_| Some(json!({"error": {"code": -1, "message": "no", "data": 7}})));
     let answer = refusing.call(&provider, "ask", "{}").await;
     assert_eq!(answer.result()["refused"], json!({"code": -1, "message": "no", "data": 7}));
     upstreams.stop().await;
@@ -178,7 +179,10 @@ async fn a_call_without_answer_ends_with_one_error_in_time() {
     let answer = Client::legacy().call(&provider, "hang", "{}").await;
     assert_eq!(answer.fault().code, -32603);
     let message = &answer.fault().message;
-    assert!(message.contains("\"slow\"") && message.contains("tools/call") && message.contains("300 ms"), "{message}");
+    assert!(
+        message.contains("\"slow\"") && message.contains("tools/call") && message.contains("300 ms"),
+        "{message}"
+    );
     upstreams.stop().await;
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use erlmcp::mcp::{
-    Asks, Caller, Catalog, ClientCapabilities, Era, Fault, Frame, LEGACY_LATEST, Link, LogLevel, MODERN_LATEST,
-    Members, Message, Notification, Provider, Request, SessionPort, parse, raw,
+    Asks, Caller, Catalog, ClientCapabilities, Era, Fault, Frame, LEGACY_LATEST, Link, LogLevel,
+    MODERN_LATEST, Members, Message, Notification, Provider, Request, SessionPort, parse, raw,
 };
 use erlmcp::upstream::{Command, Reach, Surroundings, UpstreamOptions, Upstreams};
 use serde_json::Value;
@@ -178,7 +178,8 @@ impl Client {
             meta.set("io.modelcontextprotocol/clientCapabilities", self.caller.capabilities.to_raw());
             params.set("_meta", meta.to_raw());
         }
-        let text = format!(r#"{{"jsonrpc":"2.0","id":"mine","method":"{method}","params":{}}}"#, params.to_raw());
+        let text =
+            format!(r#"{{"jsonrpc":"2.0","id":"mine","method":"{method}","params":{}}}"#, params.to_raw());
         match parse(text.as_bytes()).unwrap() {
             Message::Request(request) => request,
             other => panic!("{other:?}"),
@@ -235,7 +236,9 @@ impl Client {
         let Some(mut response) = (self.answerer)(question) else { return };
         response["jsonrpc"] = "2.0".into();
         response["id"] = id.clone();
-        let Ok(Message::Response(response)) = parse(response.to_string().as_bytes()) else { panic!("{response}") };
+        let Ok(Message::Response(response)) = parse(response.to_string().as_bytes()) else {
+            panic!("{response}")
+        };
         assert!(self.asks.as_ref().unwrap().answer(response));
     }
 

@@ -114,7 +114,9 @@ impl Core {
                 }
             }
         });
-        asked.await.unwrap_or_else(|_| Err(unreachable(format!("no answer within {} ms", within.as_millis()))))
+        asked
+            .await
+            .unwrap_or_else(|_| Err(unreachable(format!("no answer within {} ms", within.as_millis()))))
     }
 }
 

@@ -61,8 +61,7 @@ pub(super) async fn legacy(
     let mut running = session.begin(Some(sender));
     let params = (!request.params.is_empty()).then(|| request.params.to_raw());
     let talk = session.talk(running.id, &request.method, params.as_deref());
-    let errand =
-        Errand { base: &core.base, core, request, session: Some(session), link, id: running.id };
+    let errand = Errand { base: &core.base, core, request, session: Some(session), link, id: running.id };
     running.cancels = true;
     let passage = Passage::new(caller, link, &**session);
     let carried = errand.carry(talk, Some(inbox), passage).await;

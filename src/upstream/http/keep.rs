@@ -64,7 +64,11 @@ pub(super) async fn keep(core: Arc<Core>) {
 }
 
 /// Probes it, opens it, and keeps it open; says why it is over.
-async fn serve_once(core: &Arc<Core>, pulse: &crate::upstream::health::Pulse, backoff: &mut Backoff) -> String {
+async fn serve_once(
+    core: &Arc<Core>,
+    pulse: &crate::upstream::health::Pulse,
+    backoff: &mut Backoff,
+) -> String {
     let found = match probe(core).await {
         Ok(found) => found,
         Err(why) => return why,

@@ -115,7 +115,9 @@ impl HttpUpstream {
         }
         answer.map_err(|failed| match failed {
             Failed::Fault(fault) => fault,
-            Failed::Forgotten => core.base.fault(&request.method, "it forgets sessions as soon as it opens them"),
+            Failed::Forgotten => {
+                core.base.fault(&request.method, "it forgets sessions as soon as it opens them")
+            }
         })
     }
 }
@@ -138,7 +140,9 @@ impl Provider for HttpUpstream {
     }
 
     fn notify(&self, notification: &Notification, caller: &Caller) {
-        let Some(session) = caller.session.as_ref().and_then(|port| self.sessions.now(port.key())) else { return };
+        let Some(session) = caller.session.as_ref().and_then(|port| self.sessions.now(port.key())) else {
+            return;
+        };
         let params = (!notification.params.is_empty()).then(|| notification.params.to_raw());
         let message = encode_notification(&notification.method, params.as_deref());
         self.core.tasks.spawn(async move { session.post(message).await });

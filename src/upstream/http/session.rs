@@ -58,7 +58,8 @@ impl HttpSession {
         outside: Arc<dyn Outside>,
         within: Duration,
     ) -> Result<Arc<HttpSession>, Fault> {
-        let unreachable = |why: String| Fault::internal(format!("initialize: {why}")).with_status(UNREACHABLE);
+        let unreachable =
+            |why: String| Fault::internal(format!("initialize: {why}")).with_status(UNREACHABLE);
         let opening = tokio::time::timeout(within, async {
             let id = Id::from_number(0);
             let message = encode_request(&id, "initialize", Some(&hello.to_raw()));
@@ -85,7 +86,9 @@ impl HttpSession {
             endpoint.post(session.headers.clone(), message).await.map_err(unreachable)?;
             Ok(Arc::new(session))
         });
-        opening.await.unwrap_or_else(|_| Err(unreachable(format!("no answer within {} ms", within.as_millis()))))
+        opening
+            .await
+            .unwrap_or_else(|_| Err(unreachable(format!("no answer within {} ms", within.as_millis()))))
     }
 
     /// Whether the upstream does not know it any more.
@@ -181,7 +184,9 @@ impl HttpSession {
                 }
             }
         });
-        asked.await.unwrap_or_else(|_| Err(unreachable(format!("no answer within {} ms", within.as_millis()))))
+        asked
+            .await
+            .unwrap_or_else(|_| Err(unreachable(format!("no answer within {} ms", within.as_millis()))))
     }
 
     fn refusal(&self, method: &str, status: StatusCode, body: &[u8]) -> Fault {
@@ -232,7 +237,8 @@ impl HttpSession {
             return self.outside.heard(notification);
         }
         let token = notification.params.get("progressToken").map(RawValue::get);
-        let inbox = self.lock().values().find(|inbox| inbox.token.as_ref().map(|t| t.get()) == token).cloned();
+        let inbox =
+            self.lock().values().find(|inbox| inbox.token.as_ref().map(|t| t.get()) == token).cloned();
         let Notification { method, params } = notification;
         if !inbox.is_some_and(|inbox| inbox.put(Inbound::Notice { method, params })) {
             Counts::add(&self.base.counts.dropped);

@@ -96,7 +96,13 @@ impl Sessions {
     }
 
     /// Tells a new session what the client said before.
-    async fn restore(&self, session: &Arc<HttpSession>, port: &Arc<dyn SessionPort>, slot: &Slot, within: Duration) {
+    async fn restore(
+        &self,
+        session: &Arc<HttpSession>,
+        port: &Arc<dyn SessionPort>,
+        slot: &Slot,
+        within: Duration,
+    ) {
         if let Some(level) = port.log_level().filter(|_| session.greeting.offers("logging")) {
             let mut params = crate::mcp::Members::new();
             params.set("level", raw(&level));
@@ -133,7 +139,11 @@ impl Sessions {
     pub(super) fn subscribed(&self, key: &str, uri: String, is_wanted: bool) {
         let Some(slot) = self.lock().get(key).cloned() else { return };
         let mut uris = slot.uris.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_wanted { uris.insert(uri) } else { uris.remove(&uri) };
+        if is_wanted {
+            uris.insert(uri)
+        } else {
+            uris.remove(&uri)
+        };
     }
 
     /// Ends the client's session at the upstream, in a task.
@@ -150,7 +160,8 @@ impl Sessions {
         self.core.stop.cancelled().await;
         let slots: Vec<Arc<Slot>> = self.lock().drain().map(|(_, slot)| slot).collect();
         let sessions = slots.into_iter().filter_map(|slot| slot.now());
-        let ends = iter(sessions).for_each_concurrent(ENDS_AT_ONCE, |session| async move { session.end().await });
+        let ends =
+            iter(sessions).for_each_concurrent(ENDS_AT_ONCE, |session| async move { session.end().await });
         let within = Duration::from_millis(self.core.base.options.stop_step_ms).saturating_mul(3);
         let _ = tokio::time::timeout(within, ends).await;
     }

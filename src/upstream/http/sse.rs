@@ -163,7 +163,8 @@ mod tests {
     #[test]
     fn the_three_line_ends_and_any_cut_give_the_same_events() {
         for end in ["\n", "\r\n", "\r"] {
-            let text = "\u{feff}: hello~id: 7~retry: 250~data:~~event: message~data: {\"a\":~data: 1}~~".replace('~', end);
+            let text = "\u{feff}: hello~id: 7~retry: 250~data:~~event: message~data: {\"a\":~data: 1}~~"
+                .replace('~', end);
             let events = [
                 SseEvent { id: Some("7".into()), retry_ms: Some(250), ..SseEvent::default() },
                 data("{\"a\": 1}"),

@@ -63,7 +63,10 @@ impl<'a> Talk<'a> {
     }
 
     /// Streams that end too early are taken up again with `resume`.
-    pub(super) fn resuming(mut self, resume: impl Fn(String, Duration) -> Opening<'a> + Send + 'a) -> Talk<'a> {
+    pub(super) fn resuming(
+        mut self,
+        resume: impl Fn(String, Duration) -> Opening<'a> + Send + 'a,
+    ) -> Talk<'a> {
         self.resume = Some(Box::new(resume));
         self
     }

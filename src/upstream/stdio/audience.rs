@@ -48,7 +48,8 @@ impl Audience {
     pub(super) fn joins(&self, caller: &Caller) {
         let Some(session) = &caller.session else { return };
         let mut inner = self.lock();
-        if inner.callers.len() < self.base.options.sessions_max && !inner.callers.contains_key(session.key()) {
+        if inner.callers.len() < self.base.options.sessions_max && !inner.callers.contains_key(session.key())
+        {
             inner.callers.insert(session.key().into(), caller.clone());
         }
     }

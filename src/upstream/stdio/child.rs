@@ -23,8 +23,20 @@ use crate::upstream::options;
 const STARTS_MAX: usize = 64;
 /// Variables of the node's own that every child gets.
 const ENV_PASSED: [&str; 14] = [
-    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "TMPDIR", "TZ", "LANG", "LC_ALL", "LC_CTYPE",
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS",
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "TERM",
+    "TMPDIR",
+    "TZ",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "NODE_EXTRA_CA_CERTS",
 ];
 
 type Start = (Command, oneshot::Sender<io::Result<Child>>);
@@ -62,13 +74,17 @@ impl Spawner {
     ///
     /// # Errors
     /// The program that could not be started, and why.
-    pub(in crate::upstream) async fn spawn(self: &Arc<Self>, what: &options::Command) -> Result<Started, String> {
+    pub(in crate::upstream) async fn spawn(
+        self: &Arc<Self>,
+        what: &options::Command,
+    ) -> Result<Started, String> {
         let program = what.program.display().to_string();
         let failed = |error: io::Error| format!("cannot start {program}: {error}");
         let (reply, started) = oneshot::channel();
         let sent = self.starts.send((self.command(what), reply)).await;
         sent.map_err(|_| format!("cannot start {program}: the starting thread is gone"))?;
-        let started = started.await.map_err(|_| format!("cannot start {program}: the starting thread is gone"))?;
+        let started =
+            started.await.map_err(|_| format!("cannot start {program}: the starting thread is gone"))?;
         let mut child = started.map_err(failed)?;
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let pipes = (pid, child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -107,7 +123,10 @@ impl Spawner {
 }
 
 /// `None` where the runtime cannot watch it.
-#[allow(deprecated, reason = "deprecated for descriptors that can be closed while watched; this one is owned here")]
+#[allow(
+    deprecated,
+    reason = "deprecated for descriptors that can be closed while watched; this one is owned here"
+)]
 fn watched(fd: OwnedFd) -> Option<AsyncFd<OwnedFd>> {
     AsyncFd::new(fd).ok()
 }

@@ -52,7 +52,12 @@ impl Lane {
                 return pulse.set(State::Stopped);
             }
             let pause = backoff.pause(chance());
-            tracing::warn!(upstream = shared.base.name(), why, pause_ms = pause.as_millis(), "an upstream is down");
+            tracing::warn!(
+                upstream = shared.base.name(),
+                why,
+                pause_ms = pause.as_millis(),
+                "an upstream is down"
+            );
             pulse.failed(&why);
             self.shut(&shared, &why);
             tokio::select! {

@@ -52,7 +52,8 @@ impl<R: AsyncRead + Unpin> Lines<R> {
 
     fn take_line(&mut self) -> Option<Line> {
         loop {
-            let end = self.buffer[self.scanned..].iter().position(|b| *b == b'\n').map(|at| self.scanned + at);
+            let end =
+                self.buffer[self.scanned..].iter().position(|b| *b == b'\n').map(|at| self.scanned + at);
             if self.skipping {
                 let Some(end) = end else {
                     self.buffer.clear();
@@ -120,12 +121,10 @@ mod tests {
 
     #[tokio::test]
     async fn the_limit_holds_one_below_at_and_above() {
-        assert_eq!(all(b"ab\nabc\nabcd\nx\n", 3).await, [
-            whole("ab"),
-            whole("abc"),
-            Line::TooLong(Bytes::from_static(b"ab")),
-            whole("x"),
-        ]);
+        assert_eq!(
+            all(b"ab\nabc\nabcd\nx\n", 3).await,
+            [whole("ab"), whole("abc"), Line::TooLong(Bytes::from_static(b"ab")), whole("x"),]
+        );
     }
 
     #[tokio::test]

@@ -90,8 +90,7 @@ impl Pipe {
     ) -> Arc<Pipe> {
         let (outbox, queue) = mpsc::channel(OUTBOX_MAX);
         let closed = CancellationToken::new();
-        let pipe =
-            Arc::new(Pipe { base, pid, outbox, open: Mutex::default(), closed, owned, outside });
+        let pipe = Arc::new(Pipe { base, pid, outbox, open: Mutex::default(), closed, owned, outside });
         // Both tasks end with the token, which whoever ends the child cancels; the child's pipes end with them.
         tokio::spawn(write(stdin, queue, pipe.clone()));
         tokio::spawn(read(stdout, pipe.clone()));
@@ -165,7 +164,9 @@ impl Pipe {
                 Err(_) => Err(lost("no answer".into())),
             }
         });
-        answer.await.unwrap_or_else(|_| Err(lost(format!("no answer within {} ms", within.as_millis()).into())))
+        answer
+            .await
+            .unwrap_or_else(|_| Err(lost(format!("no answer within {} ms", within.as_millis()).into())))
     }
 
     /// Holds a `subscriptions/listen` open until the child ends it; true if the child refuses it. Dropped, it is cancelled.
@@ -271,7 +272,9 @@ impl Pipe {
         let why = match whose {
             Some(inbox) if inbox.put(Inbound::Ask(request)) => return,
             Some(_) => "the client does not read its messages".to_owned(),
-            None if running.is_empty() => "no request of a client is running that it could belong to".to_owned(),
+            None if running.is_empty() => {
+                "no request of a client is running that it could belong to".to_owned()
+            }
             None => format!(
                 "{} requests are running and nothing tells which of them asks; give each session its own child \
                  (instances = \"session\")",
@@ -307,9 +310,9 @@ impl Pipe {
 
     fn take_progress(&self, mut notification: Notification) {
         let token = notification.params.get("progressToken").and_then(Id::from_raw);
-        let inbox = token.and_then(|token| number(&token)).and_then(|id| {
-            self.lock().calls.get(&id).and_then(|call| call.inbox.clone())
-        });
+        let inbox = token
+            .and_then(|token| number(&token))
+            .and_then(|id| self.lock().calls.get(&id).and_then(|call| call.inbox.clone()));
         let Some((inbox, token)) = inbox.and_then(|inbox| inbox.token.clone().map(|token| (inbox, token)))
         else {
             Counts::add(&self.base.counts.dropped);

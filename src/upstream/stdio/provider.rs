@@ -9,8 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::mcp::{
-    Caller, Catalog, Era, Event, Fault, Link, LogLevel, Notification, Provider, Request, Served,
-    raw,
+    Caller, Catalog, Era, Event, Fault, Link, LogLevel, Notification, Provider, Request, Served, raw,
 };
 use crate::upstream::base::Base;
 use crate::upstream::health::Health;

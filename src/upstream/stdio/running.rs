@@ -58,14 +58,19 @@ impl Running {
     }
 
     /// `initialize` and `notifications/initialized`. The error says whether the child is modern already.
-    pub(super) async fn initialize(&mut self, params: &Members, within: Duration) -> Result<(), (bool, String)> {
+    pub(super) async fn initialize(
+        &mut self,
+        params: &Members,
+        within: Duration,
+    ) -> Result<(), (bool, String)> {
         let result = self.pipe.ask_within("initialize", params, within).await;
         let result =
             result.map_err(|fault| (fault.code == code::VERSION_UNSUPPORTED, fault.message.clone()))?;
         let (greeting, _version) = hello::read_initialized(&result).map_err(|why| (false, why))?;
-        self.pipe.send(crate::mcp::encode_notification("notifications/initialized", None)).await.map_err(
-            |why| (false, why.to_string()),
-        )?;
+        self.pipe
+            .send(crate::mcp::encode_notification("notifications/initialized", None))
+            .await
+            .map_err(|why| (false, why.to_string()))?;
         self.legacy = Some(greeting);
         Ok(())
     }

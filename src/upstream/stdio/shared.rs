@@ -46,7 +46,16 @@ impl Shared {
     ) -> Arc<Shared> {
         let audience = Arc::new(Audience::new(base.clone()));
         let seats = Seats::new();
-        Arc::new(Shared { base, spawner, command, audience, stop, tasks, seats, legacy_changes: Mutex::default() })
+        Arc::new(Shared {
+            base,
+            spawner,
+            command,
+            audience,
+            stop,
+            tasks,
+            seats,
+            legacy_changes: Mutex::default(),
+        })
     }
 
     /// The legacy lists are those of the child that notes its changes in `changes`.
@@ -63,8 +72,11 @@ impl Shared {
 
     /// Process ids of the children that run.
     pub(super) fn pids(&self) -> Vec<u32> {
-        let mut pids: Vec<u32> =
-            [Era::Modern, Era::Legacy].iter().filter_map(|era| self.seats.now(*era)).map(|p| p.pid()).collect();
+        let mut pids: Vec<u32> = [Era::Modern, Era::Legacy]
+            .iter()
+            .filter_map(|era| self.seats.now(*era))
+            .map(|p| p.pid())
+            .collect();
         pids.dedup();
         pids
     }
@@ -87,7 +99,12 @@ impl Shared {
                 Err(why) => why,
             };
             let pause = backoff.pause(chance());
-            tracing::warn!(upstream = self.base.name(), why, pause_ms = pause.as_millis(), "an upstream does not start");
+            tracing::warn!(
+                upstream = self.base.name(),
+                why,
+                pause_ms = pause.as_millis(),
+                "an upstream does not start"
+            );
             pulse.failed(&why);
             self.seats.shut(&format!("it does not start: {why}"));
             tokio::select! {

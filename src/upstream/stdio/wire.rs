@@ -38,7 +38,9 @@ pub(super) fn head_id(head: &[u8]) -> Option<Id> {
         let (value, after) = token(after)?;
         match key {
             "\"method\"" => return None,
-            "\"id\"" => return RawValue::from_string(value.to_owned()).ok().and_then(|raw| Id::from_raw(&raw)),
+            "\"id\"" => {
+                return RawValue::from_string(value.to_owned()).ok().and_then(|raw| Id::from_raw(&raw));
+            }
             _ => rest = after.trim_start().strip_prefix(',')?,
         }
     }
@@ -83,7 +85,8 @@ mod tests {
 
     #[test]
     fn only_the_progress_token_is_replaced() {
-        let mut params = Members::parse(r#"{"a":1.0,"_meta":{"x":1e5,"progressToken":"mine","y":[ ]}}"#).unwrap();
+        let mut params =
+            Members::parse(r#"{"a":1.0,"_meta":{"x":1e5,"progressToken":"mine","y":[ ]}}"#).unwrap();
         retoken(&mut params, &crate::mcp::raw(&9));
         assert_eq!(params.to_raw().get(), r#"{"a":1.0,"_meta":{"x":1e5,"progressToken":9,"y":[ ]}}"#);
     }
