@@ -1,7 +1,26 @@
 //! One MCP server to every client, however many machines stand behind it: the node as a library.
 //!
-//! The order below is the order of the layers, lowest first; a module imports only from the rows above it here.
-//! `docs/architecture.md` draws the two paths through it (a message, a share of the limit).
+//! The order below is the order of the layers, lowest first; a module imports only from the rows
+//! above it here. `docs/architecture.md` draws the two paths through it (a message, a share of the
+//! limit).
+
+pub mod clock;
+pub mod config;
+pub mod refusal;
+pub mod telemetry;
 
 pub mod mcp;
+
+pub mod monitor;
+pub mod session;
+
+pub mod router;
 pub mod upstream;
+
+pub mod exchange;
+
+pub mod admin;
+pub mod transport;
+
+pub mod cli;
+pub mod node;

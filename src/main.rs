@@ -1,14 +1,15 @@
-//! The node as a program.
+//! The node as a program: the command line says what to do, the node does it, its end is the exit code.
+//!
+//! Started by itself to become an upstream's command (see `upstream::launcher_main`), it does only that.
 
-use std::io::Write;
 use std::process::ExitCode;
+
+use erlmcp::upstream::{LAUNCHER_COMMAND, launcher_main};
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
-    if args.next().is_some_and(|first| first == erlmcp::upstream::LAUNCHER_COMMAND) {
-        let why = erlmcp::upstream::launcher_main(args);
-        let _ = writeln!(std::io::stderr(), "{why}");
-        return ExitCode::FAILURE;
+    if args.next().is_some_and(|first| first == LAUNCHER_COMMAND) {
+        return erlmcp::cli::fail(&launcher_main(args));
     }
-    ExitCode::SUCCESS
+    erlmcp::cli::run(erlmcp::node::run)
 }

@@ -1,1 +1,45 @@
 //! Consensus: the ledger replicated over peers.
+//!
+//! [`Replica`] is one node's part: it founds or joins the group, keeps the membership in line with the ledger, and puts
+//! commands to the ledger from any node. Only this crate names openraft.
+
+mod address_book;
+mod clock;
+mod core;
+mod error;
+mod handle;
+mod identity;
+mod join;
+mod log_store;
+mod membership;
+mod network;
+mod operate;
+mod peer_auth;
+mod peer_client;
+mod peer_server;
+mod propose;
+mod raft_routes;
+mod reconciler;
+mod replica;
+mod secret;
+mod state_machine;
+mod status;
+mod timing;
+mod types;
+mod view;
+
+pub use clock::PeerClock;
+pub use core::Fatal;
+pub use error::{OperateError, ProposeError, RaftError};
+pub use handle::ReplicaHandle;
+pub use identity::{Identity, Init};
+pub use peer_auth::{AuthError, NodeTag, PeerAuth, Proven, WINDOW_MS};
+pub use peer_client::{Lane, LeaderHint, PeerClient, PeerError, Target};
+pub use peer_server::{PeerReply, PeerRequest, PeerRoutes, PeerServer};
+pub use propose::Written;
+pub use replica::{Replica, ReplicaOptions};
+pub use secret::ClusterSecret;
+pub use status::{Formation, PeerStatus, ReplicaStatus, Role, StoreStatus};
+pub use timing::Timing;
+pub use types::COMMAND_BYTES_MAX;
+pub use view::View;

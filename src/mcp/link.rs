@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{Id, Response, encode_notification, encode_request};
@@ -57,6 +57,8 @@ pub enum AskError {
 pub struct Link {
     frames: mpsc::Sender<Frame>,
     asks: Option<Arc<Asks>>,
+    /// Questions of this request that are open.
+    asking: Arc<watch::Sender<usize>>,
     cancelled: CancellationToken,
 }
 
@@ -65,7 +67,20 @@ impl Link {
     #[must_use]
     pub fn new(asks: Option<Arc<Asks>>, cancelled: CancellationToken) -> (Link, mpsc::Receiver<Frame>) {
         let (frames, out) = mpsc::channel(LINK_FRAMES_MAX);
-        (Link { frames, asks, cancelled }, out)
+        (Link { frames, asks, asking: Arc::new(watch::Sender::new(0)), cancelled }, out)
+    }
+
+    /// Whether this request waits for the client's answer to a question; that time is the client's.
+    #[must_use]
+    pub fn is_asking(&self) -> bool {
+        *self.asking.borrow() > 0
+    }
+
+    /// Waits until no question of this request is open.
+    pub async fn answered(&self) {
+        let mut asking = self.asking.subscribe();
+        // Never an error: this link holds the sender.
+        let _ = asking.wait_for(|open| *open == 0).await;
     }
 
     /// Sends one encoded message; waits while the link is full.
@@ -113,7 +128,8 @@ impl Link {
     pub async fn ask(&self, method: &str, params: Option<&RawValue>) -> Result<Box<RawValue>, AskError> {
         let asks = self.asks.as_ref().ok_or(AskError::Unsupported)?;
         let (id, answer) = asks.open()?;
-        let _close = CloseAsk { asks, id: &id };
+        self.asking.send_modify(|open| *open += 1);
+        let _close = CloseAsk { asks, id: &id, asking: &self.asking };
         self.send(encode_request(&id, method, params)).await.map_err(|_| AskError::Gone)?;
         tokio::select! {
             answer = answer => match answer {
@@ -129,11 +145,13 @@ impl Link {
 struct CloseAsk<'a> {
     asks: &'a Asks,
     id: &'a Id,
+    asking: &'a watch::Sender<usize>,
 }
 
 impl Drop for CloseAsk<'_> {
     fn drop(&mut self) {
         self.asks.close(self.id);
+        self.asking.send_modify(|open| *open -= 1);
     }
 }
 

@@ -1,1 +1,22 @@
 //! The ledger: the replicated truth, as a pure function.
+//!
+//! Every node applies the same commands in the same order and so holds the same state. To keep that true this
+//! crate has no clock, no randomness, no I/O, no floats and no hash-ordered maps, and [`Ledger::apply`] is total:
+//! any command in any state gives a receipt, never a panic.
+
+mod command;
+mod id;
+pub mod laws;
+mod ledger;
+mod limits;
+mod members;
+mod receipt;
+mod wire;
+
+pub use command::Command;
+pub use id::{IdError, Incarnation, NodeId, TENANT_BYTES_MAX, Tenant};
+pub use ledger::{Change, Ledger};
+pub use limits::{Budget, Limits, RATE_MAX, TENANTS_MAX};
+pub use members::{MEMBERS_MAX, MemberClaim, MemberRecord};
+pub use receipt::{Reason, Receipt};
+pub use wire::{LedgerError, VERSION};

@@ -1,49 +1,21 @@
-"""An upstream MCP server written with the official Python SDK (`pip install "mcp==2.*"`), for tests of the gateway.
+"""An upstream written with the official Python SDK: what stands behind the node in the end-to-end tests.
 
-usage: upstream_server.py --transport stdio
-       upstream_server.py --transport http --port 0     prints its URL as the first line on stdout
-
-It offers the same in both eras: tools (add, slow_progress, fail, who, big, grow, touch, log), two resources, a template, a prompt.
+    upstream_server.py --transport stdio
+    upstream_server.py --transport http --port 0     prints its URL as the first line
 """
+
 import argparse
 import asyncio
+import os
 import socket
-import sys
 from typing import Annotated
 
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.resolve import Elicit, Resolve
 from pydantic import BaseModel
 
-from mcp.server.mcpserver import Context, Elicit, MCPServer, Resolve
-
-mcp = MCPServer("python-upstream", instructions="A server to stand behind a gateway.")
-
-
-@mcp.tool()
-def add(a: int, b: int) -> int:
-    """Adds two integers of any size."""
-    return a + b
-
-
-@mcp.tool()
-async def slow_progress(ctx: Context, steps: int = 3) -> str:
-    """Reports progress `steps` times, then answers."""
-    for step in range(steps):
-        await ctx.report_progress(step + 1, steps, f"step {step + 1}")
-        await asyncio.sleep(0.01)
-    return "done"
-
-
-@mcp.tool()
-def fail() -> str:
-    """Fails: the result has isError."""
-    raise ValueError("this tool always fails")
-
-
-@mcp.tool()
-async def log(ctx: Context) -> str:
-    """Logs one line at level info, then answers."""
-    await ctx.info("a line of log")
-    return "logged"
+server = MCPServer("python-upstream", instructions="Tools for tests.")
 
 
 class Name(BaseModel):
@@ -51,71 +23,85 @@ class Name(BaseModel):
 
 
 async def ask_name() -> Elicit[Name]:
-    return Elicit("Who are you?", Name)
+    return Elicit("What is your name?", Name)
 
 
-@mcp.tool()
-async def who(answer: Annotated[Name, Resolve(ask_name)]) -> str:
-    """Asks the user for a name: by elicitation/create in mid-call (legacy) or by input_required (modern)."""
-    return f"Hello, {answer.name}!"
+@server.tool()
+def add(a: int, b: int) -> int:
+    """Adds two integers."""
+    return a + b
 
 
-@mcp.tool()
-async def hang() -> str:
-    """Never answers."""
-    await asyncio.sleep(3600)
-    return "never"
+@server.tool()
+def pid() -> int:
+    """The process that serves."""
+    return os.getpid()
 
 
-@mcp.tool()
-async def grow(name: str, ctx: Context) -> str:
-    """Adds a tool named `name` and announces it."""
-    mcp.add_tool(lambda: name, name=name, description="grown")
-    await ctx.notify_tools_changed()
-    await ctx.session.send_tool_list_changed()
-    return "grown"
+@server.tool()
+def fail(why: str) -> str:
+    """Always fails."""
+    raise ToolError(why)
 
 
-@mcp.resource("memo://one")
-def memo() -> str:
-    """One memo."""
-    return "remember the milk"
+@server.tool()
+async def count(to: int, ctx: Context) -> str:
+    """Counts and reports progress."""
+    for step in range(1, to + 1):
+        await ctx.report_progress(step, to, f"step {step}")
+        await asyncio.sleep(0.01)
+    return f"counted to {to}"
 
 
-@mcp.resource("memo://by-name/{name}")
-def memo_by_name(name: str) -> str:
-    """A memo by its name."""
-    return f"a memo about {name}"
+@server.tool()
+async def greet(name: Annotated[Name, Resolve(ask_name)]) -> str:
+    """Asks the client's user for a name."""
+    return f"Hello, {name.name}!"
 
 
-@mcp.prompt()
-def greet(name: str) -> str:
-    """Greets somebody."""
-    return f"Please greet {name}."
+@server.tool()
+async def sleep(seconds: float) -> str:
+    """Takes its time."""
+    await asyncio.sleep(seconds)
+    return "awake"
 
 
-async def serve_http(port: int) -> None:
-    import uvicorn
-
-    listener = socket.create_server(("127.0.0.1", port))
-    print(f"http://127.0.0.1:{listener.getsockname()[1]}/mcp", flush=True)
-    config = uvicorn.Config(mcp.streamable_http_app(), log_level="warning")
-    await uvicorn.Server(config).serve(sockets=[listener])
+@server.resource("note://static")
+def static_note() -> str:
+    """A note."""
+    return "a static note"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
+@server.resource("note://{id}/text")
+def note(id: str) -> str:
+    """A note by id."""
+    return f"note {id}"
+
+
+@server.prompt()
+def review(code: str) -> str:
+    """Asks for a review."""
+    return f"Review this: {code}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--transport", choices=["stdio", "http"], default="stdio")
     parser.add_argument("--port", type=int, default=0)
-    options = parser.parse_args()
-    if options.transport == "stdio":
-        mcp.run()
-    else:
-        asyncio.run(serve_http(options.port))
+    words = parser.parse_args()
+    if words.transport == "stdio":
+        server.run("stdio")
+        return
+    import uvicorn
+
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", words.port))
+    listener.listen(128)
+    print(f"http://127.0.0.1:{listener.getsockname()[1]}/mcp", flush=True)
+    config = uvicorn.Config(server.streamable_http_app(), log_level="warning")
+    asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    main()

@@ -1,0 +1,116 @@
+//! Commands: wishes put to the ledger.
+//!
+//! A command names the state wanted rather than a step, so saying it twice is harmless: a write that timed out may
+//! be repeated. New commands are added as new variants and raise [`crate::VERSION`].
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{NodeId, Tenant};
+use crate::limits::{Budget, Limits};
+use crate::members::MemberClaim;
+use crate::wire::{CommandWire, LedgerError};
+
+/// A wish put to the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "CommandWire", try_from = "CommandWire")]
+pub enum Command {
+    /// Opens the ledger: the cluster's id, its first member and the numbers to begin with.
+    Found {
+        /// The cluster's lasting id.
+        cluster_id: String,
+        /// The founder.
+        node: NodeId,
+        /// What the founder says about itself.
+        claim: MemberClaim,
+        /// The first limits.
+        limits: Limits,
+        /// The first budget.
+        budget: Budget,
+    },
+    /// Adds a member, or records that it moved.
+    PutMember {
+        /// Its id.
+        node: NodeId,
+        /// What it says about itself.
+        claim: MemberClaim,
+        /// It has been a member before; if the ledger does not know it, it was removed.
+        returning: bool,
+    },
+    /// Takes a member out. Needs it drained, or `dead` as the operator's word.
+    RemoveMember {
+        /// Its id.
+        node: NodeId,
+        /// The operator's word that the node will never come back with its data.
+        dead: bool,
+    },
+    /// Asks a member to hand over its work, or takes that back.
+    SetDraining {
+        /// Its id.
+        node: NodeId,
+        /// The flag.
+        draining: bool,
+    },
+    /// Sets the cluster's slots, or a tenant's; a tenant's `None` takes its own limit away.
+    SetLimit {
+        /// Whose; `None` is the cluster.
+        tenant: Option<Tenant>,
+        /// Slots.
+        connections: Option<u32>,
+    },
+    /// Sets the terms of leases.
+    SetLease {
+        /// How long a share lasts, in milliseconds; `None` means it never ends.
+        lease_ms: Option<u32>,
+        /// Clock drift allowed for, in parts per million.
+        drift_ppm: u32,
+        /// Extra wait before expiry, in milliseconds.
+        margin_ms: u32,
+    },
+    /// Sets the cluster's rate, or a tenant's; a tenant's `None` takes its own budget away.
+    SetBudget {
+        /// Whose; `None` is the cluster.
+        tenant: Option<Tenant>,
+        /// Rate and burst.
+        budget: Option<Budget>,
+    },
+}
+
+impl Command {
+    /// A short name, for logs and metrics.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Found { .. } => "found",
+            Self::PutMember { .. } => "put_member",
+            Self::RemoveMember { .. } => "remove_member",
+            Self::SetDraining { .. } => "set_draining",
+            Self::SetLimit { .. } => "set_limit",
+            Self::SetLease { .. } => "set_lease",
+            Self::SetBudget { .. } => "set_budget",
+        }
+    }
+
+    /// Reads the JSON form.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when it is malformed or from a newer release.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, LedgerError> {
+        crate::wire::command_from_json(bytes)
+    }
+
+    /// The JSON form, with its version.
+    ///
+    /// # Errors
+    /// [`LedgerError`] never for a command made by this release.
+    pub fn to_json(&self) -> Result<Vec<u8>, LedgerError> {
+        crate::wire::command_to_json(self)
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,365 @@
+//! The ledger's state and the one function that changes it.
+//!
+//! [`Ledger::apply`] is total and deterministic. It also says which keys changed, so that a store can keep the state
+//! as keys and values and write one small batch for each command.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::command::Command;
+use crate::id::{NodeId, Tenant};
+use crate::limits::{Budget, Limits, TENANTS_MAX};
+use crate::members::{self, MEMBERS_MAX, MemberClaim, MemberRecord};
+use crate::receipt::{Reason, Receipt};
+use crate::wire::{LedgerError, VERSION, value_from_json, value_to_json};
+
+const CLUSTER: &str = "cluster";
+const LIMITS: &str = "limits";
+const BUDGET: &str = "budget";
+const MEMBER: &str = "member/";
+const TENANT_LIMIT: &str = "tenant_limit/";
+const TENANT_BUDGET: &str = "tenant_budget/";
+
+/// The longest cluster id, in bytes.
+const CLUSTER_ID_BYTES_MAX: usize = 64;
+
+/// One key of the state that changed; `None` means it is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The key, in ASCII.
+    pub key: String,
+    /// The new value, in JSON.
+    pub value: Option<String>,
+}
+
+/// What is known of the cluster as a whole; the first key that a ledger gets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Cluster {
+    v: u32,
+    id: String,
+    founded_at: u64,
+}
+
+/// The replicated truth.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ledger {
+    cluster: Option<Cluster>,
+    members: BTreeMap<NodeId, MemberRecord>,
+    limits: Limits,
+    budget: Budget,
+    tenant_limits: BTreeMap<Tenant, u32>,
+    tenant_budgets: BTreeMap<Tenant, Budget>,
+}
+
+type Outcome = Result<Vec<Change>, Reason>;
+
+impl Ledger {
+    /// The cluster's id, once founded.
+    #[must_use]
+    pub fn cluster_id(&self) -> Option<&str> {
+        self.cluster.as_ref().map(|cluster| cluster.id.as_str())
+    }
+
+    /// The members, by id.
+    #[must_use]
+    pub fn members(&self) -> &BTreeMap<NodeId, MemberRecord> {
+        &self.members
+    }
+
+    /// The cluster's slots and the terms of leases.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The cluster's rate.
+    #[must_use]
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Tenants with slots of their own.
+    #[must_use]
+    pub fn tenant_limits(&self) -> &BTreeMap<Tenant, u32> {
+        &self.tenant_limits
+    }
+
+    /// Tenants with a rate of their own.
+    #[must_use]
+    pub fn tenant_budgets(&self) -> &BTreeMap<Tenant, Budget> {
+        &self.tenant_budgets
+    }
+
+    /// Applies the command at log index `index`: the only way the state changes.
+    ///
+    /// A refused command changes nothing. Of a command that finds its wish fulfilled, the changes are empty.
+    pub fn apply(&mut self, index: u64, command: &Command) -> (Receipt, Vec<Change>) {
+        match self.decide(index, command) {
+            Ok(changes) => {
+                debug_assert_eq!(crate::laws::broken(self), None, "after {command:?}");
+                (Receipt::Done, changes)
+            }
+            Err(reason) => (Receipt::Refused(reason), Vec::new()),
+        }
+    }
+
+    fn decide(&mut self, index: u64, command: &Command) -> Outcome {
+        if let Command::Found { cluster_id, node, claim, limits, budget } = command {
+            return self.found(index, cluster_id, *node, claim, limits, *budget);
+        }
+        if self.cluster.is_none() {
+            return Err(Reason::NotFounded);
+        }
+        match command {
+            Command::Found { .. } => Ok(Vec::new()),
+            Command::PutMember { node, claim, returning } => self.put_member(index, *node, claim, *returning),
+            Command::RemoveMember { node, dead } => self.remove_member(*node, *dead),
+            Command::SetDraining { node, draining } => self.set_draining(*node, *draining),
+            Command::SetLimit { tenant: None, connections } => {
+                let Some(connections) = *connections else {
+                    return Err(out_of_range("the cluster's connections cannot be taken away"));
+                };
+                self.set_limits(Limits { connections, ..self.limits.clone() })
+            }
+            Command::SetLimit { tenant: Some(tenant), connections } => {
+                self.set_tenant_limit(tenant, *connections)
+            }
+            Command::SetLease { lease_ms, drift_ppm, margin_ms } => self.set_limits(Limits {
+                connections: self.limits.connections,
+                lease_ms: *lease_ms,
+                drift_ppm: *drift_ppm,
+                margin_ms: *margin_ms,
+            }),
+            Command::SetBudget { tenant: None, budget } => {
+                let Some(budget) = *budget else {
+                    return Err(out_of_range("the cluster's budget cannot be taken away"));
+                };
+                self.set_budget(budget)
+            }
+            Command::SetBudget { tenant: Some(tenant), budget } => self.set_tenant_budget(tenant, *budget),
+        }
+    }
+
+    fn found(
+        &mut self,
+        index: u64,
+        cluster_id: &str,
+        node: NodeId,
+        claim: &MemberClaim,
+        limits: &Limits,
+        budget: Budget,
+    ) -> Outcome {
+        if let Some(cluster) = &self.cluster {
+            let is_same = cluster.id == cluster_id
+                && self.members.get(&node).is_some_and(|member| member.incarnation == claim.incarnation);
+            let refusal = Reason::Founded { cluster_id: cluster.id.clone() };
+            return if is_same { Ok(Vec::new()) } else { Err(refusal) };
+        }
+        let is_id = |id: &str| id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if cluster_id.is_empty() || cluster_id.len() > CLUSTER_ID_BYTES_MAX || !is_id(cluster_id) {
+            return Err(out_of_range("a cluster id has 1 to 64 letters, digits and dashes"));
+        }
+        if node == 0 {
+            return Err(out_of_range("a node id is at least 1"));
+        }
+        if let Some(problem) = claim.problem().or(limits.problem()).or(budget.problem()) {
+            return Err(out_of_range(problem));
+        }
+        self.cluster = Some(Cluster { v: VERSION, id: cluster_id.to_owned(), founded_at: index });
+        self.limits = limits.clone();
+        self.budget = budget;
+        self.members.insert(node, MemberRecord::new(claim, index));
+        Ok(self.entries().into_iter().map(|(key, value)| Change { key, value: Some(value) }).collect())
+    }
+
+    fn put_member(&mut self, index: u64, node: NodeId, claim: &MemberClaim, returning: bool) -> Outcome {
+        if node == 0 {
+            return Err(out_of_range("a node id is at least 1"));
+        }
+        if let Some(problem) = claim.problem() {
+            return Err(out_of_range(problem));
+        }
+        let record = match self.members.get(&node) {
+            Some(known) if known.incarnation != claim.incarnation => {
+                return Err(Reason::OtherIncarnation { node, known: known.incarnation });
+            }
+            Some(known) => known.moved(claim),
+            None if returning => return Err(Reason::Removed { node }),
+            None if self.members.len() >= MEMBERS_MAX => {
+                return Err(Reason::Full { what: "members".to_owned(), max: MEMBERS_MAX as u64 });
+            }
+            None => MemberRecord::new(claim, index),
+        };
+        Ok(self.write_member(node, record))
+    }
+
+    fn remove_member(&mut self, node: NodeId, dead: bool) -> Outcome {
+        let Some(member) = self.members.get(&node) else {
+            return Err(Reason::NotAMember { node });
+        };
+        if self.members.len() == 1 {
+            return Err(Reason::LastMember { node });
+        }
+        if !dead && !member.draining {
+            return Err(Reason::NotDrained { node });
+        }
+        self.members.remove(&node);
+        Ok(vec![Change { key: members::key(node), value: None }])
+    }
+
+    fn set_draining(&mut self, node: NodeId, draining: bool) -> Outcome {
+        let Some(member) = self.members.get(&node) else {
+            return Err(Reason::NotAMember { node });
+        };
+        let record = MemberRecord { draining, ..member.clone() };
+        Ok(self.write_member(node, record))
+    }
+
+    fn write_member(&mut self, node: NodeId, record: MemberRecord) -> Vec<Change> {
+        if self.members.get(&node) == Some(&record) {
+            return Vec::new();
+        }
+        let change = Change { key: members::key(node), value: Some(value_to_json(&record)) };
+        self.members.insert(node, record);
+        vec![change]
+    }
+
+    fn set_limits(&mut self, limits: Limits) -> Outcome {
+        if let Some(problem) = limits.problem() {
+            return Err(out_of_range(problem));
+        }
+        if let Some((tenant, _)) = self.tenant_limits.iter().find(|(_, slots)| **slots > limits.connections) {
+            return Err(above_cluster(tenant, "connections", limits.connections));
+        }
+        if self.limits == limits {
+            return Ok(Vec::new());
+        }
+        let change = Change { key: LIMITS.to_owned(), value: Some(value_to_json(&limits)) };
+        self.limits = limits;
+        Ok(vec![change])
+    }
+
+    fn set_tenant_limit(&mut self, tenant: &Tenant, connections: Option<u32>) -> Outcome {
+        if connections.is_some_and(|slots| slots > self.limits.connections) {
+            return Err(above_cluster(tenant, "connections", self.limits.connections));
+        }
+        set_tenant(&mut self.tenant_limits, TENANT_LIMIT, tenant, connections)
+    }
+
+    fn set_budget(&mut self, budget: Budget) -> Outcome {
+        if let Some(problem) = budget.problem() {
+            return Err(out_of_range(problem));
+        }
+        if let Some((tenant, _)) = self.tenant_budgets.iter().find(|(_, own)| !own.is_within(&budget)) {
+            return Err(above_cluster(tenant, "messages_per_second", budget.messages_per_second));
+        }
+        if self.budget == budget {
+            return Ok(Vec::new());
+        }
+        self.budget = budget;
+        Ok(vec![Change { key: BUDGET.to_owned(), value: Some(value_to_json(&budget)) }])
+    }
+
+    fn set_tenant_budget(&mut self, tenant: &Tenant, budget: Option<Budget>) -> Outcome {
+        if let Some(problem) = budget.and_then(|own| own.problem()) {
+            return Err(out_of_range(problem));
+        }
+        if budget.is_some_and(|own| !own.is_within(&self.budget)) {
+            return Err(above_cluster(tenant, "messages_per_second", self.budget.messages_per_second));
+        }
+        set_tenant(&mut self.tenant_budgets, TENANT_BUDGET, tenant, budget)
+    }
+
+    /// The whole state as keys and values, in key order; empty before the group is founded.
+    #[must_use]
+    pub fn entries(&self) -> BTreeMap<String, String> {
+        let Some(cluster) = &self.cluster else {
+            return BTreeMap::new();
+        };
+        let mut all = BTreeMap::from([
+            (CLUSTER.to_owned(), value_to_json(cluster)),
+            (LIMITS.to_owned(), value_to_json(&self.limits)),
+            (BUDGET.to_owned(), value_to_json(&self.budget)),
+        ]);
+        all.extend(self.members.iter().map(|(node, record)| (members::key(*node), value_to_json(record))));
+        let limits = self.tenant_limits.iter();
+        all.extend(limits.map(|(tenant, slots)| (format!("{TENANT_LIMIT}{tenant}"), value_to_json(slots))));
+        let budgets = self.tenant_budgets.iter();
+        all.extend(budgets.map(|(tenant, own)| (format!("{TENANT_BUDGET}{tenant}"), value_to_json(own))));
+        all
+    }
+
+    /// Rebuilds the state from the keys and values of [`Ledger::entries`].
+    ///
+    /// # Errors
+    /// [`LedgerError`] when they are of a newer release or malformed.
+    pub fn from_entries<'a>(
+        entries: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, LedgerError> {
+        let mut ledger = Self::default();
+        for (key, text) in entries {
+            ledger.read_entry(key, text)?;
+        }
+        Ok(ledger)
+    }
+
+    fn read_entry(&mut self, key: &str, text: &str) -> Result<(), LedgerError> {
+        match key {
+            CLUSTER => {
+                let cluster: Cluster = value_from_json(key, text)?;
+                if cluster.v > VERSION {
+                    return Err(LedgerError::Newer { what: "the state", version: cluster.v });
+                }
+                self.cluster = Some(cluster);
+            }
+            LIMITS => self.limits = value_from_json(key, text)?,
+            BUDGET => self.budget = value_from_json(key, text)?,
+            _ => self.read_list_entry(key, text)?,
+        }
+        Ok(())
+    }
+
+    fn read_list_entry(&mut self, key: &str, text: &str) -> Result<(), LedgerError> {
+        let unknown = || LedgerError::UnknownKey(key.to_owned());
+        let read_tenant = |name: &str| name.parse::<Tenant>().map_err(|_| unknown());
+        if let Some(node) = key.strip_prefix(MEMBER) {
+            self.members.insert(node.parse().map_err(|_| unknown())?, value_from_json(key, text)?);
+        } else if let Some(name) = key.strip_prefix(TENANT_LIMIT) {
+            self.tenant_limits.insert(read_tenant(name)?, value_from_json(key, text)?);
+        } else if let Some(name) = key.strip_prefix(TENANT_BUDGET) {
+            self.tenant_budgets.insert(read_tenant(name)?, value_from_json(key, text)?);
+        } else {
+            return Err(unknown());
+        }
+        Ok(())
+    }
+}
+
+fn set_tenant<T: PartialEq + Serialize>(
+    list: &mut BTreeMap<Tenant, T>,
+    prefix: &str,
+    tenant: &Tenant,
+    value: Option<T>,
+) -> Outcome {
+    if list.get(tenant) == value.as_ref() {
+        return Ok(Vec::new());
+    }
+    if value.is_some() && !list.contains_key(tenant) && list.len() >= TENANTS_MAX {
+        return Err(Reason::Full { what: "tenants".to_owned(), max: TENANTS_MAX as u64 });
+    }
+    let change = Change { key: format!("{prefix}{tenant}"), value: value.as_ref().map(value_to_json) };
+    match value {
+        Some(value) => list.insert(tenant.clone(), value),
+        None => list.remove(tenant),
+    };
+    Ok(vec![change])
+}
+
+fn out_of_range(problem: &str) -> Reason {
+    Reason::OutOfRange { problem: problem.to_owned() }
+}
+
+fn above_cluster(tenant: &Tenant, what: &str, whole: u32) -> Reason {
+    Reason::AboveCluster { tenant: tenant.clone(), what: what.to_owned(), whole }
+}

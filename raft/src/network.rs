@@ -1,0 +1,182 @@
+//! openraft's messages to one other node, over the peer client.
+//!
+//! Votes and heartbeats, entries, and snapshots take connections of their own. Every message is bounded in time: a
+//! lost reply would stop replication for good.
+
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+use erlmcp_ledger::NodeId;
+use openraft::error::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
+use openraft::network::RPCOption;
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::{OptionalSend, RPCTypes, RaftNetworkFactory, RaftNetworkV2};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::address_book::AddressBook;
+use crate::peer_client::{Lane, PeerClient, PeerError, Target};
+use crate::types::{MemberNode, Snapshot, SnapshotMeta, TypeConfig, Vote};
+
+/// Paths of openraft's messages; the version is in the path.
+pub(crate) const APPEND: &str = "/peer/v1/raft/append";
+/// See [`APPEND`].
+pub(crate) const VOTE: &str = "/peer/v1/raft/vote";
+/// See [`APPEND`].
+pub(crate) const PRE_VOTE: &str = "/peer/v1/raft/pre-vote";
+/// See [`APPEND`].
+pub(crate) const SNAPSHOT: &str = "/peer/v1/raft/snapshot";
+/// See [`APPEND`].
+pub(crate) const TRANSFER: &str = "/peer/v1/raft/transfer";
+
+/// A snapshot on the wire.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct SnapshotMessage {
+    pub(crate) vote: Vote,
+    pub(crate) meta: SnapshotMeta,
+    pub(crate) body: Box<RawValue>,
+}
+
+type Failure = RPCError<TypeConfig>;
+
+/// Makes the connections to other members.
+#[derive(Debug, Clone)]
+pub(crate) struct Network {
+    pub(crate) client: PeerClient,
+    pub(crate) book: AddressBook,
+    pub(crate) me: NodeId,
+    pub(crate) append_time: Duration,
+}
+
+impl RaftNetworkFactory<TypeConfig> for Network {
+    type Network = RaftPeer;
+
+    async fn new_client(&mut self, target: NodeId, node: &MemberNode) -> RaftPeer {
+        RaftPeer { network: self.clone(), id: target, node: node.clone(), lane: Lane::Append, turn: 0 }
+    }
+
+    async fn new_heartbeat_client(&mut self, target: NodeId, node: &MemberNode) -> RaftPeer {
+        RaftPeer { lane: Lane::Heartbeat, ..self.new_client(target, node).await }
+    }
+}
+
+/// One other member, as openraft talks to it.
+#[derive(Debug)]
+pub(crate) struct RaftPeer {
+    network: Network,
+    id: NodeId,
+    node: MemberNode,
+    /// Where its entries go: heartbeats are messages without entries, on another lane.
+    lane: Lane,
+    /// Which of its addresses is tried.
+    turn: usize,
+}
+
+impl RaftPeer {
+    async fn call<A: DeserializeOwned>(
+        &mut self,
+        lane: Lane,
+        path: &str,
+        message: &impl Serialize,
+        time: Duration,
+    ) -> Result<A, PeerFailure> {
+        let body = Bytes::from(serde_json::to_vec(message).map_err(PeerFailure::Message)?);
+        let tag = self.node.tag(self.id);
+        let addresses = self.network.book.addresses(tag, &self.node.peer_address);
+        let Some(address) = addresses.get(self.turn % addresses.len().max(1)).cloned() else {
+            return Err(PeerFailure::NoAddress);
+        };
+        let target = Target { address, node: Some(tag) };
+        match self.network.client.post(&target, lane, path, body, time).await {
+            Ok(answer) => serde_json::from_slice(&answer).map_err(PeerFailure::Message),
+            Err(error) => {
+                self.turn = self.turn.wrapping_add(1);
+                Err(PeerFailure::Peer(error, time))
+            }
+        }
+    }
+
+    fn failure(&self, action: RPCTypes, failure: PeerFailure) -> Failure {
+        match failure {
+            PeerFailure::Peer(PeerError::Lost { .. }, timeout) => {
+                RPCError::Timeout(Timeout { action, id: self.network.me, target: self.id, timeout })
+            }
+            // Refused or unreachable: pause before the next attempt.
+            PeerFailure::Peer(error, _) => RPCError::Unreachable(Unreachable::new(&error)),
+            PeerFailure::Message(error) => RPCError::Network(NetworkError::new(&error)),
+            PeerFailure::NoAddress => RPCError::Unreachable(Unreachable::from_string("no address is known")),
+        }
+    }
+}
+
+enum PeerFailure {
+    Peer(PeerError, Duration),
+    Message(serde_json::Error),
+    NoAddress,
+}
+
+impl RaftNetworkV2<TypeConfig> for RaftPeer {
+    type SnapshotData = Vec<u8>;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, Failure> {
+        let time = match self.lane {
+            Lane::Heartbeat => option.soft_ttl(),
+            _ => option.soft_ttl().max(self.network.append_time),
+        };
+        let answer = self.call(self.lane, APPEND, &rpc, time).await;
+        answer.map_err(|failure| self.failure(RPCTypes::AppendEntries, failure))
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, Failure> {
+        let answer = self.call(Lane::Heartbeat, VOTE, &rpc, option.soft_ttl()).await;
+        answer.map_err(|failure| self.failure(RPCTypes::Vote, failure))
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, Failure> {
+        let answer = self.call(Lane::Heartbeat, PRE_VOTE, &rpc, option.soft_ttl()).await;
+        answer.map_err(|failure| self.failure(RPCTypes::Vote, failure))
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let text = String::from_utf8(snapshot.snapshot).map_err(|error| NetworkError::new(&error))?;
+        let body = RawValue::from_string(text).map_err(|error| NetworkError::new(&error))?;
+        let message = SnapshotMessage { vote, meta: snapshot.meta, body };
+        let answer = tokio::select! {
+            answer = self.call(Lane::Snapshot, SNAPSHOT, &message, option.soft_ttl()) => answer,
+            closed = cancel => return Err(StreamingError::Closed(closed)),
+        };
+        answer.map_err(|failure| self.failure(RPCTypes::InstallSnapshot, failure).into())
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        req: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, Failure> {
+        let answer = self.call(Lane::Heartbeat, TRANSFER, &req, option.soft_ttl()).await;
+        answer.map_err(|failure| self.failure(RPCTypes::TransferLeader, failure))
+    }
+}

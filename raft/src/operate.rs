@@ -1,0 +1,188 @@
+//! What an operator may ask: hand over the leadership, remove a node, drain a node. From any node.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use erlmcp_ledger::{Command, NodeId};
+use http::StatusCode;
+use openraft::async_runtime::WatchReceiver as _;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::core::{Core, Fatal};
+use crate::error::{OperateError, ProposeError};
+use crate::peer_client::{Lane, PeerError};
+use crate::peer_server::{PeerReply, PeerRequest};
+use crate::reconciler::{lag, silent_for};
+use crate::types::Metrics;
+
+/// Path of the wish that another node lead.
+pub(crate) const LEAD: &str = "/peer/v1/lead";
+
+/// How long to wait for a leader to be known.
+const LEADER_TIME: Duration = Duration::from_secs(3);
+
+/// How often the leader is asked to hand over again, while the successor catches up.
+const AGAIN_TIME: Duration = Duration::from_millis(250);
+
+/// Who should lead; `None` is the best placed voter.
+#[derive(Debug, Serialize, Deserialize)]
+struct LeadRequest {
+    to: Option<NodeId>,
+}
+
+/// Who leads now.
+#[derive(Debug, Serialize, Deserialize)]
+struct LeadReply {
+    leader: NodeId,
+}
+
+impl Core {
+    /// Waits until the metrics satisfy `is_so`; false when the time was up or the core stopped.
+    pub(crate) async fn wait(&self, time: Duration, is_so: impl Fn(&Metrics) -> bool) -> bool {
+        let mut metrics = self.raft.metrics();
+        let arrival = async {
+            loop {
+                if is_so(&metrics.borrow_watched()) {
+                    return true;
+                }
+                if metrics.changed().await.is_err() {
+                    return false;
+                }
+            }
+        };
+        tokio::time::timeout(time, arrival).await.unwrap_or(false)
+    }
+
+    /// Hands the leadership to `to`, or to the best placed voter. Returns who leads then.
+    pub(crate) async fn transfer_leader(&self, to: Option<NodeId>) -> Result<NodeId, OperateError> {
+        if !self.wait(LEADER_TIME, |metrics| metrics.current_leader.is_some()).await {
+            return Err(ProposeError::NoLeader { waited: LEADER_TIME }.into());
+        }
+        let time = self.timing.operate;
+        let new_leader = match self.leader() {
+            Some(leader) if leader.id == self.id() => return self.transfer_here(to).await,
+            Some(leader) => {
+                let body = serde_json::to_vec(&LeadRequest { to }).unwrap_or_default();
+                let target = leader.target();
+                let asked = self.client.post(&target, Lane::Control, LEAD, Bytes::from(body), time).await;
+                self.read_lead(asked, to)?
+            }
+            None => return Err(ProposeError::NoLeader { waited: LEADER_TIME }.into()),
+        };
+        self.wait(LEADER_TIME, |metrics| metrics.current_leader == Some(new_leader)).await;
+        Ok(new_leader)
+    }
+
+    fn read_lead(
+        &self,
+        answer: Result<Bytes, PeerError>,
+        to: Option<NodeId>,
+    ) -> Result<NodeId, OperateError> {
+        let error = match answer {
+            Ok(body) => match serde_json::from_slice::<LeadReply>(&body) {
+                Ok(reply) => return Ok(reply.leader),
+                Err(_) => return Err(ProposeError::Maybe { waited: self.timing.operate }.into()),
+            },
+            Err(error) => error,
+        };
+        match (error.code(), to) {
+            (Some("not_a_voter"), Some(node)) => Err(OperateError::NotAVoter { node, voters: self.voters() }),
+            (Some("no_successor"), _) => Err(OperateError::NoSuccessor),
+            (Some("not_yet"), _) => Err(self.not_yet("handing over the leadership")),
+            _ => Err(ProposeError::Peer(error).into()),
+        }
+    }
+
+    /// The same on the leader.
+    pub(crate) async fn transfer_here(&self, to: Option<NodeId>) -> Result<NodeId, OperateError> {
+        let metrics = self.metrics();
+        let voters = self.voters();
+        if let Some(node) = to.filter(|node| !voters.contains(node)) {
+            return Err(OperateError::NotAVoter { node, voters });
+        }
+        if to == Some(self.id()) {
+            return Ok(self.id());
+        }
+        let Some(to) = to.or_else(|| self.best_successor(&metrics)) else {
+            return Err(OperateError::NoSuccessor);
+        };
+        let begin = Instant::now();
+        while begin.elapsed() < self.timing.operate {
+            let asked = self.raft.trigger().transfer_leader(to).await;
+            asked.map_err(|_| OperateError::Propose(ProposeError::Stopped))?;
+            let moved = |metrics: &Metrics| metrics.current_leader.is_some_and(|leader| leader != self.id());
+            if self.wait(AGAIN_TIME, moved).await
+                && let Some(leader) = self.metrics().current_leader
+            {
+                return Ok(leader);
+            }
+        }
+        Err(self.not_yet("handing over the leadership"))
+    }
+
+    /// The voter best placed to lead instead of this leader.
+    fn best_successor(&self, metrics: &Metrics) -> Option<NodeId> {
+        let view = self.view();
+        let is_draining = |node| view.ledger.members().get(&node).is_none_or(|member| member.draining);
+        let others = self.voters().into_iter().filter(|node| *node != self.id() && !is_draining(*node));
+        let healthy =
+            others.filter(|node| silent_for(metrics, *node).is_some_and(|time| time < self.timing.silence()));
+        healthy.filter_map(|node| Some((lag(metrics, node)?, node))).min().map(|(_, node)| node)
+    }
+
+    fn voters(&self) -> Vec<NodeId> {
+        self.metrics().membership_config.membership().voter_ids().collect()
+    }
+
+    fn not_yet(&self, what: &str) -> OperateError {
+        OperateError::NotYet { what: what.to_owned(), waited: self.timing.operate }
+    }
+
+    /// Takes `node` out of the group and waits until no log entry is sent to it any more.
+    pub(crate) async fn remove(&self, node: NodeId, dead: bool) -> Result<(), OperateError> {
+        let known = self.view().ledger.members().get(&node).map(|member| member.incarnation);
+        let written = self.propose(Command::RemoveMember { node, dead }, self.timing.propose).await?;
+        written.receipt.into_result()?;
+        let is_gone = |metrics: &Metrics| {
+            let config = metrics.membership_config.membership();
+            let still = config.get_node(&node).map(|node| node.incarnation);
+            config.get_joint_config().len() == 1
+                && (still.is_none() || known.is_some_and(|was| still != Some(was)))
+        };
+        let mut fatal = self.fatal.subscribe();
+        let removed = fatal.wait_for(|cause| matches!(cause, Some(Fatal::Removed(gone)) if *gone == node));
+        let is_done = tokio::select! {
+            is_gone = self.wait(self.timing.operate, is_gone) => is_gone,
+            removed = removed => removed.is_ok(),
+        };
+        if is_done { Ok(()) } else { Err(self.not_yet(&format!("removing node {node}"))) }
+    }
+
+    /// Sets or clears the drain flag of `node`.
+    pub(crate) async fn set_draining(&self, node: NodeId, draining: bool) -> Result<(), OperateError> {
+        let written = self.propose(Command::SetDraining { node, draining }, self.timing.propose).await?;
+        Ok(written.receipt.into_result()?)
+    }
+
+    pub(crate) async fn serve_lead(&self, request: PeerRequest) -> PeerReply {
+        let Ok(LeadRequest { to }) = serde_json::from_slice(&request.body) else {
+            return PeerReply::refuse(StatusCode::BAD_REQUEST, "unreadable", "not a wish to lead");
+        };
+        if !self.is_leader() {
+            return self.refuse_not_leader();
+        }
+        match self.transfer_here(to).await {
+            Ok(leader) => PeerReply::json(&LeadReply { leader }),
+            Err(error) => {
+                let code = match &error {
+                    OperateError::NotAVoter { .. } => "not_a_voter",
+                    OperateError::NoSuccessor => "no_successor",
+                    OperateError::NotYet { .. } => "not_yet",
+                    _ => "stopping",
+                };
+                PeerReply::refuse(StatusCode::CONFLICT, code, &error.to_string())
+            }
+        }
+    }
+}

@@ -1,0 +1,460 @@
+//! Who may speak on the peer port: HMAC-SHA256 over every request.
+//!
+//! Signed are method, path, body digest, time, nonce, sender, receiver and cluster id. The signature covers headers
+//! only (the digest stands for the body), so a stranger is turned away before a byte of the body is read. Sender and
+//! receiver are named with their incarnation: a node that lost its data, or took over an address, is not mistaken
+//! for the one before. Comparison is in constant time (ring). Requests older or newer than 30 s are refused, and so is
+//! a nonce seen before.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use erlmcp_ledger::{Incarnation, NodeId};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use ring::{digest, hmac};
+
+use crate::clock::PeerClock;
+use crate::error::RaftError;
+use crate::secret::{ClusterSecret, hex, random_bytes, unhex};
+
+/// How far a request's time may be from ours, in milliseconds.
+pub const WINDOW_MS: u64 = 30_000;
+
+/// How many nonces one generation remembers (16 bytes each); beyond, requests are refused rather than unchecked.
+const NONCES_MAX: usize = 500_000;
+
+const CLUSTER: HeaderName = HeaderName::from_static("erlmcp-cluster");
+const FROM: HeaderName = HeaderName::from_static("erlmcp-from");
+const TO: HeaderName = HeaderName::from_static("erlmcp-to");
+const TIME: HeaderName = HeaderName::from_static("erlmcp-time");
+const NONCE: HeaderName = HeaderName::from_static("erlmcp-nonce");
+const DIGEST: HeaderName = HeaderName::from_static("erlmcp-digest");
+const SIGNATURE: HeaderName = HeaderName::from_static("erlmcp-signature");
+
+/// A node in one life of its data directory: `2/<incarnation>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NodeTag {
+    /// The node.
+    pub id: NodeId,
+    /// The life of its directory.
+    pub incarnation: Incarnation,
+}
+
+impl fmt::Display for NodeTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.id, self.incarnation)
+    }
+}
+
+impl FromStr for NodeTag {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (id, incarnation) = text.split_once('/').ok_or(())?;
+        Ok(Self { id: id.parse().map_err(|_| ())?, incarnation: incarnation.parse().map_err(|_| ())? })
+    }
+}
+
+/// Why a request is not from a peer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// A header is missing or malformed.
+    #[error("the request is not signed as a peer's ({0})")]
+    Unsigned(&'static str),
+    /// It belongs to another cluster.
+    #[error("this node belongs to cluster {ours}, not to {theirs}")]
+    OtherCluster {
+        /// Our cluster id.
+        ours: String,
+        /// The one in the request.
+        theirs: String,
+    },
+    /// It was meant for another node, or for this one before its data was lost.
+    #[error("this is node {ours}, not {theirs}")]
+    Misdirected {
+        /// Who we are.
+        ours: NodeTag,
+        /// Who was asked for.
+        theirs: String,
+    },
+    /// The clocks of the two nodes are too far apart.
+    #[error("the request's time is {0} ms from this node's; at most {WINDOW_MS} ms are allowed")]
+    Stale(u64),
+    /// The signature does not match.
+    #[error("the signature does not match: the cluster secret differs, or the request was altered")]
+    WrongSecret,
+    /// The body is not the one that was signed.
+    #[error("the body is not the one that was signed")]
+    Tampered,
+    /// The same request came before.
+    #[error("the request was seen before")]
+    Replayed,
+    /// Too many requests to remember.
+    #[error("too many peer requests within a minute")]
+    Busy,
+}
+
+impl AuthError {
+    /// The word for it on the wire.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Unsigned(_) => "unsigned",
+            Self::OtherCluster { .. } => "other_cluster",
+            Self::Misdirected { .. } => "misdirected",
+            Self::Stale(_) => "stale",
+            Self::WrongSecret => "wrong_secret",
+            Self::Tampered => "tampered",
+            Self::Replayed => "replayed",
+            Self::Busy => "busy",
+        }
+    }
+
+    /// The HTTP status for it.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            Self::Unsigned(_) | Self::Stale(_) | Self::WrongSecret | Self::Tampered | Self::Replayed => {
+                StatusCode::UNAUTHORIZED
+            }
+            Self::OtherCluster { .. } => StatusCode::FORBIDDEN,
+            Self::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
+            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+/// A request whose headers are proven; the body still has to match the digest.
+#[derive(Debug, Clone)]
+pub struct Proven {
+    /// Who sent it.
+    pub from: NodeTag,
+    digest: [u8; 32],
+}
+
+impl Proven {
+    /// Whether `body` is the one that was signed.
+    ///
+    /// # Errors
+    /// [`AuthError::Tampered`] when it is not.
+    pub fn check_body(&self, body: &[u8]) -> Result<(), AuthError> {
+        if digest::digest(&digest::SHA256, body).as_ref() == self.digest {
+            Ok(())
+        } else {
+            Err(AuthError::Tampered)
+        }
+    }
+}
+
+/// Signs and checks requests of one node.
+#[derive(Clone)]
+pub struct PeerAuth {
+    secret: ClusterSecret,
+    me: NodeTag,
+    clock: PeerClock,
+    nonces: Arc<Mutex<Nonces>>,
+}
+
+impl PeerAuth {
+    /// For the node `me`.
+    #[must_use]
+    pub fn new(secret: ClusterSecret, me: NodeTag, clock: PeerClock) -> Self {
+        Self { secret, me, clock, nonces: Arc::default() }
+    }
+
+    /// Who signs.
+    #[must_use]
+    pub fn me(&self) -> NodeTag {
+        self.me
+    }
+
+    /// The headers that prove a request. `to` is `None` when the receiver's identity is not known yet; `ahead_ms` is
+    /// how far the receiver's clock is known to be ahead of ours.
+    ///
+    /// # Errors
+    /// [`RaftError::Random`] when there is no nonce to be had.
+    pub fn sign(
+        &self,
+        method: &str,
+        path: &str,
+        body: &[u8],
+        to: Option<NodeTag>,
+        ahead_ms: i64,
+    ) -> Result<HeaderMap, RaftError> {
+        let time = self.clock.unix_ms().saturating_add_signed(ahead_ms).to_string();
+        let signed = Signed {
+            method,
+            path,
+            digest: &hex(digest::digest(&digest::SHA256, body).as_ref()),
+            time: &time,
+            nonce: &hex(&random_bytes::<16>()?),
+            from: &self.me.to_string(),
+            to: &to.map_or_else(|| "-".to_owned(), |to| to.to_string()),
+            cluster: self.secret.cluster_id(),
+        };
+        let signature = hex(hmac::sign(self.secret.key(), signed.text().as_bytes()).as_ref());
+        let mut headers = HeaderMap::with_capacity(7);
+        let values = [
+            (CLUSTER, signed.cluster),
+            (FROM, signed.from),
+            (TO, signed.to),
+            (TIME, signed.time),
+            (NONCE, signed.nonce),
+            (DIGEST, signed.digest),
+            (SIGNATURE, signature.as_str()),
+        ];
+        for (name, value) in values {
+            // Hexadecimal digits, decimal digits, '/' and '-' only.
+            let Ok(value) = HeaderValue::from_str(value) else { unreachable!("header {name} of {value:?}") };
+            headers.insert(name, value);
+        }
+        Ok(headers)
+    }
+
+    /// Checks the headers of a request.
+    ///
+    /// # Errors
+    /// [`AuthError`] with the first thing that is wrong.
+    pub fn verify(&self, method: &str, path: &str, headers: &HeaderMap) -> Result<Proven, AuthError> {
+        let signed = Signed {
+            method,
+            path,
+            digest: text(headers, &DIGEST, "erlmcp-digest")?,
+            time: text(headers, &TIME, "erlmcp-time")?,
+            nonce: text(headers, &NONCE, "erlmcp-nonce")?,
+            from: text(headers, &FROM, "erlmcp-from")?,
+            to: text(headers, &TO, "erlmcp-to")?,
+            cluster: text(headers, &CLUSTER, "erlmcp-cluster")?,
+        };
+        let signature = unhex(text(headers, &SIGNATURE, "erlmcp-signature")?);
+        let signature = signature.ok_or(AuthError::Unsigned("erlmcp-signature"))?;
+        let from: NodeTag = signed.from.parse().map_err(|()| AuthError::Unsigned("erlmcp-from"))?;
+        let time: u64 = signed.time.parse().map_err(|_| AuthError::Unsigned("erlmcp-time"))?;
+        let nonce: [u8; 16] = fixed(signed.nonce).ok_or(AuthError::Unsigned("erlmcp-nonce"))?;
+        let digest: [u8; 32] = fixed(signed.digest).ok_or(AuthError::Unsigned("erlmcp-digest"))?;
+
+        let ours = self.secret.cluster_id();
+        if signed.cluster != ours {
+            let theirs = signed.cluster.chars().take(64).collect();
+            return Err(AuthError::OtherCluster { ours: ours.to_owned(), theirs });
+        }
+        hmac::verify(self.secret.key(), signed.text().as_bytes(), &signature)
+            .map_err(|_| AuthError::WrongSecret)?;
+        if signed.to != "-" && signed.to != self.me.to_string() {
+            return Err(AuthError::Misdirected { ours: self.me, theirs: signed.to.to_owned() });
+        }
+        let apart = self.clock.unix_ms().abs_diff(time);
+        if apart > WINDOW_MS {
+            return Err(AuthError::Stale(apart));
+        }
+        let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
+        nonces.admit(nonce, self.clock.uptime_ms())?;
+        Ok(Proven { from, digest })
+    }
+
+    /// Our time, signed for the sender of `headers`: lets an honest peer whose clock differs correct itself, while
+    /// replays stay impossible because the window is always in our time.
+    #[must_use]
+    pub fn sign_time(&self, headers: &HeaderMap) -> HeaderMap {
+        let time = self.clock.unix_ms().to_string();
+        let nonce = headers.get(NONCE).and_then(|nonce| nonce.to_str().ok()).unwrap_or_default();
+        let signature = hex(hmac::sign(self.secret.key(), time_text(nonce, &time).as_bytes()).as_ref());
+        let mut answer = HeaderMap::new();
+        for (name, value) in [(TIME, time), (SIGNATURE, signature)] {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                answer.insert(name, value);
+            }
+        }
+        answer
+    }
+
+    /// How far the sender of `answer` is ahead of us, if it proves to hold the secret and to answer `request`.
+    #[must_use]
+    pub fn ahead_ms(&self, request: &HeaderMap, answer: &HeaderMap) -> Option<i64> {
+        let nonce = request.get(NONCE)?.to_str().ok()?;
+        let time = answer.get(TIME)?.to_str().ok()?;
+        let signature = unhex(answer.get(SIGNATURE)?.to_str().ok()?)?;
+        hmac::verify(self.secret.key(), time_text(nonce, time).as_bytes(), &signature).ok()?;
+        let theirs = i64::try_from(time.parse::<u64>().ok()?).ok()?;
+        theirs.checked_sub(i64::try_from(self.clock.unix_ms()).ok()?)
+    }
+}
+
+impl fmt::Debug for PeerAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerAuth").field("me", &self.me).finish_non_exhaustive()
+    }
+}
+
+/// The parts of a request that are signed, one a line; none of them can hold a line break.
+struct Signed<'a> {
+    method: &'a str,
+    path: &'a str,
+    digest: &'a str,
+    time: &'a str,
+    nonce: &'a str,
+    from: &'a str,
+    to: &'a str,
+    cluster: &'a str,
+}
+
+impl Signed<'_> {
+    fn text(&self) -> String {
+        let Self { method, path, digest, time, nonce, from, to, cluster } = self;
+        format!("erlmcp-peer-v1\n{method}\n{path}\n{digest}\n{time}\n{nonce}\n{from}\n{to}\n{cluster}")
+    }
+}
+
+fn time_text(nonce: &str, time: &str) -> String {
+    format!("erlmcp-time-v1\n{nonce}\n{time}")
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName, what: &'static str) -> Result<&'a str, AuthError> {
+    headers.get(name).and_then(|value| value.to_str().ok()).ok_or(AuthError::Unsigned(what))
+}
+
+fn fixed<const N: usize>(text: &str) -> Option<[u8; N]> {
+    unhex(text)?.try_into().ok()
+}
+
+/// Nonces seen, in two generations of twice the window each, so that none is forgotten while its request would still
+/// be young enough.
+#[derive(Default)]
+struct Nonces {
+    current: HashSet<[u8; 16]>,
+    previous: HashSet<[u8; 16]>,
+    since_ms: u64,
+}
+
+impl Nonces {
+    fn admit(&mut self, nonce: [u8; 16], now_ms: u64) -> Result<(), AuthError> {
+        if now_ms.saturating_sub(self.since_ms) >= 2 * WINDOW_MS {
+            self.previous = std::mem::take(&mut self.current);
+            self.since_ms = now_ms;
+        }
+        if self.previous.contains(&nonce) || self.current.contains(&nonce) {
+            return Err(AuthError::Replayed);
+        }
+        if self.current.len() >= NONCES_MAX {
+            return Err(AuthError::Busy);
+        }
+        self.current.insert(nonce);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tag(id: NodeId) -> NodeTag {
+        NodeTag { id, incarnation: Incarnation::new(u128::from(id)) }
+    }
+
+    fn auth(id: NodeId, secret: &str) -> PeerAuth {
+        PeerAuth::new(ClusterSecret::from_text(secret).unwrap(), tag(id), PeerClock::start())
+    }
+
+    const SECRET: &str = "0123456789abcdef:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn a_signed_request_is_accepted_once() {
+        let (one, two) = (auth(1, SECRET), auth(2, SECRET));
+        let headers = one.sign("POST", "/a?b=c", b"body", Some(tag(2)), 0).unwrap();
+        let proven = two.verify("POST", "/a?b=c", &headers).unwrap();
+        assert_eq!(proven.from, tag(1));
+        assert_eq!(proven.check_body(b"body"), Ok(()));
+        assert_eq!(two.verify("POST", "/a?b=c", &headers).unwrap_err(), AuthError::Replayed);
+    }
+
+    #[test]
+    fn a_tampered_body_path_method_or_header_is_refused() {
+        let (one, two) = (auth(1, SECRET), auth(2, SECRET));
+        let sign = || one.sign("POST", "/a", b"body", Some(tag(2)), 0).unwrap();
+        let proven = two.verify("POST", "/a", &sign()).unwrap();
+        assert_eq!(proven.check_body(b"bodY"), Err(AuthError::Tampered));
+        assert_eq!(two.verify("GET", "/a", &sign()).unwrap_err(), AuthError::WrongSecret);
+        assert_eq!(two.verify("POST", "/b", &sign()).unwrap_err(), AuthError::WrongSecret);
+        for (name, value) in [(FROM, tag(3).to_string()), (DIGEST, "00".repeat(32)), (NONCE, "00".repeat(16))]
+        {
+            let mut headers = sign();
+            headers.insert(name, HeaderValue::from_str(&value).unwrap());
+            assert_eq!(two.verify("POST", "/a", &headers).unwrap_err(), AuthError::WrongSecret);
+        }
+    }
+
+    #[test]
+    fn another_cluster_and_another_secret_are_told_apart() {
+        let two = auth(2, SECRET);
+        let other_cluster = auth(1, "a secret of quite another cluster, yes");
+        let headers = other_cluster.sign("POST", "/a", b"", None, 0).unwrap();
+        assert!(matches!(two.verify("POST", "/a", &headers), Err(AuthError::OtherCluster { .. })));
+
+        let other_secret = auth(1, &SECRET.replace(":01", ":10"));
+        let headers = other_secret.sign("POST", "/a", b"", None, 0).unwrap();
+        assert_eq!(two.verify("POST", "/a", &headers).unwrap_err(), AuthError::WrongSecret);
+    }
+
+    #[test]
+    fn a_request_for_another_life_of_this_node_is_refused() {
+        let (one, two) = (auth(1, SECRET), auth(2, SECRET));
+        let before = NodeTag { id: 2, incarnation: Incarnation::new(99) };
+        let headers = one.sign("POST", "/a", b"", Some(before), 0).unwrap();
+        assert!(matches!(two.verify("POST", "/a", &headers), Err(AuthError::Misdirected { .. })));
+        let headers = one.sign("POST", "/a", b"", None, 0).unwrap();
+        assert!(two.verify("POST", "/a", &headers).is_ok());
+    }
+
+    #[test]
+    fn a_request_outside_the_window_is_refused_and_its_sender_can_correct_itself() {
+        let (one, two) = (auth(1, SECRET), auth(2, SECRET));
+        let window = i64::try_from(WINDOW_MS).unwrap();
+        for off in [window + 1_000, -window - 1_000] {
+            let headers = one.sign("POST", "/a", b"", None, off).unwrap();
+            assert!(matches!(two.verify("POST", "/a", &headers), Err(AuthError::Stale(_))));
+            let answer = two.sign_time(&headers);
+            let ahead = one.ahead_ms(&headers, &answer).unwrap();
+            assert!(ahead.abs() < 5_000, "both clocks are this machine's, yet {ahead} ms apart");
+        }
+        for off in [window - 2_000, 2_000 - window] {
+            let headers = one.sign("POST", "/a", b"", None, off).unwrap();
+            assert!(two.verify("POST", "/a", &headers).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_time_that_was_signed_for_another_request_or_by_a_stranger_is_ignored() {
+        let (one, two) = (auth(1, SECRET), auth(2, SECRET));
+        let headers = one.sign("POST", "/a", b"", None, 0).unwrap();
+        let other = one.sign("POST", "/a", b"", None, 0).unwrap();
+        assert_eq!(one.ahead_ms(&headers, &two.sign_time(&other)), None);
+        let stranger = auth(2, "a secret of quite another cluster, yes");
+        assert_eq!(one.ahead_ms(&headers, &stranger.sign_time(&headers)), None);
+    }
+
+    #[test]
+    fn missing_and_malformed_headers_are_refused_without_a_panic() {
+        let (one, two) = (auth(1, SECRET), auth(2, SECRET));
+        let whole = one.sign("POST", "/a", b"", None, 0).unwrap();
+        for name in [CLUSTER, FROM, TO, TIME, NONCE, DIGEST, SIGNATURE] {
+            let mut headers = whole.clone();
+            headers.remove(&name);
+            assert!(matches!(two.verify("POST", "/a", &headers), Err(AuthError::Unsigned(_))));
+            headers.insert(&name, HeaderValue::from_bytes(b"\xff\xfe junk").unwrap());
+            assert!(two.verify("POST", "/a", &headers).is_err());
+        }
+    }
+
+    #[test]
+    fn a_nonce_is_remembered_for_as_long_as_its_request_is_young() {
+        let mut nonces = Nonces::default();
+        assert_eq!(nonces.admit([1; 16], 59_999), Ok(()));
+        assert_eq!(nonces.admit([2; 16], 60_000), Ok(()));
+        assert_eq!(nonces.admit([1; 16], 119_998), Err(AuthError::Replayed));
+        assert_eq!(nonces.admit([3; 16], 120_000), Ok(()));
+        assert_eq!(nonces.admit([2; 16], 120_001), Err(AuthError::Replayed));
+        assert_eq!(nonces.admit([1; 16], 120_001), Ok(()));
+    }
+}

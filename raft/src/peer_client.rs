@@ -1,0 +1,311 @@
+//! Signed requests to other nodes, over HTTP/1.1 with kept connections.
+//!
+//! Each [`Lane`] has connections of its own, so that a heartbeat never waits behind a snapshot. Every request is
+//! bounded in time by its caller. Knows nothing of Raft: sessions are relayed over it too.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use erlmcp_ledger::{Incarnation, NodeId};
+use http::{Method, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use serde::{Deserialize, Serialize};
+
+use crate::peer_auth::{AuthError, NodeTag, PeerAuth};
+
+/// The largest answer that is read: a snapshot's acknowledgement or a list of members is far below.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+/// Idle connections kept for one address and lane.
+const IDLE_MAX: usize = 8;
+
+/// How long an idle connection is kept.
+const IDLE_TIME: Duration = Duration::from_secs(60);
+
+/// The longest wait for a connection; the whole request is bounded by its own time too.
+const CONNECT_TIME: Duration = Duration::from_secs(2);
+
+/// How many addresses are remembered with a clock that differs from ours.
+const CLOCKS_MAX: usize = 1_024;
+
+/// Which connections a request takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// Heartbeats, votes and other short words of Raft.
+    Heartbeat,
+    /// Log entries.
+    Append,
+    /// Snapshots.
+    Snapshot,
+    /// Commands, joining and operators' wishes.
+    Control,
+    /// Clients' messages.
+    Relay,
+}
+
+/// Where a request goes.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// `host:port`.
+    pub address: String,
+    /// Who must answer there; `None` when that is not known yet.
+    pub node: Option<NodeTag>,
+}
+
+/// Why a request has no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum PeerError {
+    /// No connection: nothing was sent.
+    #[error("cannot reach {address}: {problem}")]
+    Unreachable {
+        /// Where.
+        address: String,
+        /// Why.
+        problem: String,
+    },
+    /// The connection broke, or the time was up: the other side may have acted.
+    #[error("no answer from {address}: {problem}")]
+    Lost {
+        /// Where.
+        address: String,
+        /// Why.
+        problem: String,
+    },
+    /// The other side said no.
+    #[error("{address} refused ({code}): {message}")]
+    Refused {
+        /// Where.
+        address: String,
+        /// The HTTP status.
+        status: StatusCode,
+        /// The word for it.
+        code: String,
+        /// What it said.
+        message: String,
+        /// Whom to ask instead, when it does not lead.
+        leader: Option<Box<LeaderHint>>,
+    },
+}
+
+impl PeerError {
+    /// Whether nothing can have happened on the other side.
+    #[must_use]
+    pub fn is_harmless(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Refused { .. })
+    }
+
+    /// The word of a refusal.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused { code, .. } => Some(code),
+            _ => None,
+        }
+    }
+}
+
+/// The body of a refusal on the wire.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RefusalBody {
+    pub(crate) error: String,
+    pub(crate) message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) leader: Option<LeaderHint>,
+}
+
+/// Whom to ask instead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaderHint {
+    /// The leader's id.
+    pub id: NodeId,
+    /// The life of its data directory.
+    pub incarnation: Incarnation,
+    /// Where it is.
+    pub address: String,
+}
+
+type Pool = Client<HttpConnector, Full<Bytes>>;
+
+/// Sends signed requests. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct PeerClient {
+    auth: PeerAuth,
+    lanes: Arc<[Pool; 5]>,
+    clocks: Arc<Mutex<HashMap<String, i64>>>,
+}
+
+impl PeerClient {
+    /// A client that signs with `auth`.
+    #[must_use]
+    pub fn new(auth: PeerAuth) -> Self {
+        Self { auth, lanes: Arc::new(std::array::from_fn(|_| pool())), clocks: Arc::default() }
+    }
+
+    /// Sends `body` by POST and reads the whole answer, within `time`.
+    ///
+    /// # Errors
+    /// [`PeerError`]; only [`PeerError::Lost`] leaves open what happened on the other side.
+    pub async fn post(
+        &self,
+        target: &Target,
+        lane: Lane,
+        path: &str,
+        body: Bytes,
+        time: Duration,
+    ) -> Result<Bytes, PeerError> {
+        let exchange = async {
+            let answer = self.request(target, lane, Method::POST, path, http::HeaderMap::new(), body).await?;
+            let (head, body) = answer.into_parts();
+            let body = read_answer(&target.address, body).await?;
+            if head.status.is_success() {
+                Ok(body)
+            } else {
+                Err(refusal(&target.address, head.status, &body))
+            }
+        };
+        match tokio::time::timeout(time, exchange).await {
+            Ok(answer) => answer,
+            Err(_) => Err(lost(&target.address, format!("nothing within {} ms", time.as_millis()))),
+        }
+    }
+
+    /// Sends a request with further `headers` and returns the answer as it begins, whatever its status, so that a
+    /// caller can stream it. Not bounded in time: wrap it. A body must be within the receiver's limit for the path.
+    ///
+    /// # Errors
+    /// [`PeerError::Unreachable`] or [`PeerError::Lost`].
+    pub async fn request(
+        &self,
+        target: &Target,
+        lane: Lane,
+        method: Method,
+        path: &str,
+        headers: http::HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, PeerError> {
+        let ahead = self.ahead_ms(&target.address);
+        let (sent, answer) =
+            self.send_once(target, lane, &method, path, &headers, body.clone(), ahead).await?;
+        if answer.status() != StatusCode::UNAUTHORIZED {
+            return Ok(answer);
+        }
+        match self.auth.ahead_ms(&sent, answer.headers()) {
+            Some(ahead) => {
+                self.note_clock(&target.address, ahead);
+                let again = self.send_once(target, lane, &method, path, &headers, body, ahead).await?;
+                Ok(again.1)
+            }
+            None => Ok(answer),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one request, told once")]
+    async fn send_once(
+        &self,
+        target: &Target,
+        lane: Lane,
+        method: &Method,
+        path: &str,
+        headers: &http::HeaderMap,
+        body: Bytes,
+        ahead_ms: i64,
+    ) -> Result<(http::HeaderMap, Response<Incoming>), PeerError> {
+        let unreachable =
+            |problem: String| PeerError::Unreachable { address: target.address.clone(), problem };
+        let uri: Uri = format!("http://{}{path}", target.address)
+            .parse()
+            .map_err(|error| unreachable(format!("not an address: {error}")))?;
+        let proof = self
+            .auth
+            .sign(method.as_str(), path, &body, target.node, ahead_ms)
+            .map_err(|error| unreachable(error.to_string()))?;
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method.clone();
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers.clone();
+        request.headers_mut().extend(proof.clone());
+        match self.lanes[lane as usize].request(request).await {
+            Ok(answer) => Ok((proof, answer)),
+            Err(error) if error.is_connect() => Err(unreachable(chain(&error))),
+            Err(error) => Err(lost(&target.address, chain(&error))),
+        }
+    }
+
+    fn ahead_ms(&self, address: &str) -> i64 {
+        let clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
+        clocks.get(address).copied().unwrap_or_default()
+    }
+
+    fn note_clock(&self, address: &str, ahead_ms: i64) {
+        let mut clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
+        if clocks.len() >= CLOCKS_MAX {
+            clocks.clear();
+        }
+        tracing::warn!(address, ahead_ms, "a peer's clock differs from ours; correcting for it");
+        clocks.insert(address.to_owned(), ahead_ms);
+    }
+}
+
+fn pool() -> Pool {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(CONNECT_TIME));
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_max_idle_per_host(IDLE_MAX)
+        .pool_idle_timeout(IDLE_TIME)
+        .build(connector)
+}
+
+async fn read_answer(address: &str, body: Incoming) -> Result<Bytes, PeerError> {
+    match Limited::new(body, ANSWER_BYTES_MAX).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(lost(address, format!("the answer has more than {ANSWER_BYTES_MAX} bytes")))
+        }
+        Err(error) => Err(lost(address, error.to_string())),
+    }
+}
+
+fn refusal(address: &str, status: StatusCode, body: &[u8]) -> PeerError {
+    let told = serde_json::from_slice::<RefusalBody>(body).unwrap_or_else(|_| RefusalBody {
+        error: "unknown".to_owned(),
+        message: format!("status {status}; is this a peer port?"),
+        leader: None,
+    });
+    PeerError::Refused {
+        address: address.to_owned(),
+        status,
+        code: told.error,
+        message: told.message,
+        leader: told.leader.map(Box::new),
+    }
+}
+
+fn lost(address: &str, problem: String) -> PeerError {
+    PeerError::Lost { address: address.to_owned(), problem }
+}
+
+/// An error with its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    text
+}
+
+impl From<&AuthError> for RefusalBody {
+    fn from(error: &AuthError) -> Self {
+        Self { error: error.code().to_owned(), message: error.to_string(), leader: None }
+    }
+}

@@ -1,0 +1,139 @@
+//! Putting a command to the ledger, from any node.
+//!
+//! On the leader it is written; elsewhere it goes one hop to the leader. What is known not to have happened is tried
+//! again until the time is up; what may have happened is reported as "maybe" and never repeated here.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use erlmcp_ledger::{Command, Receipt};
+use http::StatusCode;
+use openraft::async_runtime::WatchReceiver as _;
+use openraft::error::{ClientWriteError, RaftError};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::core::Core;
+use crate::error::ProposeError;
+use crate::peer_client::{Lane, PeerError};
+use crate::peer_server::{PeerReply, PeerRequest};
+use crate::types::COMMAND_BYTES_MAX;
+
+/// Path of a forwarded command.
+pub(crate) const PROPOSE: &str = "/peer/v1/propose";
+
+/// How long to wait for news of a leader before asking again.
+const NEWS_TIME: Duration = Duration::from_millis(100);
+
+/// A receipt with the log index of its command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// Where in the log.
+    pub index: u64,
+    /// What the ledger said.
+    pub receipt: Receipt,
+}
+
+/// How one attempt on this node ended.
+pub(crate) enum Attempt {
+    Written(Written),
+    /// Not written.
+    NotLeader,
+    /// Written or not.
+    Maybe,
+    Stopped,
+}
+
+impl Core {
+    /// Puts `command` to the ledger within `time`, wherever the leader is.
+    pub(crate) async fn propose(&self, command: Command, time: Duration) -> Result<Written, ProposeError> {
+        let begin = Instant::now();
+        let json = command.to_json().unwrap_or_default();
+        if json.len() > COMMAND_BYTES_MAX {
+            return Err(ProposeError::TooLarge { bytes: json.len(), max: COMMAND_BYTES_MAX });
+        }
+        let json = Bytes::from(json);
+        loop {
+            let left = time.saturating_sub(begin.elapsed());
+            if left.is_zero() {
+                return Err(ProposeError::NoLeader { waited: time });
+            }
+            match self.leader() {
+                Some(leader) if leader.id != self.id() => {
+                    let target = leader.target();
+                    match self.client.post(&target, Lane::Control, PROPOSE, json.clone(), left).await {
+                        Ok(answer) => return read_written(&answer, time),
+                        Err(error) => told(error, time)?,
+                    }
+                }
+                Some(_) => match self.propose_here(command.clone(), left).await {
+                    Attempt::Written(written) => return Ok(written),
+                    Attempt::NotLeader => {}
+                    Attempt::Maybe => return Err(ProposeError::Maybe { waited: time }),
+                    Attempt::Stopped => return Err(ProposeError::Stopped),
+                },
+                None => {}
+            }
+            if self.fatal.borrow().is_some() {
+                return Err(ProposeError::Stopped);
+            }
+            let mut metrics = self.raft.metrics();
+            if let Ok(Err(_)) = tokio::time::timeout(NEWS_TIME.min(left), metrics.changed()).await {
+                return Err(ProposeError::Stopped);
+            }
+        }
+    }
+
+    /// Writes `command` if this node leads.
+    pub(crate) async fn propose_here(&self, command: Command, time: Duration) -> Attempt {
+        match tokio::time::timeout(time, self.raft.client_write(command)).await {
+            Ok(Ok(done)) => Attempt::Written(Written { index: done.log_id.index(), receipt: done.data }),
+            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => Attempt::NotLeader,
+            Ok(Err(RaftError::APIError(_))) | Err(_) => Attempt::Maybe,
+            Ok(Err(RaftError::Fatal(_))) => Attempt::Stopped,
+        }
+    }
+
+    /// Serves a forwarded command.
+    pub(crate) async fn serve_propose(&self, request: PeerRequest) -> PeerReply {
+        let command = match Command::from_json(&request.body) {
+            Ok(command) => command,
+            Err(error) => {
+                return PeerReply::refuse(StatusCode::BAD_REQUEST, "unreadable", &error.to_string());
+            }
+        };
+        match self.propose_here(command, self.timing.propose).await {
+            Attempt::Written(written) => PeerReply::json(&written),
+            Attempt::NotLeader => self.refuse_not_leader(),
+            Attempt::Maybe => PeerReply::refuse(StatusCode::GATEWAY_TIMEOUT, "maybe", "no answer in time"),
+            Attempt::Stopped => PeerReply::refuse(StatusCode::SERVICE_UNAVAILABLE, "stopping", "stopping"),
+        }
+    }
+
+    pub(crate) fn refuse_not_leader(&self) -> PeerReply {
+        let leader = self.leader().filter(|leader| leader.id != self.id());
+        let message = match &leader {
+            Some(leader) => format!("node {} does not lead; node {} does", self.id(), leader.id),
+            None => format!("node {} knows no leader", self.id()),
+        };
+        PeerReply::refuse_with(StatusCode::MISDIRECTED_REQUEST, "not_leader", &message, leader)
+    }
+}
+
+/// Whether to try again after the leader (or who was thought to be it) did not write.
+fn told(error: PeerError, time: Duration) -> Result<(), ProposeError> {
+    match &error {
+        PeerError::Lost { .. } => Err(ProposeError::Maybe { waited: time }),
+        PeerError::Unreachable { .. } => Ok(()),
+        PeerError::Refused { code, .. } => match code.as_str() {
+            "maybe" => Err(ProposeError::Maybe { waited: time }),
+            "not_leader" | "stopping" | "misdirected" | "busy" => Ok(()),
+            _ => Err(ProposeError::Peer(error)),
+        },
+    }
+}
+
+fn read_written(answer: &[u8], time: Duration) -> Result<Written, ProposeError> {
+    // Written, but with an answer that this release cannot read.
+    serde_json::from_slice(answer).map_err(|_| ProposeError::Maybe { waited: time })
+}

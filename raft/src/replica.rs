@@ -1,0 +1,300 @@
+//! A replica: one node's part in the group, from start to stop.
+//!
+//! `start` opens the store, refuses what would be unsafe, serves the peer port and lets the node found, join or
+//! continue. `stop` hands over and closes. Everything else is in the parts it assembles.
+
+use std::net::{SocketAddr, TcpListener};
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+use erlmcp_ledger::{Budget, Limits, MemberClaim, NodeId};
+use erlmcp_storage::{Options, StorageError, Store, StoreHealth};
+use openraft::async_runtime::WatchReceiver as _;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::address_book::AddressBook;
+use crate::clock::PeerClock;
+use crate::core::{Core, Fatal};
+use crate::error::RaftError;
+use crate::handle::ReplicaHandle;
+use crate::identity::{Identity, IdentityKeeper};
+use crate::log_store::LogStore;
+use crate::network::Network;
+use crate::peer_auth::{NodeTag, PeerAuth};
+use crate::peer_client::PeerClient;
+use crate::peer_server::{PeerRoutes, PeerServer};
+use crate::secret::ClusterSecret;
+use crate::state_machine::StateMachine;
+use crate::timing::Timing;
+use crate::types::{MemberNode, Raft};
+use crate::{join, raft_routes, reconciler};
+
+/// How long a leader tries to hand over when it stops.
+const HAND_OVER_TIME: Duration = Duration::from_secs(2);
+
+/// How long the core may take to stop.
+const CORE_TIME: Duration = Duration::from_secs(10);
+
+/// What a replica needs to start.
+#[derive(Debug)]
+pub struct ReplicaOptions {
+    /// The node's data directory, made by [`Identity::init`].
+    pub dir: PathBuf,
+    /// Who it belongs to.
+    pub identity: Identity,
+    /// What makes this process a peer.
+    pub secret: ClusterSecret,
+    /// The peer port, bound.
+    pub peer_listener: TcpListener,
+    /// Where other nodes reach the peer port.
+    pub advertise_peer: String,
+    /// Where clients and operators reach this node.
+    pub advertise_http: String,
+    /// A name for people.
+    pub name: String,
+    /// The nodes of the configuration.
+    pub known_peers: Vec<(NodeId, String)>,
+    /// Further addresses to ask when joining.
+    pub join: Vec<String>,
+    /// Times and thresholds.
+    pub timing: Timing,
+    /// How many nodes the configuration names; for the status only.
+    pub nodes_expected: u64,
+    /// The limits a founder begins with.
+    pub limits: Limits,
+    /// The budget a founder begins with.
+    pub budget: Budget,
+    /// How the store is opened.
+    pub store: Options,
+    /// Further routes of the peer port, such as the relay of sessions.
+    pub routes: PeerRoutes,
+}
+
+/// One node's part in the group.
+pub struct Replica {
+    handle: ReplicaHandle,
+    server: PeerServer,
+    tasks: JoinSet<()>,
+    closing: CancellationToken,
+    store_closing: CancellationToken,
+}
+
+impl Replica {
+    /// Starts the replica. Returns when it runs; founding and joining go on by themselves, see [`ReplicaHandle::status`].
+    ///
+    /// # Errors
+    /// [`RaftError`] when it would be unsafe or impossible to run.
+    pub async fn start(options: ReplicaOptions) -> Result<Self, RaftError> {
+        let mut options = options;
+        let identity = options.identity.clone();
+        if identity.removed {
+            return Err(RaftError::Removed { node: identity.node_id });
+        }
+        if identity.cluster_id != options.secret.cluster_id() {
+            return Err(RaftError::OtherIdentity {
+                dir: options.dir,
+                found: format!("cluster {}", identity.cluster_id),
+                wanted: format!("cluster {}", options.secret.cluster_id()),
+            });
+        }
+        let store = open_store(&mut options)?;
+        let keeper = IdentityKeeper::new(&options.dir, options.identity.clone());
+        let store_closing = CancellationToken::new();
+        let log = LogStore::open(store.clone(), keeper.clone(), store_closing.clone())?;
+        if log.is_empty() && keeper.has_voted() {
+            return Err(RaftError::StoreLost { dir: options.dir, node: options.identity.node_id });
+        }
+        Self::run(options, store, keeper, store_closing, log).await
+    }
+
+    async fn run(
+        options: ReplicaOptions,
+        store: Store,
+        identity: IdentityKeeper,
+        store_closing: CancellationToken,
+        log: LogStore,
+    ) -> Result<Self, RaftError> {
+        let me = NodeTag::from(&options.identity);
+        let clock = PeerClock::start();
+        let auth = PeerAuth::new(options.secret, me, clock);
+        let client = PeerClient::new(auth.clone());
+        let (machine, view) = StateMachine::open(store.clone())?;
+        let book = AddressBook::new(view.clone(), options.known_peers);
+        let config = Arc::new(options.timing.config(&options.identity.cluster_id)?);
+        let append_time = options.timing.append();
+        let network = Network { client: client.clone(), book: book.clone(), me: me.id, append_time };
+        let began_empty = log.is_empty();
+        let raft = Raft::new(me.id, config, network, log, machine).await.map_err(stopped)?;
+        let claim = MemberClaim {
+            peer_address: options.advertise_peer,
+            http_address: options.advertise_http,
+            incarnation: me.incarnation,
+            name: options.name,
+        };
+        let core = Arc::new(Core {
+            me,
+            cluster_id: options.identity.cluster_id,
+            founder: options.identity.founder,
+            began_empty,
+            claim,
+            first_limits: options.limits,
+            first_budget: options.budget,
+            nodes_expected: options.nodes_expected,
+            join: options.join,
+            timing: options.timing,
+            clock,
+            raft,
+            store,
+            identity,
+            view,
+            client,
+            book,
+            fatal: watch::channel(None).0,
+            join_problem: watch::channel(None).0,
+            join_warned: AtomicBool::new(false),
+            leader_heard_ms: AtomicU64::new(0),
+        });
+        let failing = Arc::downgrade(&core);
+        core.store.on_failure(Box::new(move |health| {
+            if let (StoreHealth::Failed { reason }, Some(core)) = (health, failing.upgrade()) {
+                core.fail(Fatal::Store(reason.to_string()));
+            }
+        }));
+        let routes = raft_routes::add(options.routes, &core);
+        let server = PeerServer::start(options.peer_listener, auth, routes).map_err(RaftError::Listener)?;
+        if core.founder && began_empty && !join::is_founded_elsewhere(&core).await {
+            form(&core).await?;
+        }
+        let closing = CancellationToken::new();
+        let (count, changes) = watch::channel(0);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(reconciler::run(Arc::clone(&core), closing.clone()));
+        tasks.spawn(join::run(Arc::clone(&core), closing.clone()));
+        tasks.spawn(watch_changes(Arc::clone(&core), count, closing.clone()));
+        Ok(Self { handle: ReplicaHandle { core, changes }, server, tasks, closing, store_closing })
+    }
+
+    /// A handle for parts of the node that use the replica but do not own it. The replica itself can be used like one.
+    #[must_use]
+    pub fn handle(&self) -> ReplicaHandle {
+        self.handle.clone()
+    }
+
+    /// Where the peer port listens.
+    #[must_use]
+    pub fn peer_address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Hands over if this node leads, then stops in good order and closes the store.
+    ///
+    /// # Errors
+    /// [`RaftError::Store`] when what was written could not be made durable.
+    pub async fn stop(self) -> Result<(), RaftError> {
+        if self.core.is_leader() {
+            let handed = tokio::time::timeout(HAND_OVER_TIME, self.core.transfer_here(None)).await;
+            if let Ok(Err(error)) = handed {
+                tracing::debug!(%error, "stopping without handing over");
+            }
+        }
+        self.stop_at_once().await
+    }
+
+    /// Stops without handing over, as when time is short: the others notice as they would notice a crash.
+    ///
+    /// # Errors
+    /// As [`Replica::stop`].
+    pub async fn stop_at_once(mut self) -> Result<(), RaftError> {
+        self.closing.cancel();
+        self.store_closing.cancel();
+        while self.tasks.join_next().await.is_some() {}
+        if tokio::time::timeout(CORE_TIME, self.core.raft.shutdown()).await.is_err() {
+            tracing::warn!("consensus did not stop in time");
+        }
+        let store = self.core.store.clone();
+        self.server.stop().await;
+        match tokio::task::spawn_blocking(move || store.close()).await {
+            Ok(closed) => Ok(closed?),
+            Err(error) => Err(RaftError::Core(format!("closing the store: {error}"))),
+        }
+    }
+}
+
+impl std::fmt::Debug for Replica {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replica").field("me", &self.core.me).finish_non_exhaustive()
+    }
+}
+
+impl Deref for Replica {
+    type Target = ReplicaHandle;
+
+    fn deref(&self) -> &ReplicaHandle {
+        &self.handle
+    }
+}
+
+fn open_store(options: &mut ReplicaOptions) -> Result<Store, RaftError> {
+    let dir = Identity::store_dir(&options.dir);
+    if !Store::exists(&dir) {
+        if options.identity.voted {
+            return Err(RaftError::StoreLost { dir: options.dir.clone(), node: options.identity.node_id });
+        }
+        return Ok(Store::create(&dir, options.store.clone())?);
+    }
+    match Store::open(&dir, options.store.clone()) {
+        Err(damage @ StorageError::Corrupt { .. }) => {
+            // Keep what is left for people to look at, and ask to join as one who has forgotten everything.
+            options.identity = options.identity.renew(&options.dir)?;
+            let kept = erlmcp_storage::quarantine(&dir, PeerClock::start().unix_ms() / 1_000)?;
+            tracing::error!(%damage, kept = %kept.display(), "the store is damaged; this node begins a new life");
+            Ok(Store::create(&dir, options.store.clone())?)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Forms the group of one; the ledger is founded by the reconciler once this node leads.
+async fn form(core: &Core) -> Result<(), RaftError> {
+    let me = MemberNode { peer_address: core.claim.peer_address.clone(), incarnation: core.me.incarnation };
+    let members = std::collections::BTreeMap::from([(core.id(), me)]);
+    core.raft.initialize(members).await.map_err(stopped)
+}
+
+fn stopped(error: impl std::fmt::Display) -> RaftError {
+    RaftError::Core(error.to_string())
+}
+
+/// Counts changes, and notices when the core ends by itself.
+async fn watch_changes(core: Arc<Core>, count: watch::Sender<u64>, closing: CancellationToken) {
+    let mut metrics = core.raft.metrics();
+    let (mut view, mut problem, mut fatal) =
+        (core.view.clone(), core.join_problem.subscribe(), core.fatal.subscribe());
+    loop {
+        if let Err(error) = &metrics.borrow_watched().running_state {
+            core.fail(Fatal::Core(error.to_string()));
+        }
+        count.send_modify(|count| *count += 1);
+        let goes_on = tokio::select! {
+            () = closing.cancelled() => false,
+            changed = metrics.changed() => {
+                if changed.is_err() {
+                    core.fail(Fatal::Core("it ended".to_owned()));
+                }
+                changed.is_ok()
+            }
+            changed = view.changed() => changed.is_ok(),
+            changed = problem.changed() => changed.is_ok(),
+            changed = fatal.changed() => changed.is_ok(),
+        };
+        if !goes_on {
+            count.send_modify(|count| *count += 1);
+            return;
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Nodes that join, leave, lose their data or never belonged: what the group takes in and what it turns away.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test stops at the first surprise")]
+
+mod common;
+
+use std::fs;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use common::{Cluster, SOON};
+use erlmcp_ledger::{Command, Reason};
+use erlmcp_raft::{ClusterSecret, Fatal, Identity, Init, OperateError, RaftError, Replica, Role};
+
+async fn formed(nodes: u64) -> Cluster {
+    let mut cluster = Cluster::new(nodes);
+    cluster.start_all().await;
+    cluster.wait_formed().await;
+    cluster
+}
+
+async fn wait_problem(cluster: &Cluster, id: u64, part: &str) {
+    cluster
+        .wait(id, SOON, |status| status.join_problem.as_ref().is_some_and(|text| text.contains(part)))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wiped_node_is_turned_away_until_its_old_life_is_declared_dead() {
+    let mut cluster = formed(4).await;
+    let (leader, standby) = (cluster.leader(), cluster.node(1).status().learners[0]);
+    let victim = *cluster.node(1).status().voters.iter().find(|id| **id != leader).unwrap();
+    cluster.kill(victim).await;
+    fs::remove_dir_all(cluster.node_dir(victim)).unwrap();
+    cluster.start(victim).await;
+    wait_problem(&cluster, victim, &format!("erlmcp-node remove --id {victim} --dead")).await;
+    assert_eq!(cluster.node(victim).status().role, Role::Joining);
+    assert_eq!(cluster.node(victim).status().term, 0, "the group sends nothing to a node it does not know");
+
+    cluster.node(standby).remove(victim, true).await.unwrap();
+    cluster.wait(victim, SOON, |status| status.role == Role::Learner && status.join_problem.is_none()).await;
+    let voters = cluster.node(leader).status().voters;
+    assert!(voters.len() == 3 && !voters.contains(&victim), "the standby took the vote: {voters:?}");
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wiped_founder_does_not_found_a_second_group() {
+    let mut cluster = formed(3).await;
+    cluster.kill(1).await;
+    fs::remove_dir_all(cluster.node_dir(1)).unwrap();
+    cluster.start(1).await;
+    wait_problem(&cluster, 1, "erlmcp-node remove --id 1 --dead").await;
+    let status = cluster.node(1).status();
+    assert_eq!((status.role, status.last_log), (Role::Joining, 0));
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_live_node_is_removed_only_when_drained_and_its_id_can_be_used_again() {
+    let mut cluster = formed(4).await;
+    let leader = cluster.leader();
+    let asker = if leader == 1 { 2 } else { 1 };
+    let refused = cluster.node(asker).remove(leader, false).await;
+    assert!(matches!(refused, Err(OperateError::Refused(Reason::NotDrained { .. }))), "{refused:?}");
+
+    // Draining the leader makes it hand over; removing it tells it so.
+    cluster.node(asker).set_draining(leader, true).await.unwrap();
+    cluster.wait(asker, SOON, |status| status.leader.is_some_and(|now| now != leader)).await;
+    cluster.node(asker).remove(leader, false).await.unwrap();
+    let fatal = tokio::time::timeout(SOON, cluster.node(leader).fatal()).await.unwrap();
+    assert_eq!(fatal, Fatal::Removed(leader));
+    assert_eq!(cluster.node(leader).status().role, Role::Removed);
+    cluster.kill(leader).await;
+
+    // It does not start again as it was, but anew.
+    let dir = cluster.node_dir(leader);
+    let old = Identity::open(&dir).unwrap();
+    let options = cluster.options(leader);
+    assert_ne!(options.identity.incarnation, old.incarnation, "init of a removed node begins a new life");
+    let again = Replica::start(options).await.unwrap();
+    cluster.nodes.insert(leader, again);
+    cluster.wait_formed().await;
+    cluster.wait(leader, SOON, |status| status.role == Role::Learner && status.applied > 0).await;
+    let status = cluster.node(asker).status();
+    assert_eq!((status.voters.len(), status.learners.len()), (3, 1));
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_removed_while_it_was_away_is_told_when_it_returns() {
+    let mut cluster = formed(4).await;
+    let (leader, standby) = (cluster.leader(), cluster.node(1).status().learners[0]);
+    cluster.kill(standby).await;
+    cluster.node(leader).remove(standby, true).await.unwrap();
+    cluster.start(standby).await;
+    let fatal = tokio::time::timeout(SOON, cluster.node(standby).fatal()).await.unwrap();
+    assert_eq!(fatal, Fatal::Removed(standby));
+    cluster.kill(standby).await;
+    let identity = Identity::open(&cluster.node_dir(standby)).unwrap();
+    assert!(identity.removed);
+    let mut options = cluster.options(standby);
+    options.identity = identity;
+    assert!(matches!(Replica::start(options).await, Err(RaftError::Removed { .. })));
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_moved_is_found_again() {
+    let mut cluster = formed(4).await;
+    let leader = cluster.leader();
+    let mover = *cluster.node(leader).status().voters.iter().find(|id| **id != leader).unwrap();
+    cluster.kill(mover).await;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut options = cluster.options(mover);
+    options.peer_listener = listener;
+    options.advertise_peer = address.to_string();
+    let moved = Replica::start(options).await.unwrap();
+    cluster.nodes.insert(mover, moved);
+    let is_known = |address: &str| {
+        let address = address.to_owned();
+        move |command: &std::sync::Arc<erlmcp_raft::View>| {
+            command.ledger.members()[&mover].peer_address == address
+        }
+    };
+    let mut view = cluster.node(mover).view();
+    tokio::time::timeout(SOON, view.wait_for(is_known(&address.to_string()))).await.unwrap().unwrap();
+    let command = Command::SetLimit { tenant: None, connections: Some(4) };
+    cluster.node(mover).propose(command).await.unwrap();
+    cluster.wait_limit(4).await;
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_of_another_cluster_or_with_another_secret_is_turned_away_in_plain_words() {
+    let mut cluster = Cluster::new(3);
+    for id in 1..=2 {
+        cluster.start(id).await;
+    }
+    cluster.wait(2, SOON, |status| status.role == Role::Learner).await;
+    let ours = cluster.secret.clone();
+    let text = fs::read_to_string(cluster.dir.path().join("secret")).unwrap();
+
+    cluster.secret = ClusterSecret::from_text("quite another secret of another cluster").unwrap();
+    cluster.start(3).await;
+    let words = format!("this node belongs to cluster {}, not to", ours.cluster_id());
+    wait_problem(&cluster, 3, &words).await;
+    cluster.kill(3).await;
+    fs::remove_dir_all(cluster.node_dir(3)).unwrap();
+
+    // The same cluster id with another key.
+    let (id, key) = text.trim().split_once(':').unwrap();
+    let turned: String = key.chars().rev().collect();
+    cluster.secret = ClusterSecret::from_text(&format!("{id}:{turned}")).unwrap();
+    cluster.start(3).await;
+    wait_problem(&cluster, 3, "the cluster secret differs").await;
+    cluster.kill(3).await;
+    fs::remove_dir_all(cluster.node_dir(3)).unwrap();
+    assert_eq!(cluster.node(1).view().borrow().ledger.members().len(), 2);
+
+    cluster.secret = ours;
+    cluster.start(3).await;
+    cluster.wait_formed().await;
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_voted_does_not_start_with_an_empty_store() {
+    let mut cluster = formed(3).await;
+    let victim = if cluster.leader() == 3 { 2 } else { 3 };
+    cluster.kill(victim).await;
+    let store = Identity::store_dir(&cluster.node_dir(victim));
+    fs::remove_dir_all(&store).unwrap();
+    let Err(refused) = cluster.try_start(victim).await else { panic!("started empty") };
+    assert!(matches!(refused, RaftError::StoreLost { .. }), "{refused}");
+    assert!(refused.to_string().contains(&format!("erlmcp-node remove --id {victim} --dead")), "{refused}");
+    assert!(!store.exists(), "nothing was made in its place");
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_a_list_joins_through_any_address() {
+    let mut cluster = Cluster::new(3);
+    cluster.start(1).await;
+    cluster.start(2).await;
+    cluster.wait(2, SOON, |status| status.role == Role::Learner).await;
+    // It knows one address only, of a node that does not lead, and is redirected.
+    let mut options = cluster.options(3);
+    options.known_peers.clear();
+    options.join = vec![cluster.addresses[&2].to_string()];
+    let third = Replica::start(options).await.unwrap();
+    cluster.nodes.insert(3, third);
+    cluster.wait_formed().await;
+    assert_eq!(cluster.node(3).status().voters, [1, 2, 3]);
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_shrinks_to_one_voter_and_grows_again() {
+    let mut cluster = Cluster::new(3);
+    cluster.timing.promote_after = Duration::from_millis(200);
+    cluster.start_all().await;
+    cluster.wait_formed().await;
+    let leader = cluster.leader();
+    let gone = (1..=3).find(|id| *id != leader).unwrap();
+    cluster.node(leader).remove(gone, true).await.unwrap();
+    cluster.wait(leader, SOON, |status| status.voters == [leader] && status.learners.len() == 1).await;
+    tokio::time::timeout(SOON, cluster.node(gone).fatal()).await.unwrap();
+    cluster.kill(gone).await;
+    let (_, outcome) = Identity::init(&cluster.node_dir(gone), gone, false, &cluster.secret).unwrap();
+    assert_eq!(outcome, Init::Renewed);
+    cluster.start(gone).await;
+    cluster.wait_formed().await;
+    assert_eq!(cluster.node(leader).status().voters.len(), 3);
+    cluster.stop_all().await;
+}

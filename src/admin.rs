@@ -1,0 +1,14 @@
+//! What operators and their tools see of a node: health, the cluster as this node knows it, and actions.
+//!
+//! Reads are open to whoever reaches the port; actions need the admin token.
+
+mod health;
+mod operate;
+mod routes;
+mod status;
+mod token;
+
+pub use health::{NotReady, Readiness};
+pub use routes::{Admin, AdminOptions};
+pub use status::{Status, StatusSource};
+pub use token::{AdminToken, TOKEN_BYTES_MIN, TokenError};

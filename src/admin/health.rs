@@ -1,0 +1,94 @@
+//! Liveness and readiness.
+//!
+//! Alive: the process answers, whatever the group does. Ready: new clients may be sent here. A node that has lost its leader goes on serving;
+//! it is not ready only once its lease could no longer be renewed.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use erlmcp_raft::{ReplicaStatus, Role};
+
+/// One reason not to send new clients to this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotReady {
+    /// The node is stopping.
+    Stopping,
+    /// An operator drains it.
+    Draining,
+    /// It does not belong to a group yet; why, if it is known.
+    Joining(String),
+    /// Consensus ended.
+    Failed,
+    /// No leader was heard of for so many milliseconds; `None`: never since start.
+    NoLeader(Option<u64>),
+    /// The store takes no writes.
+    Store(String),
+}
+
+impl fmt::Display for NotReady {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotReady::Stopping => f.write_str("stopping"),
+            NotReady::Draining => f.write_str("draining; `erlmcp-node undrain` takes it back"),
+            NotReady::Joining(why) => write!(f, "not a member yet: {why}"),
+            NotReady::Failed => f.write_str("consensus has stopped"),
+            NotReady::NoLeader(None) => f.write_str("no leader heard of since start"),
+            NotReady::NoLeader(Some(ms)) => write!(f, "no leader heard of for {ms} ms"),
+            NotReady::Store(why) => write!(f, "store: {why}"),
+        }
+    }
+}
+
+/// Judges readiness from the status of the replica.
+#[derive(Clone, Debug)]
+pub struct Readiness {
+    stopping: Arc<AtomicBool>,
+    /// Half a lease: after that new clients could not be kept.
+    leader_silence_ms_max: u64,
+}
+
+impl Readiness {
+    /// `lease_ms`: how long a share lasts; `None` if for ever.
+    #[must_use]
+    pub fn new(lease_ms: Option<u64>) -> Readiness {
+        let leader_silence_ms_max = lease_ms.map_or(u64::MAX, |lease| lease / 2);
+        Readiness { stopping: Arc::default(), leader_silence_ms_max }
+    }
+
+    /// From now on the node is not ready.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Every reason why new clients should go elsewhere; empty means ready.
+    #[must_use]
+    pub fn reasons(&self, status: &ReplicaStatus, draining: bool) -> Vec<NotReady> {
+        let mut reasons = Vec::new();
+        if self.stopping.load(Ordering::Relaxed) {
+            reasons.push(NotReady::Stopping);
+        }
+        if draining {
+            reasons.push(NotReady::Draining);
+        }
+        match status.role {
+            Role::Joining => {
+                let why = status.join_problem.clone();
+                reasons.push(NotReady::Joining(why.unwrap_or_else(|| status.formation.text.clone())));
+            }
+            Role::Removed | Role::Failed => reasons.push(NotReady::Failed),
+            Role::Leader => {}
+            Role::Follower | Role::Candidate | Role::Learner => {
+                let silent = status.leader_contact_ms;
+                if silent.is_none_or(|ms| ms > self.leader_silence_ms_max) {
+                    reasons.push(NotReady::NoLeader(silent));
+                }
+            }
+        }
+        if !status.store.healthy {
+            let why = status.store.problem.clone();
+            reasons.push(NotReady::Store(why.unwrap_or_else(|| "takes no writes".to_owned())));
+        }
+        reasons
+    }
+}

@@ -1,0 +1,102 @@
+//! Operator actions: drain, hand over, remove. Any node takes them and passes them to the leader.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::routes::Admin;
+use erlmcp_raft::OperateError;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Drain {
+    node: u64,
+    draining: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Transfer {
+    #[serde(default)]
+    to: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Remove {
+    node: u64,
+    #[serde(default)]
+    dead: bool,
+}
+
+/// `POST /cluster/drain {"node":N,"draining":true}`.
+pub(super) async fn drain(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes) -> Response {
+    let order: Drain = match read(&admin, &headers, &body) {
+        Ok(order) => order,
+        Err(refused) => return refused,
+    };
+    let done = admin.source.replica.set_draining(order.node, order.draining).await;
+    tracing::info!(
+        node = order.node,
+        draining = order.draining,
+        done = done.is_ok(),
+        "operator sets draining"
+    );
+    answer(done.map(|()| json!({ "node": order.node, "draining": order.draining })))
+}
+
+/// `POST /cluster/transfer {"to":N|null}`.
+pub(super) async fn transfer(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes) -> Response {
+    let order: Transfer = match read(&admin, &headers, &body) {
+        Ok(order) => order,
+        Err(refused) => return refused,
+    };
+    let done = admin.source.replica.transfer_leader(order.to).await;
+    tracing::info!(to = order.to, done = done.is_ok(), "operator moves the leadership");
+    answer(done.map(|leader| json!({ "leader": leader })))
+}
+
+/// `POST /cluster/remove {"node":N,"dead":bool}`.
+pub(super) async fn remove(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes) -> Response {
+    let order: Remove = match read(&admin, &headers, &body) {
+        Ok(order) => order,
+        Err(refused) => return refused,
+    };
+    let done = admin.source.replica.remove(order.node, order.dead).await;
+    tracing::info!(node = order.node, dead = order.dead, done = done.is_ok(), "operator removes a node");
+    answer(done.map(|()| json!({ "node": order.node, "removed": true })))
+}
+
+fn read<T: DeserializeOwned>(admin: &Admin, headers: &HeaderMap, body: &Bytes) -> Result<T, Response> {
+    if !admin.token.admits(headers) {
+        let mut refused =
+            refuse(StatusCode::UNAUTHORIZED, "this needs the admin token: Authorization: Bearer <token>");
+        refused.headers_mut().insert("www-authenticate", axum::http::HeaderValue::from_static("Bearer"));
+        return Err(refused);
+    }
+    serde_json::from_slice(body).map_err(|error| refuse(StatusCode::BAD_REQUEST, &format!("body: {error}")))
+}
+
+fn answer(done: Result<serde_json::Value, OperateError>) -> Response {
+    match done {
+        Ok(value) => Json(value).into_response(),
+        Err(error) => {
+            let status = match &error {
+                OperateError::Refused { .. } => StatusCode::CONFLICT,
+                _ => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            refuse(status, &error.to_string())
+        }
+    }
+}
+
+pub(super) fn refuse(status: StatusCode, why: &str) -> Response {
+    (status, Json(json!({ "error": why }))).into_response()
+}

@@ -1,0 +1,75 @@
+//! The routes: health, the cluster, operator actions.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Serialize;
+
+use super::operate;
+use super::status::{Status, StatusSource};
+use super::token::AdminToken;
+
+/// An order is a few numbers.
+const ORDER_BYTES_MAX: usize = 4096;
+
+/// What the routes need.
+pub struct AdminOptions {
+    /// Where the status comes from.
+    pub source: Arc<StatusSource>,
+    /// Who may act.
+    pub token: AdminToken,
+}
+
+/// The admin surface of one node.
+pub struct Admin {
+    pub(super) source: Arc<StatusSource>,
+    pub(super) token: AdminToken,
+}
+
+impl Admin {
+    /// The routes, to be merged with those for clients.
+    pub fn routes(options: AdminOptions) -> Router {
+        let admin = Arc::new(Admin { source: options.source, token: options.token });
+        Router::new()
+            .route("/livez", get(|| async { "ok\n" }))
+            .route("/readyz", get(ready))
+            .route("/health", get(ready))
+            .route("/cluster/status", get(|State(admin): State<Arc<Admin>>| part(admin, |s| s)))
+            .route("/cluster/members", get(|State(admin): State<Arc<Admin>>| part(admin, |s| s.members)))
+            .route(
+                "/cluster/connections",
+                get(|State(admin): State<Arc<Admin>>| part(admin, |s| s.connections)),
+            )
+            .route(
+                "/cluster/throughput",
+                get(|State(admin): State<Arc<Admin>>| part(admin, |s| s.throughput)),
+            )
+            .route("/cluster/latency", get(|State(admin): State<Arc<Admin>>| part(admin, |s| s.latency)))
+            .route("/cluster/quota", get(|State(admin): State<Arc<Admin>>| part(admin, |s| s.quota)))
+            .route("/cluster/drain", post(operate::drain))
+            .route("/cluster/transfer", post(operate::transfer))
+            .route("/cluster/remove", post(operate::remove))
+            .layer(DefaultBodyLimit::max(ORDER_BYTES_MAX))
+            .with_state(admin)
+    }
+}
+
+async fn part<T: Serialize>(admin: Arc<Admin>, take: impl FnOnce(Status) -> T) -> Json<T> {
+    Json(take(admin.source.status()))
+}
+
+/// 200 when new clients may come, else 503; `?verbose` lists the checks.
+async fn ready(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Response {
+    let node = admin.source.status().node;
+    let status = if node.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let mut text = String::from(if node.ready { "ready\n" } else { "not ready\n" });
+    if !node.ready || query.is_some_and(|query| query.split('&').any(|word| word.starts_with("verbose"))) {
+        node.not_ready_because.iter().for_each(|why| text.push_str(&format!("- {why}\n")));
+    }
+    (status, text).into_response()
+}

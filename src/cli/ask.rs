@@ -1,0 +1,277 @@
+//! Finding a node to ask: the one named, or every known one in turn until one answers.
+//!
+//! Each node's admin token is its own, so the token is chosen with the node. A node that answers with a
+//! refusal has answered; only silence moves on to the next.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::config::Config;
+
+use super::args::{ClientArgs, ConfigArgs, HealthcheckArgs, OperateArgs};
+use super::error::CliError;
+use super::http::{Answer, CallError, Caller};
+use super::settings;
+use super::wire;
+
+/// A node that might answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Candidate {
+    /// Its number, where known.
+    pub(super) id: Option<u64>,
+    /// Its address, without a path.
+    pub(super) url: String,
+    /// The file with its admin token.
+    pub(super) token_file: PathBuf,
+}
+
+/// The nodes to ask for a view.
+pub(super) fn for_view(args: &ClientArgs) -> Result<Vec<Candidate>, CliError> {
+    candidates(args.url.as_deref(), args.id, None, &args.config)
+}
+
+/// The one node to ask whether it is ready.
+pub(super) fn for_health(args: &HealthcheckArgs) -> Result<Vec<Candidate>, CliError> {
+    candidates(args.url.as_deref(), Some(args.id), None, &args.config)
+}
+
+/// The nodes to ask for an action; `first` is asked before the others, `never` not at all.
+pub(super) fn for_action(
+    args: &OperateArgs,
+    first: Option<u64>,
+    never: Option<u64>,
+) -> Result<Vec<Candidate>, CliError> {
+    let mut found = candidates(args.url.as_deref(), None, args.token_file.as_ref(), &args.config)?;
+    if args.url.is_none() {
+        found.retain(|candidate| candidate.id.is_none() || candidate.id != never);
+        found.sort_by_key(|candidate| candidate.id != first);
+    }
+    Ok(found)
+}
+
+fn candidates(
+    url: Option<&str>,
+    id: Option<u64>,
+    token_file: Option<&PathBuf>,
+    args: &ConfigArgs,
+) -> Result<Vec<Candidate>, CliError> {
+    let token = |config: &Config| token_file.cloned().unwrap_or_else(|| config.admin_token_file.clone());
+    if let Some(url) = url {
+        let url = url.trim_end_matches('/').to_string();
+        // Which node that is, is known only if it is one of ours.
+        let local = local_candidates(args, token_file).unwrap_or_default();
+        let known = local.into_iter().find(|candidate| candidate.url == url);
+        let fallback = match (&known, token_file) {
+            (Some(candidate), _) => candidate.token_file.clone(),
+            (None, Some(file)) => file.clone(),
+            (None, None) => token(&settings::load(id.unwrap_or(1), args)?),
+        };
+        return Ok(vec![Candidate { id: known.and_then(|known| known.id), url, token_file: fallback }]);
+    }
+    match id {
+        Some(id) => {
+            let config = settings::load(id, args)?;
+            Ok(vec![Candidate {
+                id: Some(id),
+                url: base_url(config.http_listen),
+                token_file: token(&config),
+            }])
+        }
+        None => local_candidates(args, token_file),
+    }
+}
+
+/// Every node that the configuration knows an HTTP address of.
+fn local_candidates(args: &ConfigArgs, token_file: Option<&PathBuf>) -> Result<Vec<Candidate>, CliError> {
+    let sources = settings::sources(args, &[]);
+    let first = Config::load(1, &sources)?;
+    let mut found = Vec::new();
+    for node in &first.nodes {
+        let config = Config::load(node.id, &sources)?;
+        let url = match &node.http {
+            Some(http) => format!("http://{http}"),
+            None if !first.nodes_are_listed => base_url(config.http_listen),
+            None => continue,
+        };
+        let token_file = token_file.cloned().unwrap_or(config.admin_token_file);
+        let candidate = Candidate { id: Some(node.id), url, token_file };
+        if !found.iter().any(|known: &Candidate| known.url == candidate.url) {
+            found.push(candidate);
+        }
+    }
+    if found.is_empty() {
+        let url = base_url(first.http_listen);
+        let token_file = token_file.cloned().unwrap_or(first.admin_token_file);
+        found.push(Candidate { id: Some(1), url, token_file });
+    }
+    Ok(found)
+}
+
+/// Where to reach a listener: one on all addresses is reached by loopback.
+fn base_url(listen: SocketAddr) -> String {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, listen.port()))
+}
+
+/// Asks the candidates in turn and returns the first answer with the address it came from.
+pub(super) async fn get(
+    caller: &Caller,
+    candidates: &[Candidate],
+    path: &str,
+) -> Result<(String, Answer), CliError> {
+    let mut silent = Vec::new();
+    for candidate in candidates {
+        match caller.get(&candidate.url, path).await {
+            Ok(answer) => return Ok((candidate.url.clone(), answer)),
+            Err(CallError::Unreachable { url, why }) => silent.push((url, why)),
+            Err(other) => return Err(other.into()),
+        }
+    }
+    Err(nobody(candidates, &silent))
+}
+
+/// Sends an operator's action to the first candidate that is there.
+pub(super) async fn post(
+    caller: &Caller,
+    candidates: &[Candidate],
+    path: &str,
+    body: &Value,
+) -> Result<(String, Answer), CliError> {
+    let mut silent = Vec::new();
+    for candidate in candidates {
+        // Silence is found out before the token is read: a missing token of an absent node is no news.
+        if let Err(CallError::Unreachable { url, why }) = caller.get(&candidate.url, "/livez").await {
+            silent.push((url, why));
+            continue;
+        }
+        let token = read_token(&candidate.token_file)?;
+        let answer = caller.post(&candidate.url, path, &token, body.to_string().into_bytes()).await?;
+        return Ok((candidate.url.clone(), answer));
+    }
+    Err(nobody(candidates, &silent))
+}
+
+fn nobody(candidates: &[Candidate], silent: &[(String, String)]) -> CliError {
+    let id = candidates.first().and_then(|candidate| candidate.id).unwrap_or(1);
+    let tried = match silent {
+        [] => "any known address".to_string(),
+        [(url, why)] => format!("{url} ({why})"),
+        [(url, why), rest @ ..] => format!("{url} ({why}), nor at {} more", rest.len()),
+    };
+    CliError::NoNode { tried, id }
+}
+
+/// The answer as JSON text when the node agreed; its words when it did not.
+pub(super) fn accepted(url: &str, answer: &Answer) -> Result<Value, CliError> {
+    let refused =
+        |message| CliError::Refused { url: url.to_string(), status: answer.status.as_u16(), message };
+    if !answer.status.is_success() {
+        return Err(refused(wire::complaint(&answer.body)));
+    }
+    if answer.body.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_slice(&answer.body).map_err(|error| {
+        CliError::Call(CallError::Broken {
+            url: url.to_string(),
+            why: format!("its answer is no JSON: {error}"),
+        })
+    })
+}
+
+/// Reads a token and refuses one that others could have read.
+fn read_token(path: &Path) -> Result<String, CliError> {
+    let fail = |source| CliError::Token { path: path.to_path_buf(), source };
+    let mode = std::fs::metadata(path).map_err(fail)?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(CliError::TokenMode { path: path.to_path_buf(), mode });
+    }
+    Ok(std::fs::read_to_string(path).map_err(fail)?.trim().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(set: &[(&str, &str)]) -> ConfigArgs {
+        // A directory without files keeps the configuration of the working directory out of the test.
+        let set = set.iter().map(|(k, v)| ((*k).to_string(), (*v).to_string())).collect();
+        ConfigArgs { config: vec![std::env::temp_dir().join("")], data_dir: Some("/d".into()), set }
+    }
+
+    fn operate(set: &[(&str, &str)]) -> OperateArgs {
+        OperateArgs { config: args(set), ..OperateArgs::default() }
+    }
+
+    #[test]
+    fn without_a_name_every_local_node_is_a_candidate_with_its_own_token() {
+        let found = for_action(&operate(&[("cluster.port_base", "18080")]), None, None).unwrap();
+        assert_eq!(found.len(), 4);
+        assert_eq!(found[1].url, "http://127.0.0.1:18081");
+        assert_eq!(found[1].token_file, PathBuf::from("/d/cluster2/admin.token"));
+    }
+
+    #[test]
+    fn an_action_asks_its_node_first_and_one_to_be_removed_never() {
+        let ids = |first, never| {
+            let found = for_action(&operate(&[]), first, never).unwrap();
+            found.iter().filter_map(|candidate| candidate.id).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(Some(3), None), [3, 1, 2, 4]);
+        assert_eq!(ids(None, Some(1)), [2, 3, 4]);
+    }
+
+    #[test]
+    fn an_address_of_a_known_node_finds_its_token() {
+        let args = OperateArgs { url: Some("http://127.0.0.1:8081/".to_string()), ..operate(&[]) };
+        let found = for_action(&args, None, None).unwrap();
+        assert_eq!((found.len(), found[0].id), (1, Some(2)));
+        assert_eq!(found[0].token_file, PathBuf::from("/d/cluster2/admin.token"));
+    }
+
+    #[test]
+    fn a_listener_on_all_addresses_is_reached_by_loopback() {
+        let url = |text: &str| base_url(text.parse().unwrap());
+        assert_eq!(url("0.0.0.0:80"), "http://127.0.0.1:80");
+        assert_eq!(url("[::]:80"), "http://[::1]:80");
+        assert_eq!(url("10.0.0.1:80"), "http://10.0.0.1:80");
+    }
+
+    #[test]
+    fn a_token_that_others_can_read_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.token");
+        std::fs::write(&path, "secret\n").unwrap();
+        let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        mode(0o644);
+        assert!(matches!(read_token(&path), Err(CliError::TokenMode { mode: 0o644, .. })));
+        mode(0o600);
+        assert_eq!(read_token(&path).unwrap(), "secret");
+    }
+
+    #[tokio::test]
+    async fn silence_everywhere_names_the_first_address_and_the_way_out() {
+        let closed = || {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let url = base_url(listener.local_addr().unwrap());
+            Candidate { id: Some(7), url, token_file: PathBuf::new() }
+        };
+        let candidates = [closed(), closed()];
+        let error = get(&Caller::new(), &candidates, "/").await.unwrap_err().to_string();
+        let url = &candidates[0].url;
+        assert_eq!(
+            error,
+            format!(
+                "no node answers at {url} (connection refused), nor at 1 more; \
+                 start one: erlmcp-node start --id 7"
+            )
+        );
+    }
+}

@@ -1,0 +1,57 @@
+//! Actions of an operator: drain, undrain, remove, transfer-leader.
+//!
+//! Each is one signed-in request to one node, which sees to it that the group agrees. Nothing is
+//! repeated here: an action that timed out may have happened, and the message says how to find out.
+
+use serde_json::{Value, json};
+
+use super::args::{OperateArgs, RemoveArgs, TargetArgs, TransferArgs};
+use super::ask;
+use super::error::CliError;
+use super::http::Caller;
+
+pub(super) async fn drain(args: &TargetArgs, draining: bool) -> Result<String, CliError> {
+    let body = json!({"node": args.id, "draining": draining});
+    let done = if draining {
+        format!(
+            "node {} drains: it admits nothing new; undo: erlmcp-node undrain --id {}\n",
+            args.id, args.id
+        )
+    } else {
+        format!("node {} is back in service\n", args.id)
+    };
+    act(&args.operate, Some(args.id), None, "/cluster/drain", &body, done).await
+}
+
+pub(super) async fn remove(args: &RemoveArgs) -> Result<String, CliError> {
+    let body = json!({"node": args.id, "dead": args.dead});
+    let done = format!(
+        "node {} is removed from the group; to bring it back: erlmcp-node init --id {} and start\n",
+        args.id, args.id
+    );
+    // A node cannot be asked to vouch for its own absence.
+    act(&args.operate, None, Some(args.id), "/cluster/remove", &body, done).await
+}
+
+pub(super) async fn transfer(args: &TransferArgs) -> Result<String, CliError> {
+    let body = json!({"to": args.to});
+    let done = match args.to {
+        Some(id) => format!("leadership goes to node {id}\n"),
+        None => "leadership goes to another voter\n".to_string(),
+    };
+    act(&args.operate, None, None, "/cluster/transfer", &body, done).await
+}
+
+async fn act(
+    args: &OperateArgs,
+    first: Option<u64>,
+    never: Option<u64>,
+    path: &str,
+    body: &Value,
+    done: String,
+) -> Result<String, CliError> {
+    let candidates = ask::for_action(args, first, never)?;
+    let (url, answer) = ask::post(&Caller::new(), &candidates, path, body).await?;
+    let value = ask::accepted(&url, &answer)?;
+    Ok(if args.json { format!("{value:#}\n") } else { done })
+}

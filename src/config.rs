@@ -1,0 +1,24 @@
+//! Configuration: what users may set, proven before anything starts.
+//!
+//! One table of keys (`keys`), the sources laid over each other (`overlay`), the words as types
+//! (`file`), and the proof (`checked`). The rest of the program sees a [`Config`] and never a file.
+
+mod checked;
+mod error;
+mod file;
+mod key;
+mod keys;
+mod overlay;
+mod render;
+
+pub use checked::{Config, NODE_ID_MAX};
+pub use error::{ConfigError, Fault, Origin};
+pub use file::{
+    Address, Admin, Budget, Cluster, Connections, CpuBinding, Drain, Format, Gateway, Http, Instances,
+    KnownNode, Lease, Limits, Listen, Monitor, Names, Never, Peer, Quota, Raft, Runtime, Sections, Session,
+    SessionSync, Tcp, Telemetry, Upstream, Websocket,
+};
+pub use key::{Fallback, Key, Kind};
+pub use keys::{LISTS, all as keys, is_listed};
+pub use overlay::{Element, Settings, Sources};
+pub use render::{Shipped, explanation, render};

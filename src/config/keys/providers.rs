@@ -1,0 +1,183 @@
+//! Keys of what stands behind the node (upstreams) and of those who run it (telemetry, drain, admin).
+
+use super::super::key::{Fallback, Key, Kind};
+
+pub(super) const KEYS: &[Key] = &[
+    Key::new(
+        "gateway.names",
+        Kind::OneOf(&["on_conflict", "always", "never"]),
+        Fallback::Text("on_conflict"),
+        "When a tool, prompt or resource is called <upstream>__<name>: when two upstreams offer the \
+         same name, always, or never (then the first in the file wins).",
+    ),
+    Key::int(
+        "gateway.message_bytes_max",
+        16_777_216,
+        (1024, 268_435_456),
+        "bytes",
+        "One message from an upstream, which is ours and may send more than a client may.",
+    ),
+    Key::int(
+        "gateway.connect_timeout_ms",
+        5000,
+        (100, 600_000),
+        "milliseconds",
+        "Time to reach an upstream by URL.",
+    ),
+    Key::int(
+        "gateway.pool_connections",
+        100,
+        (1, 10_000),
+        "connections",
+        "Connections kept to one upstream by URL. The Erlang system: pool_size.",
+    ),
+    Key::int(
+        "gateway.queue_requests_max",
+        1000,
+        (1, 1_000_000),
+        "requests",
+        "Requests waiting for one upstream; more are refused. The Erlang system: pool_queue_size.",
+    ),
+    Key::new(
+        "upstream.name",
+        Kind::Name,
+        Fallback::Required,
+        "Its name in prefixes, status and logs. Unique.",
+    ),
+    Key::new(
+        "upstream.command",
+        Kind::Text { empty: false },
+        Fallback::Absent,
+        "The program of a child that speaks MCP on stdin and stdout. Either command or url.",
+    ),
+    Key::new("upstream.args", Kind::Texts, Fallback::NoTexts, "Its arguments; no shell reads them."),
+    Key::new("upstream.env", Kind::TextMap, Fallback::NoMap, "Variables added to its environment."),
+    Key::new("upstream.cwd", Kind::Text { empty: false }, Fallback::Absent, "Its working directory."),
+    Key::new(
+        "upstream.url",
+        Kind::Text { empty: false },
+        Fallback::Absent,
+        "The address of a Streamable HTTP server, http:// or https://.",
+    ),
+    Key::int(
+        "upstream.timeout_ms",
+        30_000,
+        (100, 86_400_000),
+        "milliseconds",
+        "A request that it does not answer by then gets an error.",
+    ),
+    Key::int(
+        "upstream.idle_s",
+        600,
+        (1, 604_800),
+        "seconds",
+        "A child that nobody used for this long is ended; the next request starts it again.",
+    ),
+    Key::int(
+        "upstream.restart_min_ms",
+        200,
+        (10, 600_000),
+        "milliseconds",
+        "Wait before the first restart of a child that died; doubles each time.",
+    ),
+    Key::int(
+        "upstream.restart_max_ms",
+        30_000,
+        (10, 3_600_000),
+        "milliseconds",
+        "The longest such wait. Not less than restart_min_ms.",
+    ),
+    Key::new(
+        "upstream.allow",
+        Kind::Texts,
+        Fallback::NoTexts,
+        "If given, only tools of these names are offered; a * at the end matches the rest.",
+    ),
+    Key::new(
+        "upstream.deny",
+        Kind::Texts,
+        Fallback::NoTexts,
+        "Tools of these names are not offered, even if allowed.",
+    ),
+    Key::new(
+        "upstream.instances",
+        Kind::OneOf(&["shared", "session"]),
+        Fallback::Text("shared"),
+        "One child for all clients, or one for each session.",
+    ),
+    Key::new(
+        "telemetry.log",
+        Kind::Text { empty: false },
+        Fallback::Text("info"),
+        "error, warn, info, debug or trace for our own; or directives such as \
+         \"info,erlmcp_raft=debug\". Also ERLMCP_LOG.",
+    ),
+    Key::new(
+        "telemetry.format",
+        Kind::OneOf(&["text", "json"]),
+        Fallback::Text("text"),
+        "The form of log lines, on standard error.",
+    ),
+    Key::new(
+        "telemetry.otlp_endpoint",
+        Kind::Text { empty: true },
+        Fallback::Text(""),
+        "Where traces and metrics go by OTLP over HTTP, such as \"http://localhost:4318\". Empty: \
+         nowhere. The Erlang system sent to localhost:4318 whether or not someone listened.",
+    )
+    .planned(),
+    Key::new(
+        "telemetry.trace_sample_ratio",
+        Kind::Float { min: 0.0, max: 1.0 },
+        Fallback::Float(0.1),
+        "Part of the requests that leave a trace.",
+    )
+    .planned(),
+    Key::int(
+        "monitor.sync_interval_ms",
+        5000,
+        (100, 600_000),
+        "milliseconds",
+        "How often nodes exchange their figures for the views of the whole cluster.",
+    )
+    .planned(),
+    Key::int(
+        "monitor.dashboard_refresh_ms",
+        5000,
+        (250, 600_000),
+        "milliseconds",
+        "How often the dashboard draws anew.",
+    )
+    .planned(),
+    Key::int(
+        "drain.notice_ms",
+        2000,
+        (0, 600_000),
+        "milliseconds",
+        "After SIGTERM /readyz is 503 for this long before anything closes, so that balancers look \
+         elsewhere.",
+    )
+    .planned(),
+    Key::int(
+        "drain.close_per_second",
+        500,
+        (1, 1_000_000),
+        "connections a second",
+        "How fast connections are closed, never faster than the other nodes can admit them.",
+    )
+    .planned(),
+    Key::int(
+        "drain.timeout_ms",
+        10_000,
+        (0, 3_600_000),
+        "milliseconds",
+        "Requests in flight get this long to end. A second SIGTERM ends at once.",
+    ),
+    Key::new(
+        "admin.token_file",
+        Kind::Text { empty: false },
+        Fallback::Text("auto"),
+        "The token that operator actions need; mode 0600. \"auto\" is admin.token in the node's own \
+         directory, made by init.",
+    ),
+];

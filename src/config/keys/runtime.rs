@@ -1,0 +1,53 @@
+//! Keys of the process: threads, files, processors. They are what the Erlang VM's arguments were.
+
+use super::super::key::{Fallback, Key, Kind};
+
+pub(super) const KEYS: &[Key] = &[
+    Key::int(
+        "runtime.worker_threads",
+        0,
+        (0, 1024),
+        "threads",
+        "Threads that serve clients; 0 is one for each core. The Erlang system: schedulers (+S).",
+    ),
+    Key::int(
+        "runtime.control_threads",
+        2,
+        (1, 64),
+        "threads",
+        "Threads of Raft, quota and store, apart from the clients' so that no storm of them stops a \
+         heartbeat.",
+    ),
+    Key::int(
+        "runtime.blocking_threads",
+        256,
+        (1, 4096),
+        "threads",
+        "Most threads for calls that block (files, names). The Erlang system: async threads (+A 256).",
+    ),
+    Key::int(
+        "runtime.open_files",
+        0,
+        (0, 1_073_741_816),
+        "files",
+        "The limit we raise ourselves to at start; 0 is all the system allows. The Erlang system: \
+         ERL_MAX_PORTS. Its process limit has no like here: tasks are bounded by connections and \
+         sessions.",
+    ),
+    Key::new(
+        "runtime.cpu_binding",
+        Kind::OneOf(&["none", "cores"]),
+        Fallback::Text("none"),
+        "\"cores\" binds each worker to a core; helps where a node owns its machine, hurts where it \
+         shares. The Erlang system: +B db and NUMA.",
+    )
+    .planned(),
+    Key::int(
+        "runtime.backlog",
+        2048,
+        (1, 65_535),
+        "connections",
+        "Connections the kernel completes before we accept them. The kernel's own net.core.somaxconn \
+         caps it.",
+    ),
+];

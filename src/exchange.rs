@@ -1,0 +1,166 @@
+//! The whole story of one message: which era, which session, who serves it, what goes back.
+//!
+//! Every transport hands its messages in here and only frames what comes out; nothing here knows of HTTP but the status that a fault
+//! carries. No waiting happens before [`Call::next`].
+
+mod answer;
+mod call;
+mod changes;
+mod claim;
+mod hello;
+mod legacy;
+mod limits;
+mod listen;
+mod modern;
+mod needs;
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+pub use answer::{Outcome, Refused};
+pub use call::{Call, Step};
+pub use claim::{Claim, VersionHeader, claim};
+pub use limits::ExchangeLimits;
+
+use crate::clock::Clock;
+use crate::mcp::{Era, Message};
+use crate::monitor::Recorder;
+use crate::router::Router;
+use crate::session::{Session, Sessions};
+
+/// What an exchange is made of.
+pub struct ExchangeOptions {
+    /// Who serves.
+    pub router: Arc<Router>,
+    /// Who counts.
+    pub recorder: Arc<Recorder>,
+    /// `serverInfo`, raw: at least name and version.
+    pub server_info: Box<RawValue>,
+    /// The home that session ids name.
+    pub node_id: u64,
+    /// What bounds it.
+    pub limits: ExchangeLimits,
+    /// Time.
+    pub clock: Clock,
+    /// Cancelled to drain: listening streams end with a result, own tasks stop.
+    pub stop: CancellationToken,
+}
+
+/// Serves messages of both eras.
+pub struct Exchange {
+    router: Arc<Router>,
+    recorder: Arc<Recorder>,
+    server_info: Box<RawValue>,
+    limits: ExchangeLimits,
+    clock: Clock,
+    stop: CancellationToken,
+    sessions: Sessions,
+    listeners: Arc<Semaphore>,
+}
+
+/// Who sends a message, as far as the transport knows.
+#[derive(Clone, Copy)]
+pub struct Sender<'a> {
+    /// From credentials; `anonymous` without.
+    pub principal: &'a Arc<str>,
+    /// The session that the message names.
+    pub session_id: Option<&'a str>,
+}
+
+/// What goes back.
+pub enum Reply {
+    /// Nothing: the message was a notification or a response.
+    Accepted,
+    /// This, at once.
+    Answer(Outcome),
+    /// This, and from now on there is a session.
+    Opened(Outcome, Arc<Session>),
+    /// Whatever comes out of the call, in the session if there is one.
+    Call(Call, Option<Arc<Session>>),
+}
+
+impl Exchange {
+    /// Starts to serve; its tasks end with `options.stop`.
+    #[must_use]
+    pub fn start(options: ExchangeOptions) -> Arc<Exchange> {
+        let exchange = Arc::new(Exchange {
+            sessions: Sessions::new(options.node_id, options.limits.sessions.clone()),
+            listeners: Arc::new(Semaphore::new(options.limits.listeners_max)),
+            router: options.router,
+            recorder: options.recorder,
+            server_info: options.server_info,
+            limits: options.limits,
+            clock: options.clock,
+            stop: options.stop,
+        });
+        changes::follow(&exchange);
+        exchange
+    }
+
+    /// Takes one message, whose era [`claim`] has found.
+    ///
+    /// # Errors
+    /// The fault, and the id to answer under if the message had one.
+    pub fn receive(
+        self: &Arc<Self>,
+        message: Message,
+        claim: Claim,
+        sender: Sender<'_>,
+    ) -> Result<Reply, Refused> {
+        self.recorder.message_in();
+        match (message, claim.era()) {
+            (Message::Request(request), Era::Modern) => self.serve_modern(request, claim, sender),
+            (Message::Request(request), Era::Legacy) if &*request.method == "initialize" => {
+                self.initialize(&request, sender)
+            }
+            (Message::Request(request), Era::Legacy) => {
+                let session = self.session(sender).map_err(|fault| Refused::of(&request.id, fault))?;
+                self.serve_legacy(request, session)
+            }
+            // Modern HTTP has no notifications from clients: closing the stream is the cancellation.
+            (Message::Notification(_), Era::Modern) => Ok(Reply::Accepted),
+            (Message::Notification(notification), Era::Legacy) => {
+                self.hear(&notification, &self.session(sender)?);
+                Ok(Reply::Accepted)
+            }
+            (Message::Response(response), _) => {
+                self.session(sender)?.asks().answer(response);
+                Ok(Reply::Accepted)
+            }
+        }
+    }
+
+    /// The sessions of this node.
+    #[must_use]
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// Ends `session` for everyone.
+    pub fn end(&self, session: &Arc<Session>) {
+        if self.sessions.end(session) {
+            self.router.session_ended(session.id());
+        }
+    }
+
+    /// Cancelled when this node drains.
+    #[must_use]
+    pub fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Who counts.
+    #[must_use]
+    pub fn recorder(&self) -> &Arc<Recorder> {
+        &self.recorder
+    }
+
+    /// The parameters of `tool` that modern clients repeat in headers.
+    #[must_use]
+    pub fn header_params(&self, tool: &str) -> Vec<crate::router::HeaderParam> {
+        self.router.header_params(Era::Modern, tool)
+    }
+}

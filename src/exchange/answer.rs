@@ -1,0 +1,72 @@
+//! What a request ends with.
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use crate::mcp::{Fault, Id, encode_fault, encode_fault_without_id, encode_result};
+use crate::refusal::Refusal;
+
+/// The last message of a request, encoded.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The JSON-RPC response.
+    pub body: Bytes,
+    /// The HTTP status, where it is all that is sent.
+    pub status: u16,
+    /// Whether it is an error.
+    pub is_fault: bool,
+}
+
+impl Outcome {
+    pub(super) fn result(id: &Id, result: &RawValue) -> Outcome {
+        Outcome { body: encode_result(id, result), status: 200, is_fault: false }
+    }
+
+    pub(super) fn fault(id: &Id, fault: &Fault) -> Outcome {
+        Outcome { body: encode_fault(id, fault), status: fault.status, is_fault: true }
+    }
+}
+
+/// A message that is not served: why, and the id to say so under.
+#[derive(Debug)]
+pub struct Refused {
+    /// The request's id where it could be read.
+    pub id: Option<Id>,
+    /// Why.
+    pub fault: Fault,
+}
+
+impl Refused {
+    /// About the request `id`.
+    #[must_use]
+    pub fn of(id: &Id, fault: Fault) -> Refused {
+        Refused { id: Some(id.clone()), fault }
+    }
+
+    /// The answer.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        let body = match &self.id {
+            Some(id) => encode_fault(id, &self.fault),
+            None => encode_fault_without_id(&self.fault),
+        };
+        Outcome { body, status: self.fault.status, is_fault: true }
+    }
+}
+
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Refused {
+        Refused { id: None, fault }
+    }
+}
+
+impl From<(Option<Id>, Fault)> for Refused {
+    fn from((id, fault): (Option<Id>, Fault)) -> Refused {
+        Refused { id, fault }
+    }
+}
+
+/// A refusal as the fault that says it.
+pub(super) fn refused(refusal: Refusal) -> Fault {
+    Fault::new(refusal.code(), refusal.to_string()).with_status(refusal.status())
+}

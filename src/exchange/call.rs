@@ -1,0 +1,107 @@
+//! One request that is being served: messages that precede its result, then the result.
+//!
+//! The call runs only while somebody awaits [`Call::next`]; dropping it cancels the request.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::Outcome;
+use crate::mcp::{Frame, LogLevel};
+use crate::session::passes;
+
+type Work = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// What a call does next.
+#[derive(Debug)]
+pub enum Step {
+    /// A message before the result, or a hangup.
+    Frame(Frame),
+    /// The end.
+    Done(Outcome),
+}
+
+/// One request that is being served.
+pub struct Call {
+    work: Work,
+    frames: mpsc::Receiver<Frame>,
+    log_level: Option<LogLevel>,
+    outcome: Option<Outcome>,
+    /// Nobody can send frames any more.
+    is_silent: bool,
+    /// Whether the answer is a stream whatever comes.
+    is_listening: bool,
+    _cancel: tokio_util::sync::DropGuard,
+}
+
+impl Call {
+    /// Of `work`, whose messages come through `frames`; log messages below `log_level` are dropped here.
+    pub(super) fn new(
+        work: Work,
+        frames: mpsc::Receiver<Frame>,
+        log_level: Option<LogLevel>,
+        cancelled: CancellationToken,
+    ) -> Call {
+        Call {
+            work,
+            frames,
+            log_level,
+            outcome: None,
+            is_silent: false,
+            is_listening: false,
+            _cancel: cancelled.drop_guard(),
+        }
+    }
+
+    /// The same, as a stream that stays open until the client or the node ends it.
+    pub(super) fn listening(mut self) -> Call {
+        self.is_listening = true;
+        self
+    }
+
+    /// Whether the answer is a stream whatever comes.
+    #[must_use]
+    pub fn is_listening(&self) -> bool {
+        self.is_listening
+    }
+
+    /// The next message. Loses nothing if it is dropped while it waits.
+    pub async fn next(&mut self) -> Step {
+        loop {
+            let frame = match &self.outcome {
+                Some(_) => self.frames.try_recv().ok(),
+                None => tokio::select! {
+                    biased;
+                    frame = self.frames.recv(), if !self.is_silent => {
+                        self.is_silent = frame.is_none();
+                        frame
+                    }
+                    outcome = &mut self.work => {
+                        self.outcome = Some(outcome);
+                        continue;
+                    }
+                },
+            };
+            match frame {
+                Some(Frame::Message(message)) if !passes(&message, self.log_level) => {}
+                Some(frame) => return Step::Frame(frame),
+                None => {
+                    if let Some(outcome) = self.outcome.take() {
+                        return Step::Done(outcome);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs it to its end although nobody hears of it: who serves it finds its link closed.
+    pub async fn finish_unheard(self) {
+        let Call { work, frames, outcome, _cancel, .. } = self;
+        drop(frames);
+        if outcome.is_none() {
+            work.await;
+        }
+    }
+}

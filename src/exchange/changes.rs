@@ -1,0 +1,123 @@
+//! What changes outside requests, told to legacy sessions on their own stream; and the end of idle sessions.
+//!
+//! Levels, not edges: versions are compared, and a message that still waits in a session is not queued again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::{Exchange, needs};
+use crate::mcp::{Catalog, Era, Event, ListKind, Members, encode_notification, raw};
+
+/// The versions of what clients hear changes of; templates count as resources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Versions {
+    tools: u64,
+    prompts: u64,
+    resources: (u64, u64),
+}
+
+impl Versions {
+    pub(super) fn of(catalog: &Catalog) -> Versions {
+        Versions {
+            tools: catalog.tools.version,
+            prompts: catalog.prompts.version,
+            resources: (catalog.resources.version, catalog.templates.version),
+        }
+    }
+
+    /// The lists that differ from `other`.
+    pub(super) fn differing(self, other: Versions) -> impl Iterator<Item = ListKind> {
+        let lists = [
+            (ListKind::Tools, self.tools != other.tools),
+            (ListKind::Prompts, self.prompts != other.prompts),
+            (ListKind::Resources, self.resources != other.resources),
+        ];
+        lists.into_iter().filter_map(|(kind, differs)| differs.then_some(kind))
+    }
+}
+
+/// Starts the tasks; they end with the exchange's stop.
+pub(super) fn follow(exchange: &Arc<Exchange>) {
+    let stop = &exchange.stop;
+    tokio::spawn(stop.clone().run_until_cancelled_owned(lists(exchange.clone())));
+    tokio::spawn(stop.clone().run_until_cancelled_owned(updates(exchange.clone())));
+    tokio::spawn(stop.clone().run_until_cancelled_owned(sweeps(exchange.clone())));
+}
+
+async fn lists(exchange: Arc<Exchange>) {
+    let mut catalog = exchange.router.catalog(Era::Legacy);
+    let mut seen = Versions::of(&catalog.borrow_and_update());
+    while catalog.changed().await.is_ok() {
+        let newest = catalog.borrow_and_update().clone();
+        let now = Versions::of(&newest);
+        for kind in seen.differing(now) {
+            if needs::has_flag(&newest, capability(kind), "listChanged") {
+                tell_all(&exchange, &encode_notification(kind.changed_method(), None)).await;
+            }
+        }
+        seen = now;
+    }
+}
+
+fn capability(kind: ListKind) -> &'static str {
+    match kind {
+        ListKind::Tools => "tools",
+        ListKind::Prompts => "prompts",
+        ListKind::Resources | ListKind::Templates => "resources",
+    }
+}
+
+/// Tells every session, one part of the table after the other so that others get their turn.
+async fn tell_all(exchange: &Exchange, message: &Bytes) {
+    let mut part = 0;
+    while let Some(sessions) = exchange.sessions.part(part) {
+        sessions.iter().for_each(|session| session.push_level(message.clone()));
+        part += 1;
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn updates(exchange: Arc<Exchange>) {
+    let mut events = exchange.router.events();
+    loop {
+        match events.recv().await {
+            Ok(Event::ResourceUpdated { uri }) => tell_subscribers(&exchange, &uri),
+            Ok(Event::TaskChanged { .. }) => {}
+            Err(RecvError::Lagged(missed)) => {
+                tracing::debug!(missed, "events were missed; every subscribed resource counts as updated");
+                exchange.sessions.subscribed_uris().iter().for_each(|uri| tell_subscribers(&exchange, uri));
+            }
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+fn tell_subscribers(exchange: &Exchange, uri: &str) {
+    let sessions = exchange.sessions.subscribers(uri);
+    if sessions.is_empty() {
+        return;
+    }
+    let mut params = Members::new();
+    params.set("uri", raw(uri));
+    let message = encode_notification("notifications/resources/updated", Some(&params.to_raw()));
+    sessions.iter().for_each(|session| session.push_level(message.clone()));
+}
+
+async fn sweeps(exchange: Arc<Exchange>) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(exchange.limits.sweep_ms)).await;
+        exchange.sweep(exchange.clock.monotonic_ms());
+    }
+}
+
+impl Exchange {
+    /// Ends the sessions that are idle at `now_ms` and frees what they held everywhere.
+    pub fn sweep(&self, now_ms: u64) {
+        for session in self.sessions.sweep(now_ms) {
+            self.router.session_ended(session.id());
+        }
+    }
+}

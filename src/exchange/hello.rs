@@ -1,0 +1,69 @@
+//! What the node says of itself: the answers to `initialize` and `server/discover`.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use super::answer::refused;
+use super::{Exchange, Outcome, Refused, Reply, Sender};
+use crate::mcp::{
+    ClientCapabilities, Era, Fault, LEGACY_LATEST, Members, Request, Version, raw, stamp_cacheable,
+};
+use crate::session::Hello;
+
+/// How long a client may keep what `server/discover` says; listeners hear of changes to the lists at once.
+const DISCOVER_TTL_MS: u64 = 60_000;
+
+impl Exchange {
+    /// Opens a session. A version that is not spoken here is answered with the newest legacy one.
+    pub(super) fn initialize(&self, request: &Request, sender: Sender<'_>) -> Result<Reply, Refused> {
+        let started_us = self.clock.monotonic_us();
+        let hello = read_hello(request, sender).map_err(|fault| Refused::of(&request.id, fault))?;
+        let version = hello.version;
+        let session = self
+            .sessions
+            .open(hello, self.clock.monotonic_ms())
+            .map_err(|refusal| Refused::of(&request.id, refused(refusal)))?;
+        let catalog = self.router.catalog(Era::Legacy).borrow().clone();
+        let mut result = Members::new();
+        result.set("protocolVersion", raw(version.as_str()));
+        result.set("capabilities", catalog.offers.0.to_raw());
+        result.set("serverInfo", self.server_info.clone());
+        if let Some(instructions) = &catalog.instructions {
+            result.set("instructions", raw(&**instructions));
+        }
+        let outcome = Outcome::result(&request.id, &result.to_raw());
+        self.recorder.answered(self.clock.monotonic_us().saturating_sub(started_us), false);
+        Ok(Reply::Opened(outcome, session))
+    }
+
+    pub(super) fn discover(&self) -> Box<RawValue> {
+        let catalog = self.router.catalog(Era::Modern).borrow().clone();
+        let mut result = Members::new();
+        result.set("supportedVersions", raw(Version::all(Era::Modern)));
+        result.set("capabilities", catalog.offers.0.to_raw());
+        if let Some(instructions) = &catalog.instructions {
+            result.set("instructions", raw(&**instructions));
+        }
+        stamp_cacheable(&result.to_raw(), DISCOVER_TTL_MS, "private")
+    }
+}
+
+fn read_hello(request: &Request, sender: Sender<'_>) -> Result<Hello, Fault> {
+    let bad = |what: &str| Fault::invalid_params(format!("initialize: {what}")).with_status(400);
+    let asked = request
+        .params
+        .text("protocolVersion")
+        .ok_or_else(|| bad("protocolVersion is missing or no string"))?;
+    let version = Version::known(&asked).filter(|version| version.era() == Era::Legacy);
+    let capabilities = match request.params.get("capabilities") {
+        Some(capabilities) => ClientCapabilities::read(capabilities)?,
+        None => ClientCapabilities::default(),
+    };
+    Ok(Hello {
+        principal: sender.principal.clone(),
+        version: version.unwrap_or(LEGACY_LATEST),
+        capabilities: Arc::new(capabilities),
+        client_info: request.params.get("clientInfo").map(|info| Arc::from(info.to_owned())),
+    })
+}

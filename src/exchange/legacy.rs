@@ -1,0 +1,171 @@
+//! Legacy requests and notifications: within a session, which remembers what modern requests say each time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+
+use super::answer::refused;
+use super::{Call, Exchange, Outcome, Refused, Reply, Sender, needs};
+use crate::mcp::{Caller, Era, Fault, Id, Link, LogLevel, Members, Notification, Request, SessionPort, code};
+use crate::session::{NotBegun, RunningRequest, Session};
+
+/// The request was cancelled by its client; an HTTP request still needs an end.
+const CANCELLED: i64 = -32_800;
+
+impl Exchange {
+    /// The live session that the sender names.
+    ///
+    /// # Errors
+    /// 400 if it names none, 404 if it is not there (any more), or somebody else's.
+    pub fn session(&self, sender: Sender<'_>) -> Result<Arc<Session>, Fault> {
+        let Some(id) = sender.session_id else {
+            return Err(Fault::invalid_request("Mcp-Session-Id is missing; send initialize first"));
+        };
+        self.sessions.find(id, sender.principal, self.clock.monotonic_ms()).ok_or_else(|| {
+            Fault::new(code::SESSION_NOT_FOUND, "session not found; send initialize again").with_status(404)
+        })
+    }
+
+    pub(super) fn serve_legacy(
+        self: &Arc<Self>,
+        request: Request,
+        session: Arc<Session>,
+    ) -> Result<Reply, Refused> {
+        let running = session.begin(&request.id).map_err(|not| {
+            let fault = match not {
+                NotBegun::SameId => {
+                    Fault::invalid_request(format!("a request of id {} runs already", request.id))
+                }
+                NotBegun::Refused(refusal) => refused(refusal),
+            };
+            Refused::of(&request.id, fault)
+        })?;
+        let cancelled = running.cancelled().clone();
+        let (link, frames) = Link::new(Some(session.asks().clone()), cancelled.clone());
+        let log_level = session.log_level().or(Some(LogLevel::Debug));
+        let work = Box::pin(self.clone().work_legacy(request, session.clone(), running, link));
+        Ok(Reply::Call(Call::new(work, frames, log_level, cancelled), Some(session)))
+    }
+
+    async fn work_legacy(
+        self: Arc<Self>,
+        request: Request,
+        session: Arc<Session>,
+        running: RunningRequest,
+        link: Link,
+    ) -> Outcome {
+        let started_us = self.clock.monotonic_us();
+        let caller = caller_of(&session);
+        let served = tokio::select! {
+            served = self.serve_in_session(&request, &session, &caller, &link) => served,
+            () = running.cancelled().cancelled() => Err(Fault::new(CANCELLED, "request cancelled")),
+        };
+        let outcome = match served {
+            Ok(result) => Outcome::result(&request.id, &result),
+            // A legacy client takes a status other than 200 for a failure of the transport, 404 even for the end of its session.
+            Err(fault) => Outcome { status: 200, ..Outcome::fault(&request.id, &fault) },
+        };
+        self.recorder.answered(self.clock.monotonic_us().saturating_sub(started_us), outcome.is_fault);
+        drop(running);
+        outcome
+    }
+
+    async fn serve_in_session(
+        &self,
+        request: &Request,
+        session: &Arc<Session>,
+        caller: &Caller,
+        link: &Link,
+    ) -> Result<Box<RawValue>, Fault> {
+        let empty = || Members::new().to_raw();
+        let method = &*request.method;
+        if method == "ping" {
+            return Ok(empty());
+        }
+        if !needs::offered(&self.router.catalog(Era::Legacy).borrow(), method) {
+            return Err(Fault::method_not_found(Era::Legacy, method));
+        }
+        let uri = request.params.text("uri");
+        match (method, uri) {
+            ("logging/setLevel", _) => {
+                let level = request.params.read::<LogLevel>("level").ok().flatten();
+                let level =
+                    level.ok_or_else(|| Fault::invalid_params("level is missing or none of RFC 5424"))?;
+                session.set_log_level(level);
+                let _ = self.serve_in_time(request, caller, link).await;
+                Ok(empty())
+            }
+            ("resources/subscribe", Some(uri)) => {
+                let result = self.serve_in_time(request, caller, link).await?;
+                if !self.sessions.subscribe(session, &uri) {
+                    return Err(Fault::invalid_params(
+                        "this session subscribes to as many resources as it may",
+                    ));
+                }
+                Ok(result)
+            }
+            ("resources/unsubscribe", Some(uri)) => {
+                self.sessions.unsubscribe(session, &uri);
+                self.serve_in_time(request, caller, link).await
+            }
+            _ => self.serve_in_time(request, caller, link).await,
+        }
+    }
+
+    /// Lets the router serve, but answers at the deadline whatever it does.
+    pub(super) async fn serve_in_time(
+        &self,
+        request: &Request,
+        caller: &Caller,
+        link: &Link,
+    ) -> Result<Box<RawValue>, Fault> {
+        tokio::select! {
+            biased;
+            served = self.router.serve(request, caller, link) => served,
+            () = self.deadline(link) => {
+                let data = serde_json::json!({ "timeoutMs": self.limits.request_ms });
+                let text = format!("{} was not answered within {} ms", request.method, self.limits.request_ms);
+                Err(Fault::internal(text).with_data(&data))
+            }
+        }
+    }
+
+    /// The time that the client takes to answer questions does not count, within its own bound.
+    async fn deadline(&self, link: &Link) {
+        let request = Duration::from_millis(self.limits.request_ms);
+        tokio::time::sleep(request).await;
+        let asked = async {
+            while link.is_asking() {
+                link.answered().await;
+                tokio::time::sleep(request).await;
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_millis(self.limits.asks_ms), asked).await;
+    }
+
+    pub(super) fn hear(&self, notification: &Notification, session: &Arc<Session>) {
+        match &*notification.method {
+            "notifications/initialized" => {}
+            "notifications/cancelled" => {
+                let id = notification.params.get("requestId").and_then(Id::from_raw);
+                if let Some(id) = id {
+                    session.cancel(&id);
+                }
+            }
+            _ => self.router.notify(notification, &caller_of(session)),
+        }
+    }
+}
+
+fn caller_of(session: &Arc<Session>) -> Caller {
+    let hello = session.hello();
+    Caller {
+        version: hello.version,
+        principal: hello.principal.clone(),
+        capabilities: hello.capabilities.clone(),
+        client_info: hello.client_info.clone(),
+        log_level: session.log_level(),
+        session: Some(session.clone()),
+    }
+}

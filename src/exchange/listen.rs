@@ -1,0 +1,206 @@
+//! `subscriptions/listen`: a modern request whose answer is a stream of what changes, until the client or the node ends it.
+//!
+//! The acknowledgement goes first and says what is honoured. Changes are levels: a listener that is behind hears once of many.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
+
+use super::answer::refused;
+use super::changes::Versions;
+use super::{Exchange, Outcome, needs};
+use crate::mcp::{
+    Catalog, Era, Event, Fault, Gone, Id, Link, ListKind, Members, Request, encode_notification, raw, stamp,
+};
+use crate::refusal::Refusal;
+
+const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
+
+/// The three flags of a filter and the list that each stands for.
+const FLAGS: [(&str, ListKind, &str); 3] = [
+    ("toolsListChanged", ListKind::Tools, "tools"),
+    ("promptsListChanged", ListKind::Prompts, "prompts"),
+    ("resourcesListChanged", ListKind::Resources, "resources"),
+];
+
+/// What a listener wants and gets.
+#[derive(Debug, Default)]
+struct Filter {
+    lists: Vec<ListKind>,
+    uris: HashSet<String>,
+    tasks: HashSet<String>,
+}
+
+/// One open listening stream.
+pub(super) struct Listening {
+    id: Id,
+    filter: Filter,
+    catalog: watch::Receiver<Arc<Catalog>>,
+    events: Option<broadcast::Receiver<Event>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Reads the filter and takes a place among the listeners.
+///
+/// # Errors
+/// -32602 for a malformed filter; the refusal if there are too many listeners.
+pub(super) fn open(exchange: &Exchange, request: &Request) -> Result<Listening, Fault> {
+    let mut catalog = exchange.router.catalog(Era::Modern);
+    let filter = read(request, &catalog.borrow_and_update(), exchange.limits.listen_names_max)?;
+    let permit = exchange.listeners.clone().try_acquire_owned();
+    let permit = permit.map_err(|_| refused(Refusal::ListenersFull))?;
+    let wants_events = !filter.uris.is_empty() || !filter.tasks.is_empty();
+    let events = wants_events.then(|| exchange.router.events());
+    Ok(Listening { id: request.id.clone(), filter, catalog, events, _permit: permit })
+}
+
+fn read(request: &Request, catalog: &Catalog, names_max: usize) -> Result<Filter, Fault> {
+    let bad = |what: String| Fault::invalid_params(format!("params.notifications{what}")).with_status(400);
+    let wanted =
+        request.params.read::<Members>("notifications").map_err(|error| bad(format!(": {error}")))?;
+    let wanted = wanted.ok_or_else(|| bad(" is missing".to_owned()))?;
+    let mut filter = Filter::default();
+    for (flag, kind, capability) in FLAGS {
+        let asked = wanted.read::<bool>(flag).map_err(|error| bad(format!(".{flag}: {error}")))?;
+        if asked == Some(true) && needs::has_flag(catalog, capability, "listChanged") {
+            filter.lists.push(kind);
+        }
+    }
+    let names = |member: &str| {
+        let names = wanted.read::<Vec<String>>(member).map_err(|error| bad(format!(".{member}: {error}")))?;
+        let names = names.unwrap_or_default();
+        if names.len() > names_max {
+            return Err(bad(format!(".{member} has more than {names_max} entries")));
+        }
+        Ok(names.into_iter().collect::<HashSet<_>>())
+    };
+    let (uris, tasks) = (names("resourceSubscriptions")?, names("taskIds")?);
+    if needs::has_flag(catalog, "resources", "subscribe") {
+        filter.uris = uris;
+    }
+    filter.tasks = tasks;
+    Ok(filter)
+}
+
+impl Filter {
+    /// As it is acknowledged.
+    fn to_raw(&self) -> Box<RawValue> {
+        let mut honoured = Members::new();
+        for (flag, kind, _) in FLAGS {
+            if self.lists.contains(&kind) {
+                honoured.set(flag, raw(&true));
+            }
+        }
+        for (member, names) in [("resourceSubscriptions", &self.uris), ("taskIds", &self.tasks)] {
+            if !names.is_empty() {
+                let mut names: Vec<_> = names.iter().collect();
+                names.sort_unstable();
+                honoured.set(member, raw(&names));
+            }
+        }
+        honoured.to_raw()
+    }
+}
+
+impl Listening {
+    /// Listens until the node drains, or the link is gone.
+    pub(super) async fn run(mut self, exchange: Arc<Exchange>, link: Link) -> Outcome {
+        tokio::select! {
+            _ = self.tell(&link) => {}
+            () = exchange.stop.cancelled() => {}
+        }
+        let mut result = Members::new();
+        result.set("_meta", self.meta());
+        Outcome::result(&self.id, &stamp(&result.to_raw(), &exchange.server_info))
+    }
+
+    async fn tell(&mut self, link: &Link) -> Result<(), Gone> {
+        let mut acknowledged = Members::new();
+        acknowledged.set("notifications", self.filter.to_raw());
+        // Before the acknowledgement: a change that it provokes must differ from this.
+        let mut seen = Versions::of(&self.catalog.borrow_and_update());
+        self.send(link, "notifications/subscriptions/acknowledged", acknowledged).await?;
+        loop {
+            tokio::select! {
+                changed = self.catalog.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    let newest = self.catalog.borrow_and_update().clone();
+                    let now = Versions::of(&newest);
+                    for kind in seen.differing(now) {
+                        if self.filter.lists.contains(&kind) {
+                            self.send(link, kind.changed_method(), Members::new()).await?;
+                        }
+                    }
+                    seen = now;
+                }
+                event = next(&mut self.events) => self.tell_event(link, event).await?,
+            }
+        }
+    }
+
+    async fn tell_event(&self, link: &Link, event: Result<Event, RecvError>) -> Result<(), Gone> {
+        match event {
+            Ok(Event::ResourceUpdated { uri }) if self.filter.uris.contains(&*uri) => {
+                self.updated(link, &uri).await
+            }
+            Ok(Event::TaskChanged { task_id, method, params }) if self.filter.tasks.contains(&*task_id) => {
+                let params = Members::parse(params.get()).unwrap_or_default();
+                self.send(link, &method, params).await
+            }
+            Ok(_) => Ok(()),
+            // Anything may have changed.
+            Err(_) => {
+                for uri in &self.filter.uris {
+                    self.updated(link, uri).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn updated(&self, link: &Link, uri: &str) -> Result<(), Gone> {
+        let mut params = Members::new();
+        params.set("uri", raw(uri));
+        self.send(link, "notifications/resources/updated", params).await
+    }
+
+    async fn send(&self, link: &Link, method: &str, mut params: Members) -> Result<(), Gone> {
+        let meta = match params.get("_meta") {
+            Some(meta) => Members::parse(meta.get()).unwrap_or_default(),
+            None => Members::new(),
+        };
+        params.set("_meta", self.tagged(meta));
+        link.send(encode_notification(method, Some(&params.to_raw()))).await
+    }
+
+    fn meta(&self) -> Box<RawValue> {
+        self.tagged(Members::new())
+    }
+
+    fn tagged(&self, mut meta: Members) -> Box<RawValue> {
+        let Ok(id) = RawValue::from_string(self.id.as_json().to_owned()) else {
+            unreachable!("an id is JSON")
+        };
+        meta.set(SUBSCRIPTION_ID, id);
+        meta.to_raw()
+    }
+}
+
+async fn next(events: &mut Option<broadcast::Receiver<Event>>) -> Result<Event, RecvError> {
+    match events {
+        Some(receiver) => {
+            let event = receiver.recv().await;
+            if matches!(event, Err(RecvError::Closed)) {
+                *events = None;
+                return std::future::pending().await;
+            }
+            event
+        }
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,65 @@
+//! Modern requests: each stands alone, and its link is its stream.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::claim::missing;
+use super::{Call, Claim, Exchange, Outcome, Refused, Reply, Sender, listen, needs};
+use crate::mcp::{Caller, ClientCapabilities, Era, Fault, Link, Request, stamp};
+
+/// What the modern era has removed.
+const REMOVED: [&str; 5] =
+    ["initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"];
+
+impl Exchange {
+    pub(super) fn serve_modern(
+        self: &Arc<Self>,
+        request: Request,
+        claim: Claim,
+        sender: Sender<'_>,
+    ) -> Result<Reply, Refused> {
+        let Claim::Modern(version) = claim else { unreachable!("{claim:?} is not modern") };
+        let refuse = |fault: Fault| Refused::of(&request.id, fault);
+        let capabilities = request.meta.client_capabilities.as_deref();
+        let capabilities = capabilities.ok_or_else(|| refuse(missing("clientCapabilities")))?;
+        let capabilities = ClientCapabilities::read(capabilities).map_err(refuse)?;
+        let method = &*request.method;
+        let catalog = self.router.catalog(Era::Modern);
+        if REMOVED.contains(&method) || !needs::offered(&catalog.borrow(), method) {
+            return Err(refuse(Fault::method_not_found(Era::Modern, method)));
+        }
+        if method == "server/discover" {
+            let result = stamp(&self.discover(), &self.server_info);
+            return Ok(Reply::Answer(Outcome::result(&request.id, &result)));
+        }
+        let cancelled = CancellationToken::new();
+        let (link, frames) = Link::new(None, cancelled.clone());
+        if method == "subscriptions/listen" {
+            let listening = listen::open(self, &request).map_err(refuse)?;
+            let work = Box::pin(listening.run(self.clone(), link));
+            return Ok(Reply::Call(Call::new(work, frames, None, cancelled).listening(), None));
+        }
+        let caller = Caller {
+            version,
+            principal: sender.principal.clone(),
+            capabilities: Arc::new(capabilities),
+            client_info: request.meta.client_info.clone().map(Arc::from),
+            log_level: request.meta.log_level,
+            session: None,
+        };
+        let log_level = caller.log_level;
+        let work = Box::pin(self.clone().work_modern(request, caller, link));
+        Ok(Reply::Call(Call::new(work, frames, log_level, cancelled), None))
+    }
+
+    async fn work_modern(self: Arc<Self>, request: Request, caller: Caller, link: Link) -> Outcome {
+        let started_us = self.clock.monotonic_us();
+        let outcome = match self.serve_in_time(&request, &caller, &link).await {
+            Ok(result) => Outcome::result(&request.id, &stamp(&result, &self.server_info)),
+            Err(fault) => Outcome::fault(&request.id, &fault),
+        };
+        self.recorder.answered(self.clock.monotonic_us().saturating_sub(started_us), outcome.is_fault);
+        outcome
+    }
+}

@@ -1,0 +1,54 @@
+//! Which server capability a method needs: one that is not offered is not found.
+
+use crate::mcp::{Catalog, Members};
+
+/// The capability that `method` belongs to; `None` for methods that need none, or that the router judges.
+fn needed(method: &str) -> Option<&'static str> {
+    match method {
+        "completion/complete" => Some("completions"),
+        "logging/setLevel" => Some("logging"),
+        _ => match method.split_once('/')?.0 {
+            "tools" => Some("tools"),
+            "prompts" => Some("prompts"),
+            "resources" => Some("resources"),
+            _ => None,
+        },
+    }
+}
+
+/// Whether `catalog` offers what `method` needs.
+pub(super) fn offered(catalog: &Catalog, method: &str) -> bool {
+    needed(method).is_none_or(|name| catalog.offers.0.get(name).is_some())
+}
+
+/// Whether the capability `name` has the flag `flag`: `tools.listChanged`, `resources.subscribe`, ...
+pub(super) fn has_flag(catalog: &Catalog, name: &str, flag: &str) -> bool {
+    let capability = catalog.offers.0.read::<Members>(name).ok().flatten();
+    capability.is_some_and(|members| members.get(flag).is_some_and(|value| value.get() == "true"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mcp::Offers;
+
+    #[test]
+    fn what_is_not_offered_is_not_there() {
+        let offers = Members::parse(r#"{"tools":{"listChanged":true},"resources":{}}"#).unwrap();
+        let catalog = Catalog { offers: Offers(offers), ..Catalog::default() };
+        for (method, there) in [
+            ("tools/call", true),
+            ("resources/templates/list", true),
+            ("prompts/list", false),
+            ("completion/complete", false),
+            ("logging/setLevel", false),
+            ("tasks/get", true),
+            ("ping", true),
+        ] {
+            assert_eq!(offered(&catalog, method), there, "{method}");
+        }
+        assert!(has_flag(&catalog, "tools", "listChanged"));
+        assert!(!has_flag(&catalog, "resources", "subscribe"));
+        assert!(!has_flag(&catalog, "prompts", "listChanged"));
+    }
+}

@@ -1,0 +1,156 @@
+//! The counters of one node.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use super::{Histogram, Percentiles};
+
+/// Threads beyond this share shards: correct, only slower.
+const SHARDS: usize = 16;
+
+/// Counts what this node does; shared by everything that serves clients.
+pub struct Recorder {
+    shards: Box<[Shard]>,
+    connections: AtomicU64,
+    connections_total: AtomicU64,
+}
+
+/// Its own cache lines, so that threads do not fight over them.
+#[derive(Default)]
+#[repr(align(128))]
+struct Shard {
+    messages_in: AtomicU64,
+    messages_out: AtomicU64,
+    faults: AtomicU64,
+    latency: Histogram,
+}
+
+/// All counters at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Totals {
+    /// Messages received from clients.
+    pub messages_in: u64,
+    /// Messages sent to clients.
+    pub messages_out: u64,
+    /// Requests answered with a fault.
+    pub faults: u64,
+    /// Client connections open now.
+    pub connections: u64,
+    /// Client connections accepted since start.
+    pub connections_total: u64,
+}
+
+impl Default for Recorder {
+    fn default() -> Recorder {
+        Recorder {
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            connections: AtomicU64::new(0),
+            connections_total: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Recorder {
+    /// Counts a message from a client.
+    pub fn message_in(&self) {
+        self.shard().messages_in.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts messages to a client.
+    pub fn messages_out(&self, count: u64) {
+        self.shard().messages_out.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Counts a request answered after `micros`, by a fault or by a result.
+    pub fn answered(&self, micros: u64, is_fault: bool) {
+        let shard = self.shard();
+        shard.messages_out.fetch_add(1, Ordering::Relaxed);
+        shard.faults.fetch_add(u64::from(is_fault), Ordering::Relaxed);
+        shard.latency.record(micros);
+    }
+
+    /// Counts a connection as open until the returned guard is dropped.
+    #[must_use]
+    pub fn connection_opened(self: &Arc<Self>) -> OpenConnection {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        self.connections_total.fetch_add(1, Ordering::Relaxed);
+        OpenConnection { recorder: self.clone() }
+    }
+
+    /// All counters now.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let sum =
+            |of: fn(&Shard) -> &AtomicU64| self.shards.iter().map(|s| of(s).load(Ordering::Relaxed)).sum();
+        Totals {
+            messages_in: sum(|shard| &shard.messages_in),
+            messages_out: sum(|shard| &shard.messages_out),
+            faults: sum(|shard| &shard.faults),
+            connections: self.connections.load(Ordering::Relaxed),
+            connections_total: self.connections_total.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Latency of answered requests since start.
+    #[must_use]
+    pub fn latency(&self) -> Percentiles {
+        let all = Histogram::default();
+        self.shards.iter().for_each(|shard| all.add(&shard.latency));
+        all.percentiles()
+    }
+
+    fn shard(&self) -> &Shard {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        thread_local!(static MINE: Cell<usize> = const { Cell::new(usize::MAX) });
+        let mine = MINE.with(|mine| {
+            if mine.get() == usize::MAX {
+                mine.set(NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS);
+            }
+            mine.get()
+        });
+        &self.shards[mine]
+    }
+}
+
+/// One open connection; dropping it counts it as closed.
+pub struct OpenConnection {
+    recorder: Arc<Recorder>,
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.recorder.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_all_threads_add_up() {
+        let recorder = Arc::new(Recorder::default());
+        let threads: Vec<_> = (0..20)
+            .map(|_| {
+                let recorder = recorder.clone();
+                std::thread::spawn(move || {
+                    let _open = recorder.connection_opened();
+                    (0..100).for_each(|n| {
+                        recorder.message_in();
+                        recorder.answered(n, n % 2 == 0);
+                    });
+                })
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        let expected = Totals {
+            messages_in: 2000,
+            messages_out: 2000,
+            faults: 1000,
+            connections: 0,
+            connections_total: 20,
+        };
+        assert_eq!(recorder.totals(), expected);
+    }
+}

@@ -1,0 +1,138 @@
+//! From the proven configuration to what each part wants to know.
+
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use erlmcp_ledger::{Budget, Limits};
+use erlmcp_raft::{ClusterSecret, Identity, PeerRoutes, ReplicaOptions, Timing};
+
+use crate::cli::Launch;
+use crate::config::{Config, Lease, Names};
+use crate::mcp::raw;
+use crate::router::Naming;
+use serde_json::value::RawValue;
+
+/// Threads that serve clients.
+pub(super) fn worker_threads(config: &Config) -> usize {
+    match config.sections.runtime.worker_threads {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        threads => threads,
+    }
+}
+
+/// Connections that this node takes: as configured, and no more than its open files allow.
+pub(super) fn connections_max(launch: &Launch) -> u64 {
+    let connections = &launch.config.sections.connections;
+    let files = launch.open_files.soft.saturating_sub(u64::from(connections.reserve_files));
+    u64::from(connections.per_node).min(files)
+}
+
+/// How long a share lasts; `None` if for ever.
+pub(super) fn lease_ms(config: &Config) -> Option<u64> {
+    match config.sections.quota.lease_ms {
+        Lease::Ms(ms) => Some(ms),
+        Lease::Word(_) => None,
+    }
+}
+
+/// `serverInfo` of this node, raw.
+pub(super) fn server_info() -> Box<RawValue> {
+    raw(&serde_json::json!({ "name": "erlmcp", "title": "erlmcp", "version": env!("CARGO_PKG_VERSION") }))
+}
+
+/// When names of upstreams get a prefix.
+pub(super) fn naming(config: &Config) -> Naming {
+    match config.sections.gateway.names {
+        Names::OnConflict => Naming::OnConflict,
+        Names::Always => Naming::Always,
+        Names::Never => Naming::Never,
+    }
+}
+
+/// Where clients and operators reach this node.
+pub(super) fn advertised_http(config: &Config) -> String {
+    let listed =
+        config.nodes.iter().find(|node| node.id == config.node_id).and_then(|node| node.http.clone());
+    listed.unwrap_or_else(|| reachable(config.http_listen))
+}
+
+/// An address that listens everywhere is reached by the host's name.
+fn reachable(address: SocketAddr) -> String {
+    if !address.ip().is_unspecified() {
+        return address.to_string();
+    }
+    let name = rustix::system::uname();
+    format!("{}:{}", name.nodename().to_string_lossy(), address.port())
+}
+
+/// What the replica is to run with.
+pub(super) fn replica(
+    launch: &Launch,
+    identity: Identity,
+    secret: ClusterSecret,
+    peer_listener: TcpListener,
+    routes: PeerRoutes,
+) -> ReplicaOptions {
+    let config = &launch.config;
+    let sections = &config.sections;
+    let known = config.nodes.iter().filter(|node| node.id != config.node_id);
+    let bytes = |value: u64| usize::try_from(value).unwrap_or(usize::MAX) as u64;
+    ReplicaOptions {
+        dir: config.node_dir.clone(),
+        identity,
+        secret,
+        peer_listener,
+        advertise_peer: config.peer_advertise.clone(),
+        advertise_http: advertised_http(config),
+        name: format!("node{}", config.node_id),
+        known_peers: known.map(|node| (node.id, node.peer.clone())).collect(),
+        join: launch.join.iter().cloned().collect(),
+        timing: timing(config),
+        nodes_expected: expected(launch),
+        limits: Limits {
+            connections: sections.connections.global,
+            lease_ms: lease_ms(config).map(clamp),
+            drift_ppm: sections.quota.drift_ppm,
+            margin_ms: clamp(sections.quota.margin_ms),
+        },
+        budget: Budget {
+            messages_per_second: sections.budget.messages_per_second,
+            burst: sections.budget.burst_messages,
+        },
+        store: erlmcp_storage::Options {
+            cache_bytes: bytes(sections.raft.store_cache_bytes),
+            ..erlmcp_storage::Options::default()
+        },
+        routes,
+    }
+}
+
+/// A list names every node; without one, the count that the configuration gives.
+fn expected(launch: &Launch) -> u64 {
+    let config = &launch.config;
+    if config.nodes_are_listed {
+        config.nodes.len() as u64
+    } else {
+        config.sections.cluster.nodes_expected.into()
+    }
+}
+
+fn clamp(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+fn timing(config: &Config) -> Timing {
+    let raft = &config.sections.raft;
+    let ms = Duration::from_millis;
+    Timing {
+        heartbeat: ms(raft.heartbeat_ms),
+        election_min: ms(raft.election_min_ms),
+        election_max: ms(raft.election_max_ms),
+        promote_after: ms(raft.promote_after_ms),
+        replace_after: ms(raft.dead_voter_after_ms),
+        lag_max: raft.promote_lag_entries,
+        snapshot_entries: raft.snapshot_after_entries,
+        keep_entries: raft.keep_entries,
+        ..Timing::default()
+    }
+}

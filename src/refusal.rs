@@ -1,0 +1,85 @@
+//! Every "no" that a client can get for reasons of load: code, text, status, and when to come back.
+//!
+//! A refusal is expected and counted, never logged. Its codes lie outside JSON-RPC's reserved range, so that no client takes it for
+//! an error of the protocol.
+
+use std::fmt;
+
+/// An expected no to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// This node holds all the connections it may.
+    ConnectionsFull,
+    /// This node holds all the sessions it may.
+    SessionsFull,
+    /// This principal has all the sessions on this node that it may have.
+    PrincipalSessionsFull,
+    /// This session has too many unanswered requests.
+    RequestsFull,
+    /// This node has too many open listening streams.
+    ListenersFull,
+}
+
+impl Refusal {
+    /// The JSON-RPC code.
+    #[must_use]
+    pub fn code(self) -> i64 {
+        match self {
+            Refusal::ConnectionsFull => 50_301,
+            Refusal::SessionsFull => 50_302,
+            Refusal::ListenersFull => 50_303,
+            Refusal::PrincipalSessionsFull => 42_901,
+            Refusal::RequestsFull => 42_902,
+        }
+    }
+
+    /// The HTTP status: 503 for our overload, 429 for the client's own budget.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Refusal::ConnectionsFull | Refusal::SessionsFull | Refusal::ListenersFull => 503,
+            Refusal::PrincipalSessionsFull | Refusal::RequestsFull => 429,
+        }
+    }
+
+    /// Seconds until another try makes sense, spread over `[1, 3]` by `chance` so that clients do not return together.
+    #[must_use]
+    pub fn retry_after_s(self, chance: u64) -> u64 {
+        1 + chance % 3
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refusal::ConnectionsFull => "this node holds all the connections it may; try again soon",
+            Refusal::SessionsFull => "this node holds all the sessions it may; try again soon",
+            Refusal::ListenersFull => "this node has all the listening streams it may; try again soon",
+            Refusal::PrincipalSessionsFull => "too many sessions of one principal; end some",
+            Refusal::RequestsFull => "too many unanswered requests in this session; await some",
+        })
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_lie_outside_the_range_of_json_rpc_and_match_their_status() {
+        let all = [
+            Refusal::ConnectionsFull,
+            Refusal::SessionsFull,
+            Refusal::ListenersFull,
+            Refusal::PrincipalSessionsFull,
+            Refusal::RequestsFull,
+        ];
+        for refusal in all {
+            assert!(!(-32_768..=-32_000).contains(&refusal.code()), "{refusal:?}");
+            assert_eq!(refusal.code() / 100, i64::from(refusal.status()), "{refusal:?}");
+            assert!((1..=3).contains(&refusal.retry_after_s(u64::MAX)), "{refusal:?}");
+        }
+    }
+}

@@ -1,0 +1,454 @@
+//! The router itself: follows the providers' catalogs, routes each request by name, URI, reference or task.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::follow::{follow, follow_events};
+use super::headers::HeaderParam;
+use super::listing;
+use super::merge::{Merged, Route};
+use super::names::{Naming, prefixed};
+use crate::mcp::{
+    Caller, Catalog, Era, Event, Fault, Link, ListKind, Members, Notification, Provider, Request, Served,
+    code, raw, stamp_cacheable,
+};
+
+/// Events of all providers that may wait for the slowest reader; one that lags takes it as "anything may have changed".
+const EVENTS_KEPT: usize = 1024;
+/// How long a modern client may keep a list without asking again; listeners hear of changes at once.
+const LIST_TTL_MS: u64 = 5_000;
+
+/// Routes requests to providers and shows their lists as one.
+pub struct Router {
+    providers: Vec<Arc<dyn Provider>>,
+    legacy: watch::Receiver<Arc<Merged>>,
+    modern: watch::Receiver<Arc<Merged>>,
+    legacy_catalog: watch::Receiver<Arc<Catalog>>,
+    modern_catalog: watch::Receiver<Arc<Catalog>>,
+    events: broadcast::Sender<Event>,
+}
+
+impl Router {
+    /// Starts the tasks that follow `providers`; they end with `stop`. `natives` of them, from the first, are the node's own.
+    #[must_use]
+    pub fn start(
+        providers: Vec<Arc<dyn Provider>>,
+        natives: usize,
+        naming: Naming,
+        stop: &CancellationToken,
+    ) -> Arc<Router> {
+        let (events, _) = broadcast::channel(EVENTS_KEPT);
+        let (legacy, legacy_catalog) = follow(&providers, natives, naming, Era::Legacy, stop);
+        let (modern, modern_catalog) = follow(&providers, natives, naming, Era::Modern, stop);
+        for (place, provider) in providers.iter().enumerate() {
+            let names = if provider.catalog(Era::Legacy).is_some() { legacy.clone() } else { modern.clone() };
+            tokio::spawn(follow_events(place, provider.events(), events.clone(), names, stop.clone()));
+        }
+        Arc::new(Router { providers, legacy, modern, legacy_catalog, modern_catalog, events })
+    }
+
+    /// The merged catalog of `era`, names as clients see them.
+    #[must_use]
+    pub fn catalog(&self, era: Era) -> watch::Receiver<Arc<Catalog>> {
+        match era {
+            Era::Legacy => self.legacy_catalog.clone(),
+            Era::Modern => self.modern_catalog.clone(),
+        }
+    }
+
+    /// What happens outside requests, of all providers.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// Tells every provider of a client's notification.
+    pub fn notify(&self, notification: &Notification, caller: &Caller) {
+        for provider in &self.providers {
+            provider.notify(notification, caller);
+        }
+    }
+
+    /// Tells every provider that a legacy session ended.
+    pub fn session_ended(&self, session_key: &str) {
+        for provider in &self.providers {
+            provider.session_ended(session_key);
+        }
+    }
+
+    /// The parameters of `tool` that modern clients repeat in headers.
+    #[must_use]
+    pub fn header_params(&self, era: Era, tool: &str) -> Vec<HeaderParam> {
+        self.merged(era).header_params(tool)
+    }
+
+    /// Serves a list, or lets the provider serve that the request names.
+    ///
+    /// # Errors
+    /// The provider's own fault; -32602 for an unknown tool, prompt or task; the era's "resource not found"; -32601 for an unknown method.
+    pub fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, link: &'a Link) -> Served<'a> {
+        Box::pin(async move {
+            let merged = self.merged(caller.era());
+            if let Some(kind) = ListKind::of_method(&request.method) {
+                let cursor = request.params.text("cursor");
+                let result = listing::page(kind, merged.catalog.list(kind), cursor.as_deref())?;
+                return Ok(cacheable(caller, result, LIST_TTL_MS));
+            }
+            match &*request.method {
+                "tools/call" => self.by_name(&merged, ListKind::Tools, "tool", request, caller, link).await,
+                "prompts/get" => {
+                    self.by_name(&merged, ListKind::Prompts, "prompt", request, caller, link).await
+                }
+                "resources/read" => {
+                    let result = self.by_uri(&merged, request, caller, link).await?;
+                    Ok(cacheable(caller, result, 0))
+                }
+                "resources/subscribe" | "resources/unsubscribe" => {
+                    self.by_uri(&merged, request, caller, link).await
+                }
+                "completion/complete" => self.by_reference(&merged, request, caller, link).await,
+                "logging/setLevel" => self.to_all(&merged, "logging", request, caller, link).await,
+                method if method.starts_with("tasks/") => self.by_task(&merged, request, caller, link).await,
+                method => Err(Fault::method_not_found(caller.era(), method)),
+            }
+        })
+    }
+
+    fn merged(&self, era: Era) -> Arc<Merged> {
+        match era {
+            Era::Legacy => self.legacy.borrow().clone(),
+            Era::Modern => self.modern.borrow().clone(),
+        }
+    }
+
+    async fn by_name(
+        &self,
+        merged: &Merged,
+        kind: ListKind,
+        noun: &str,
+        request: &Request,
+        caller: &Caller,
+        link: &Link,
+    ) -> Result<Box<RawValue>, Fault> {
+        let name = required(&request.params, "name")?;
+        let Some(route) = merged.route(kind, &name) else {
+            return Err(Fault::invalid_params(format!("unknown {noun} {name:?}")));
+        };
+        self.forward(route, "name", &name, request, caller, link).await
+    }
+
+    /// By the list, then by the templates, then whoever offers resources may know a URI that it does not list.
+    async fn by_uri(
+        &self,
+        merged: &Merged,
+        request: &Request,
+        caller: &Caller,
+        link: &Link,
+    ) -> Result<Box<RawValue>, Fault> {
+        let uri = required(&request.params, "uri")?;
+        if let Some(route) = merged.route(ListKind::Resources, &uri) {
+            return self.forward(route, "uri", &uri, request, caller, link).await;
+        }
+        if let Some(route) = self.by_template(merged, &uri) {
+            return self.forward(&route, "uri", &uri, request, caller, link).await;
+        }
+        for (provider, offers) in merged.offers.iter().enumerate() {
+            if offers.0.get("resources").is_none() {
+                continue;
+            }
+            let route = Route { provider, own: uri.as_str().into() };
+            match self.forward(&route, "uri", &uri, request, caller, link).await {
+                Err(fault) if is_not_found(&fault) => {}
+                answer => return answer,
+            }
+        }
+        Err(Fault::resource_not_found(caller.era(), &uri))
+    }
+
+    /// The template whose literal ends fit `uri`, the longest start first.
+    fn by_template(&self, merged: &Merged, uri: &str) -> Option<Route> {
+        let fits = merged.templates().filter_map(|(template, route)| {
+            let (start, _) = template.split_once('{')?;
+            let (_, end) = template.rsplit_once('}')?;
+            let fits = uri.len() >= start.len() + end.len() && uri.starts_with(start) && uri.ends_with(end);
+            fits.then_some((start.len(), template, route))
+        });
+        let (_, template, route) = fits.max_by_key(|(start, template, _)| (*start, (*template).clone()))?;
+        let name = self.providers[route.provider].name();
+        let prefix = prefixed(ListKind::Templates, name, "");
+        let is_prefixed = **template != *route.own && uri.starts_with(&prefix);
+        let own = if is_prefixed { &uri[prefix.len()..] } else { uri };
+        Some(Route { provider: route.provider, own: own.into() })
+    }
+
+    async fn by_reference(
+        &self,
+        merged: &Merged,
+        request: &Request,
+        caller: &Caller,
+        link: &Link,
+    ) -> Result<Box<RawValue>, Fault> {
+        let reference = request.params.read::<Members>("ref").ok().flatten();
+        let reference =
+            reference.ok_or_else(|| Fault::invalid_params("params.ref is missing or no object"))?;
+        let (kind, member) = match reference.text("type").as_deref() {
+            Some("ref/prompt") => (ListKind::Prompts, "name"),
+            Some("ref/resource") => (ListKind::Templates, "uri"),
+            _ => return Err(Fault::invalid_params("params.ref.type must be ref/prompt or ref/resource")),
+        };
+        let name = required(&reference, member)?;
+        let route = merged.route(kind, &name).or_else(|| merged.route(ListKind::Resources, &name));
+        let Some(route) = route else {
+            return Err(Fault::invalid_params(format!("params.ref names an unknown {member} {name:?}")));
+        };
+        let mut own = reference.clone();
+        own.set(member, raw(&*route.own));
+        let mut request = request.clone();
+        request.params.set("ref", own.to_raw());
+        self.providers[route.provider].serve(&request, caller, link).await
+    }
+
+    /// Tasks are named by their server: those that offer tasks are asked in order.
+    async fn by_task(
+        &self,
+        merged: &Merged,
+        request: &Request,
+        caller: &Caller,
+        link: &Link,
+    ) -> Result<Box<RawValue>, Fault> {
+        let mut last = None;
+        for (provider, offers) in self.providers.iter().zip(&merged.offers) {
+            if !offers_tasks(&offers.0) {
+                continue;
+            }
+            match provider.serve(request, caller, link).await {
+                Err(fault) if fault.code == code::INVALID_PARAMS => last = Some(fault),
+                answer => return answer,
+            }
+        }
+        Err(last.unwrap_or_else(|| Fault::method_not_found(caller.era(), &request.method)))
+    }
+
+    async fn to_all(
+        &self,
+        merged: &Merged,
+        capability: &str,
+        request: &Request,
+        caller: &Caller,
+        link: &Link,
+    ) -> Result<Box<RawValue>, Fault> {
+        for (provider, offers) in self.providers.iter().zip(&merged.offers) {
+            if offers.0.get(capability).is_some()
+                && let Err(fault) = provider.serve(request, caller, link).await
+            {
+                tracing::debug!(provider = provider.name(), %fault, method = %request.method, "not taken");
+            }
+        }
+        Ok(Members::new().to_raw())
+    }
+
+    async fn forward(
+        &self,
+        route: &Route,
+        member: &str,
+        shown: &str,
+        request: &Request,
+        caller: &Caller,
+        link: &Link,
+    ) -> Result<Box<RawValue>, Fault> {
+        let provider = &self.providers[route.provider];
+        if *route.own == *shown {
+            return provider.serve(request, caller, link).await;
+        }
+        let mut request = request.clone();
+        request.params.set(member, raw(&*route.own));
+        let result = provider.serve(&request, caller, link).await?;
+        Ok(if &*request.method == "resources/read" {
+            shown_contents(&result, &route.own, shown)
+        } else {
+            result
+        })
+    }
+}
+
+/// A read resource names itself in its contents: there too it gets the name that the client used.
+fn shown_contents(result: &RawValue, own: &str, shown: &str) -> Box<RawValue> {
+    let Ok(mut members) = Members::parse(result.get()) else { return result.to_owned() };
+    let Ok(Some(mut contents)) = members.read::<Vec<Members>>("contents") else { return result.to_owned() };
+    for content in &mut contents {
+        if content.text("uri").as_deref() == Some(own) {
+            content.set("uri", raw(shown));
+        }
+    }
+    members.set("contents", raw(&contents));
+    members.to_raw()
+}
+
+fn required(params: &Members, member: &str) -> Result<String, Fault> {
+    params.text(member).ok_or_else(|| Fault::invalid_params(format!("{member} is missing or no string")))
+}
+
+fn cacheable(caller: &Caller, result: Box<RawValue>, ttl_ms: u64) -> Box<RawValue> {
+    match caller.era() {
+        Era::Legacy => result,
+        Era::Modern => stamp_cacheable(&result, ttl_ms, "private"),
+    }
+}
+
+fn is_not_found(fault: &Fault) -> bool {
+    [code::RESOURCE_NOT_FOUND_LEGACY, code::INVALID_PARAMS, code::METHOD_NOT_FOUND].contains(&fault.code)
+}
+
+fn offers_tasks(offers: &Members) -> bool {
+    let extensions = offers.read::<Members>("extensions").ok().flatten();
+    offers.get("tasks").is_some()
+        || extensions.is_some_and(|members| members.get("io.modelcontextprotocol/tasks").is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::mcp::{Item, LEGACY_LATEST, List, Message, parse};
+
+    /// Answers each request with what it was asked, so that a test sees what arrived.
+    struct Mirror {
+        name: &'static str,
+        catalog: watch::Sender<Arc<Catalog>>,
+        events: broadcast::Sender<Event>,
+        knows: &'static [&'static str],
+    }
+
+    impl Provider for Mirror {
+        fn name(&self) -> &str {
+            self.name
+        }
+        fn catalog(&self, _: Era) -> Option<watch::Receiver<Arc<Catalog>>> {
+            Some(self.catalog.subscribe())
+        }
+        fn events(&self) -> broadcast::Receiver<Event> {
+            self.events.subscribe()
+        }
+        fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, _: &'a Link) -> Served<'a> {
+            Box::pin(async move {
+                if let Some(uri) = request.params.text("uri") {
+                    if !self.knows.contains(&&*uri) {
+                        return Err(Fault::resource_not_found(caller.era(), &uri));
+                    }
+                    let contents = [BTreeMap::from([("uri", uri.as_str()), ("from", self.name)])];
+                    return Ok(raw(&BTreeMap::from([("contents", contents)])));
+                }
+                let mut seen = request.params.clone();
+                seen.set("from", raw(self.name));
+                Ok(seen.to_raw())
+            })
+        }
+        fn notify(&self, _: &Notification, _: &Caller) {}
+        fn session_ended(&self, _: &str) {}
+    }
+
+    fn list(kind: ListKind, keys: &[&str], version: u64) -> List {
+        let items = keys.iter().map(|key| {
+            let value = raw(&BTreeMap::from([(kind.key(), key)]));
+            Item::read(kind, &value).unwrap()
+        });
+        List { version, items: items.collect() }
+    }
+
+    fn mirror(
+        name: &'static str,
+        tools: &[&str],
+        resources: &[&str],
+        knows: &'static [&'static str],
+    ) -> Arc<Mirror> {
+        let mut offers = Members::new();
+        offers.set("resources", raw(&serde_json::json!({})));
+        let catalog = Catalog {
+            offers: crate::mcp::Offers(offers),
+            tools: list(ListKind::Tools, tools, 1),
+            resources: list(ListKind::Resources, resources, 1),
+            templates: list(ListKind::Templates, &[&format!("{name}://{{id}}/x")], 1),
+            ..Catalog::default()
+        };
+        let (catalog, _) = watch::channel(Arc::new(catalog));
+        Arc::new(Mirror { name, catalog, events: broadcast::channel(8).0, knows })
+    }
+
+    fn caller() -> Caller {
+        Caller {
+            version: LEGACY_LATEST,
+            principal: "anonymous".into(),
+            capabilities: Arc::default(),
+            client_info: None,
+            log_level: None,
+            session: None,
+        }
+    }
+
+    async fn ask(router: &Router, method: &str, params: &str) -> Result<String, i64> {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
+        let Ok(Message::Request(request)) = parse(text.as_bytes()) else { panic!("no request: {text}") };
+        let (link, _frames) = Link::new(None, CancellationToken::new());
+        let answer = router.serve(&request, &caller(), &link).await;
+        answer.map(|result| result.get().to_owned()).map_err(|fault| fault.code)
+    }
+
+    fn start(providers: &[Arc<Mirror>]) -> (Arc<Router>, tokio_util::sync::DropGuard) {
+        let stop = CancellationToken::new();
+        let all = providers.iter().map(|p| p.clone() as Arc<dyn Provider>).collect();
+        (Router::start(all, 0, Naming::OnConflict, &stop), stop.drop_guard())
+    }
+
+    #[tokio::test]
+    async fn a_call_reaches_its_provider_under_the_providers_own_name() {
+        let (router, _stop) = start(&[mirror("a", &["x", "y"], &[], &[]), mirror("b", &["x"], &[], &[])]);
+        let big = r#"{"name":"b__x","arguments":{"n":123456789012345678901234567890}}"#;
+        let answer = ask(&router, "tools/call", big).await.unwrap();
+        assert!(answer.contains(r#""from":"b""#) && answer.contains(r#""name":"x""#), "{answer}");
+        assert!(answer.contains("123456789012345678901234567890"), "{answer}");
+        assert_eq!(ask(&router, "tools/call", r#"{"name":"x"}"#).await, Err(-32602));
+        assert_eq!(ask(&router, "tools/call", "{}").await, Err(-32602));
+        assert_eq!(ask(&router, "nonsense", "{}").await, Err(-32601));
+    }
+
+    #[tokio::test]
+    async fn a_resource_is_found_by_list_by_template_and_by_asking() {
+        let providers = [
+            mirror("a", &[], &["t://same"], &["t://same", "a://7/x"]),
+            mirror("b", &[], &["t://same"], &["t://same", "hidden://z"]),
+        ];
+        let (router, _stop) = start(&providers);
+        for (uri, from) in [("a://7/x", "a"), ("hidden://z", "b"), ("b+t://same", "b")] {
+            let answer = ask(&router, "resources/read", &format!(r#"{{"uri":"{uri}"}}"#)).await.unwrap();
+            assert_eq!(answer, format!(r#"{{"contents":[{{"from":"{from}","uri":"{uri}"}}]}}"#));
+        }
+        assert_eq!(ask(&router, "resources/read", r#"{"uri":"none://"}"#).await, Err(-32002));
+    }
+
+    #[tokio::test]
+    async fn a_changed_catalog_is_seen_and_its_new_tool_can_be_called() {
+        let provider = mirror("a", &["x"], &[], &[]);
+        let (router, _stop) = start(std::slice::from_ref(&provider));
+        let mut catalog = router.catalog(Era::Legacy);
+        let before = catalog.borrow_and_update().tools.version;
+        let next = Catalog { tools: list(ListKind::Tools, &["x", "new"], 2), ..Catalog::default() };
+        provider.catalog.send(Arc::new(next)).unwrap();
+        catalog.changed().await.unwrap();
+        assert!(catalog.borrow().tools.version > before);
+        assert!(ask(&router, "tools/call", r#"{"name":"new"}"#).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_event_names_the_resource_as_clients_do() {
+        let providers = [mirror("a", &[], &["t://same"], &[]), mirror("b", &[], &["t://same"], &[])];
+        let (router, _stop) = start(&providers);
+        let mut events = router.events();
+        providers[1].events.send(Event::ResourceUpdated { uri: "t://same".into() }).unwrap();
+        let Event::ResourceUpdated { uri } = events.recv().await.unwrap() else { panic!("another event") };
+        assert_eq!(&*uri, "b+t://same");
+    }
+}

@@ -1,0 +1,304 @@
+//! One session: who opened it, what it asked to hear, what runs in it, and its streams.
+//!
+//! Nothing here waits but writing to a stream whose reader is behind. A lock is never held across a wait.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::SessionLimits;
+use super::level::passes;
+use super::log::{After, EventId, Kept};
+use super::reader::{Reader, StreamGone};
+use super::streams::{Budget, OWN, Streams};
+use crate::mcp::{Asks, ClientCapabilities, Id, LogLevel, SessionPort, Version};
+use crate::refusal::Refusal;
+
+/// What a client said of itself when it opened the session.
+#[derive(Clone)]
+pub struct Hello {
+    /// Whose session it is: only the same principal may use it.
+    pub principal: Arc<str>,
+    /// The revision agreed on.
+    pub version: Version,
+    /// What the client can be asked for.
+    pub capabilities: Arc<ClientCapabilities>,
+    /// `clientInfo`, raw.
+    pub client_info: Option<Arc<RawValue>>,
+}
+
+/// One legacy session.
+pub struct Session {
+    id: Arc<str>,
+    hello: Hello,
+    asks: Arc<Asks>,
+    ended: CancellationToken,
+    used_ms: AtomicU64,
+    state: Mutex<State>,
+    pub(super) changed: Notify,
+    tasks: TaskTracker,
+    limits: Arc<SessionLimits>,
+}
+
+struct State {
+    log_level: Option<LogLevel>,
+    subscriptions: BTreeSet<Arc<str>>,
+    running: HashMap<Id, CancellationToken>,
+    streams: Streams,
+}
+
+impl Session {
+    pub(super) fn new(
+        id: Arc<str>,
+        hello: Hello,
+        limits: Arc<SessionLimits>,
+        budget: Arc<Budget>,
+        tasks: TaskTracker,
+        now_ms: u64,
+    ) -> Session {
+        let asks = Asks::new(&format!("{}-", id.split('.').next().unwrap_or_default()));
+        let state = State {
+            log_level: None,
+            subscriptions: BTreeSet::new(),
+            running: HashMap::new(),
+            streams: Streams::new(limits.replay_bytes_max, budget),
+        };
+        Session {
+            id,
+            hello,
+            asks: Arc::new(asks),
+            ended: CancellationToken::new(),
+            used_ms: AtomicU64::new(now_ms),
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            tasks,
+            limits,
+        }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    /// Who opened it, and as what.
+    #[must_use]
+    pub fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    /// The questions to its client that are open.
+    #[must_use]
+    pub fn asks(&self) -> &Arc<Asks> {
+        &self.asks
+    }
+
+    /// Notes that its client was here.
+    pub fn touch(&self, now_ms: u64) {
+        self.used_ms.fetch_max(now_ms, Ordering::Relaxed);
+    }
+
+    /// Sets the least severe log message wanted.
+    pub fn set_log_level(&self, level: LogLevel) {
+        self.lock().log_level = Some(level);
+    }
+
+    /// Starts a request; it runs until the returned guard is dropped.
+    ///
+    /// # Errors
+    /// [`NotBegun`]: the id runs already, or too many requests do.
+    pub fn begin(self: &Arc<Self>, id: &Id) -> Result<RunningRequest, NotBegun> {
+        let mut state = self.lock();
+        if state.running.contains_key(id) {
+            return Err(NotBegun::SameId);
+        }
+        if state.running.len() >= self.limits.requests_max {
+            return Err(NotBegun::Refused(Refusal::RequestsFull));
+        }
+        let cancelled = self.ended.child_token();
+        state.running.insert(id.clone(), cancelled.clone());
+        Ok(RunningRequest { session: self.clone(), id: id.clone(), cancelled })
+    }
+
+    /// Cancels the request `id` if it runs.
+    pub fn cancel(&self, id: &Id) {
+        if let Some(cancelled) = self.lock().running.get(id) {
+            cancelled.cancel();
+        }
+    }
+
+    /// Runs `work` until it ends or the session does.
+    pub fn spawn(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
+        let ended = self.ended.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = work => {}
+                () = ended.cancelled() => {}
+            }
+        });
+    }
+
+    /// Opens the stream of one request with its reader.
+    #[must_use]
+    pub fn open_stream(self: &Arc<Self>) -> Reader {
+        let (stream, number) = self.lock().streams.open();
+        Reader::new(self.clone(), stream, number, 0)
+    }
+
+    /// Reads the session's own stream, or the one that `after` names from the event after it.
+    ///
+    /// # Errors
+    /// [`StreamGone`] if nothing is kept of that stream.
+    pub fn read(self: &Arc<Self>, after: Option<EventId>) -> Result<Reader, StreamGone> {
+        let stream = after.map_or(OWN, |id| id.stream);
+        let attached = self.lock().streams.attach(stream, after.map(|id| id.number));
+        self.changed.notify_waiters();
+        let (number, start) = attached.ok_or(StreamGone)?;
+        Ok(Reader::new(self.clone(), stream, number, start))
+    }
+
+    /// Appends to a request's stream; waits while its reader is behind. `last`: nothing follows.
+    pub async fn write(&self, stream: u64, kept: Kept, last: bool) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            {
+                let mut state = self.lock();
+                if last || state.streams.has_room(stream) {
+                    state.streams.push(stream, kept, last);
+                    break;
+                }
+            }
+            changed.await;
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Sends `message` on the session's own stream unless the same one waits there already.
+    pub fn push_level(&self, message: Bytes) {
+        self.lock().streams.push_level(message);
+        self.changed.notify_waiters();
+    }
+
+    /// False if it has as many as it may, or has ended.
+    pub(super) fn subscribe(&self, uri: &Arc<str>) -> bool {
+        let mut state = self.lock();
+        let full = state.subscriptions.len() >= self.limits.subscriptions_max;
+        if self.ended.is_cancelled() || full && !state.subscriptions.contains(uri) {
+            return false;
+        }
+        state.subscriptions.insert(uri.clone());
+        true
+    }
+
+    pub(super) fn unsubscribe(&self, uri: &str) {
+        self.lock().subscriptions.remove(uri);
+    }
+
+    pub(super) fn take(&self, stream: u64, reader: u64, into: &mut VecDeque<(u64, Kept)>) -> After {
+        let after = self.lock().streams.take(stream, reader, into);
+        if !into.is_empty() {
+            self.changed.notify_waiters();
+        }
+        after
+    }
+
+    pub(super) fn detach(&self, stream: u64, reader: u64) {
+        self.lock().streams.detach(stream, reader);
+        self.changed.notify_waiters();
+    }
+
+    pub(super) fn ended_token(&self) -> CancellationToken {
+        self.ended.clone()
+    }
+
+    /// Whether it has had no request and no reader for as long as it may.
+    pub(super) fn is_idle(&self, now_ms: u64) -> bool {
+        let mut state = self.lock();
+        state.streams.sweep(now_ms, self.limits.replay_keep_ms);
+        if state.streams.is_read() || !state.running.is_empty() {
+            self.touch(now_ms);
+            return false;
+        }
+        now_ms.saturating_sub(self.used_ms.load(Ordering::Relaxed)) >= self.limits.idle_ms
+    }
+
+    /// Ends everything in it and returns what it had subscribed to.
+    pub(super) fn end(&self) -> BTreeSet<Arc<str>> {
+        self.ended.cancel();
+        let mut state = self.lock();
+        state.streams.clear();
+        let subscriptions = std::mem::take(&mut state.subscriptions);
+        drop(state);
+        self.changed.notify_waiters();
+        subscriptions
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SessionPort for Session {
+    fn key(&self) -> &str {
+        &self.id
+    }
+
+    fn push(&self, message: Bytes) {
+        let mut state = self.lock();
+        let wanted = state.log_level.unwrap_or(LogLevel::Debug);
+        if !passes(&message, Some(wanted)) {
+            return;
+        }
+        state.streams.push(OWN, Kept::Message(message), false);
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    fn ended(&self) -> CancellationToken {
+        self.ended.clone()
+    }
+
+    fn log_level(&self) -> Option<LogLevel> {
+        self.lock().log_level
+    }
+}
+
+/// Why a request does not start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotBegun {
+    /// A request of that id runs in the session already.
+    SameId,
+    /// The session may not run more.
+    Refused(Refusal),
+}
+
+/// One request that runs in a session; dropping it frees its id.
+pub struct RunningRequest {
+    session: Arc<Session>,
+    id: Id,
+    cancelled: CancellationToken,
+}
+
+impl RunningRequest {
+    /// Cancelled by the client, or by the end of the session.
+    #[must_use]
+    pub fn cancelled(&self) -> &CancellationToken {
+        &self.cancelled
+    }
+}
+
+impl Drop for RunningRequest {
+    fn drop(&mut self) {
+        self.session.lock().running.remove(&self.id);
+    }
+}

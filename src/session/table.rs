@@ -1,0 +1,336 @@
+//! The sessions that this node holds, within their limits, and who listens to which resource.
+//!
+//! A session ends in one place, whoever ends it, and gives everything back there.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio_util::task::TaskTracker;
+
+use super::SessionLimits;
+use super::conversation::{Hello, Session};
+use super::id::{ID_LENGTH_MAX, mint};
+use super::streams::Budget;
+use crate::refusal::Refusal;
+
+/// Parts of the table, each with its own lock.
+const SHARDS: usize = 32;
+
+type Shard = Mutex<HashMap<Arc<str>, Arc<Session>>>;
+type BySession = HashMap<Arc<str>, Arc<Session>>;
+
+/// All sessions of this node.
+pub struct Sessions {
+    node_id: u64,
+    limits: Arc<SessionLimits>,
+    shards: Box<[Shard]>,
+    counts: Mutex<Counts>,
+    listeners: Mutex<HashMap<Arc<str>, BySession>>,
+    budget: Arc<Budget>,
+    tasks: TaskTracker,
+}
+
+#[derive(Default)]
+struct Counts {
+    all: usize,
+    by_principal: HashMap<Arc<str>, usize>,
+}
+
+impl Sessions {
+    /// No sessions; ids will name `node_id` as their home.
+    #[must_use]
+    pub fn new(node_id: u64, limits: SessionLimits) -> Sessions {
+        Sessions {
+            node_id,
+            budget: Budget::new(limits.replay_node_bytes_max),
+            limits: Arc::new(limits),
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            counts: Mutex::default(),
+            listeners: Mutex::default(),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// [`Refusal::SessionsFull`] or [`Refusal::PrincipalSessionsFull`].
+    pub fn open(&self, hello: Hello, now_ms: u64) -> Result<Arc<Session>, Refusal> {
+        {
+            let mut counts = lock(&self.counts);
+            if counts.all >= self.limits.per_node_max {
+                return Err(Refusal::SessionsFull);
+            }
+            let of_principal = counts.by_principal.entry(hello.principal.clone()).or_default();
+            if *of_principal >= self.limits.per_principal_max {
+                return Err(Refusal::PrincipalSessionsFull);
+            }
+            *of_principal += 1;
+            counts.all += 1;
+        }
+        let id = mint(self.node_id);
+        let (limits, budget, tasks) = (self.limits.clone(), self.budget.clone(), self.tasks.clone());
+        let session = Arc::new(Session::new(id.clone(), hello, limits, budget, tasks, now_ms));
+        lock(self.shard(&id)).insert(id, session.clone());
+        Ok(session)
+    }
+
+    /// The live session `id` of `principal`. Somebody else's looks as if it did not exist.
+    #[must_use]
+    pub fn find(&self, id: &str, principal: &str, now_ms: u64) -> Option<Arc<Session>> {
+        if id.len() > ID_LENGTH_MAX {
+            return None;
+        }
+        let session = lock(self.shard(id)).get(id).cloned()?;
+        if *session.hello().principal != *principal {
+            return None;
+        }
+        session.touch(now_ms);
+        Some(session)
+    }
+
+    /// Ends `session` and frees everything it held. False if it had ended already.
+    pub fn end(&self, session: &Arc<Session>) -> bool {
+        if lock(self.shard(session.id())).remove(session.id()).is_none() {
+            return false;
+        }
+        for uri in session.end() {
+            self.unlisten(&uri, session);
+        }
+        let mut counts = lock(&self.counts);
+        counts.all -= 1;
+        let principal = &session.hello().principal;
+        if let Some(count) = counts.by_principal.get_mut(principal) {
+            *count -= 1;
+            if *count == 0 {
+                counts.by_principal.remove(principal);
+            }
+        }
+        true
+    }
+
+    /// Ends the sessions that were idle for as long as they may, and returns them.
+    pub fn sweep(&self, now_ms: u64) -> Vec<Arc<Session>> {
+        let mut ended = Vec::new();
+        for shard in &self.shards {
+            let all: Vec<_> = lock(shard).values().cloned().collect();
+            ended.extend(all.into_iter().filter(|session| session.is_idle(now_ms) && self.end(session)));
+        }
+        ended
+    }
+
+    /// The sessions of one part of the table; parts are numbered from 0 and end with `None`.
+    #[must_use]
+    pub fn part(&self, part: usize) -> Option<Vec<Arc<Session>>> {
+        self.shards.get(part).map(|shard| lock(shard).values().cloned().collect())
+    }
+
+    /// Lets `session` hear of `uri`; false if it listens to as many as it may.
+    #[must_use]
+    pub fn subscribe(&self, session: &Arc<Session>, uri: &str) -> bool {
+        let mut listeners = lock(&self.listeners);
+        let uri = listeners.get_key_value(uri).map_or_else(|| Arc::from(uri), |(known, _)| known.clone());
+        if !session.subscribe(&uri) {
+            return false;
+        }
+        listeners.entry(uri).or_default().insert(session.id().clone(), session.clone());
+        true
+    }
+
+    /// Ends that.
+    pub fn unsubscribe(&self, session: &Arc<Session>, uri: &str) {
+        session.unsubscribe(uri);
+        self.unlisten(uri, session);
+    }
+
+    /// Who wants to hear of `uri`.
+    #[must_use]
+    pub fn subscribers(&self, uri: &str) -> Vec<Arc<Session>> {
+        lock(&self.listeners)
+            .get(uri)
+            .map(|sessions| sessions.values().cloned().collect())
+            .unwrap_or_default()
+    }
+
+    /// All URIs that anyone wants to hear of.
+    #[must_use]
+    pub fn subscribed_uris(&self) -> Vec<Arc<str>> {
+        lock(&self.listeners).keys().cloned().collect()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        lock(&self.counts).all
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Tasks that run for sessions.
+    #[must_use]
+    pub fn tasks(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Bytes kept for replay, of all sessions.
+    #[must_use]
+    pub fn replay_bytes(&self) -> usize {
+        self.budget.used()
+    }
+
+    fn unlisten(&self, uri: &str, session: &Session) {
+        let mut listeners = lock(&self.listeners);
+        if let Some(sessions) = listeners.get_mut(uri) {
+            sessions.remove(session.id());
+            if sessions.is_empty() {
+                listeners.remove(uri);
+            }
+        }
+    }
+
+    /// By the id's last byte: ids end with random digits, and strangers' may fall anywhere.
+    fn shard(&self, id: &str) -> &Shard {
+        let sum = id.bytes().rev().take(4).fold(0_usize, |sum, byte| sum * 31 + usize::from(byte));
+        &self.shards[sum % SHARDS]
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mcp::{Id, LEGACY_LATEST, SessionPort};
+    use crate::session::{EventId, Kept};
+
+    fn sessions(limits: SessionLimits) -> Sessions {
+        Sessions::new(1, limits)
+    }
+
+    fn hello(principal: &str) -> Hello {
+        Hello {
+            principal: principal.into(),
+            version: LEGACY_LATEST,
+            capabilities: Arc::default(),
+            client_info: None,
+        }
+    }
+
+    #[test]
+    fn the_limits_of_node_and_principal_hold_and_are_given_back() {
+        let sessions =
+            sessions(SessionLimits { per_node_max: 3, per_principal_max: 2, ..SessionLimits::default() });
+        let first = sessions.open(hello("a"), 0).unwrap();
+        sessions.open(hello("a"), 0).unwrap();
+        assert_eq!(sessions.open(hello("a"), 0).err(), Some(Refusal::PrincipalSessionsFull));
+        sessions.open(hello("b"), 0).unwrap();
+        assert_eq!(sessions.open(hello("c"), 0).err(), Some(Refusal::SessionsFull));
+        assert!(sessions.end(&first));
+        assert!(!sessions.end(&first), "a session ended twice");
+        sessions.open(hello("a"), 0).unwrap();
+        assert_eq!(sessions.len(), 3);
+    }
+
+    #[test]
+    fn a_session_of_somebody_else_looks_as_if_it_did_not_exist() {
+        let sessions = sessions(SessionLimits::default());
+        let session = sessions.open(hello("alice"), 0).unwrap();
+        assert!(sessions.find(session.id(), "alice", 0).is_some());
+        assert!(sessions.find(session.id(), "mallory", 0).is_none());
+        assert!(sessions.find("1.00", "alice", 0).is_none());
+        sessions.end(&session);
+        assert!(sessions.find(session.id(), "alice", 0).is_none());
+    }
+
+    #[test]
+    fn idle_sessions_end_on_time_and_open_streams_or_requests_keep_them() {
+        let sessions = sessions(SessionLimits { idle_ms: 100, ..SessionLimits::default() });
+        let idle = sessions.open(hello("a"), 0).unwrap();
+        let reading = sessions.open(hello("a"), 0).unwrap();
+        let reader = reading.read(None).unwrap();
+        let busy = sessions.open(hello("a"), 0).unwrap();
+        let running = busy.begin(&Id::from_number(1)).ok().unwrap();
+        assert!(sessions.sweep(99).is_empty());
+        let ended = sessions.sweep(100);
+        assert_eq!(ended.iter().map(|s| s.id().clone()).collect::<Vec<_>>(), [idle.id().clone()]);
+        assert!(idle.ended().is_cancelled());
+        drop((reader, running));
+        assert!(sessions.sweep(199).is_empty());
+        assert_eq!(sessions.sweep(200).len(), 2);
+        assert!(sessions.is_empty());
+    }
+
+    #[test]
+    fn the_end_of_a_session_frees_streams_subscriptions_and_requests() {
+        let sessions = sessions(SessionLimits::default());
+        let session = sessions.open(hello("a"), 0).unwrap();
+        assert!(sessions.subscribe(&session, "test://x"));
+        session.push(bytes::Bytes::from_static(b"kept"));
+        let running = session.begin(&Id::from_number(1)).ok().unwrap();
+        assert_eq!(sessions.replay_bytes(), 4);
+        sessions.end(&session);
+        assert!(running.cancelled().is_cancelled());
+        assert_eq!(sessions.replay_bytes(), 0);
+        assert!(sessions.subscribed_uris().is_empty());
+        assert!(!sessions.subscribe(&session, "test://y"), "an ended session subscribed");
+        assert!(sessions.subscribed_uris().is_empty());
+    }
+
+    #[test]
+    fn requests_and_subscriptions_of_a_session_are_bounded() {
+        let limits = SessionLimits { requests_max: 1, subscriptions_max: 1, ..SessionLimits::default() };
+        let sessions = sessions(limits);
+        let session = sessions.open(hello("a"), 0).unwrap();
+        let running = session.begin(&Id::from_number(1)).ok().unwrap();
+        assert!(session.begin(&Id::from_number(1)).is_err());
+        assert!(session.begin(&Id::from_number(2)).is_err());
+        drop(running);
+        assert!(session.begin(&Id::from_number(2)).is_ok());
+        assert!(sessions.subscribe(&session, "a") && sessions.subscribe(&session, "a"));
+        assert!(!sessions.subscribe(&session, "b"));
+        sessions.unsubscribe(&session, "a");
+        assert!(sessions.subscribe(&session, "b"));
+    }
+
+    #[tokio::test]
+    async fn a_newer_reader_replaces_the_older_and_gets_every_message_once() {
+        let sessions = sessions(SessionLimits::default());
+        let session = sessions.open(hello("a"), 0).unwrap();
+        let mut old = session.read(None).unwrap();
+        session.push(bytes::Bytes::from_static(b"1"));
+        let first = old.next().await.unwrap();
+        assert_eq!(first, (EventId { stream: 0, number: 1 }, Kept::Message("1".into())));
+        let mut new = session.read(None).unwrap();
+        session.push(bytes::Bytes::from_static(b"2"));
+        assert_eq!(old.next().await, None);
+        assert_eq!(new.next().await.unwrap().1, Kept::Message("2".into()));
+        drop(old);
+        session.push(bytes::Bytes::from_static(b"3"));
+        assert_eq!(new.next().await.unwrap().1, Kept::Message("3".into()));
+        sessions.end(&session);
+        assert_eq!(new.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_writer_waits_for_a_reader_that_is_behind_and_not_for_one_that_left() {
+        let sessions = sessions(SessionLimits { replay_bytes_max: 4, ..SessionLimits::default() });
+        let session = sessions.open(hello("a"), 0).unwrap();
+        let mut reader = session.open_stream();
+        let stream = reader.stream();
+        let message = || Kept::Message("12345".into());
+        session.write(stream, message(), false).await;
+        let mut second = std::pin::pin!(session.write(stream, message(), false));
+        assert!(futures_util::poll!(second.as_mut()).is_pending());
+        assert!(reader.next().await.is_some());
+        second.await;
+        drop(reader);
+        session.write(stream, message(), false).await;
+        session.write(stream, message(), true).await;
+    }
+}

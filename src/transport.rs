@@ -1,0 +1,18 @@
+//! How messages come in from clients and go out to them. Only framing lives here; what a message means is told in `exchange`.
+
+mod answer;
+mod body;
+mod edge;
+mod guard;
+mod headers;
+mod legacy;
+mod limits;
+pub mod listener;
+mod modern;
+mod socket;
+mod sse;
+mod streamable;
+
+pub use edge::{Edge, EdgeOptions, Principal};
+pub use guard::{Foreign, Guard};
+pub use limits::Limits;

@@ -1,0 +1,39 @@
+//! Answers that are not streams.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+
+use crate::exchange::{Outcome, Refused};
+use crate::mcp::Fault;
+use crate::refusal::Refusal;
+
+/// The header that names a legacy session.
+pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// A JSON-RPC response as the whole answer. `chance` spreads the time after which refused clients return.
+pub(super) fn json(outcome: Outcome, chance: u64) -> Response {
+    let mut response = Response::new(Body::from(outcome.body));
+    *response.status_mut() =
+        StatusCode::from_u16(outcome.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    if outcome.status == 503 || outcome.status == 429 {
+        let retry_after_s = Refusal::ConnectionsFull.retry_after_s(chance);
+        response.headers_mut().insert(header::RETRY_AFTER, retry_after_s.into());
+    }
+    response
+}
+
+/// A fault without the id of any request.
+pub(super) fn fault(fault: Fault) -> Response {
+    json(Refused::from(fault).outcome(), 0)
+}
+
+/// A status without a body.
+pub(super) fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}

@@ -1,0 +1,96 @@
+//! The edge: the routes that clients reach, over one exchange.
+
+use std::sync::Arc;
+
+use axum::Router as Routes;
+use axum::extract::{Request, State};
+use axum::routing::any;
+use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
+
+use super::guard::Guard;
+use super::{Limits, streamable};
+use crate::clock::Clock;
+use crate::exchange::{Exchange, ExchangeOptions};
+use crate::monitor::Recorder;
+use crate::router::Router;
+
+/// What an edge is made of.
+pub struct EdgeOptions {
+    /// Who serves.
+    pub router: Arc<Router>,
+    /// Who counts.
+    pub recorder: Arc<Recorder>,
+    /// `serverInfo`, raw: at least name and version.
+    pub server_info: Box<RawValue>,
+    /// The home that session ids name.
+    pub node_id: u64,
+    /// What bounds it.
+    pub limits: Limits,
+    /// Names, without port, that a `Host` header may carry beside loopback's.
+    pub allowed_hosts: Vec<String>,
+    /// Origins, such as `https://app.example.com`, whose pages may call beside loopback's.
+    pub allowed_origins: Vec<String>,
+    /// Time.
+    pub clock: Clock,
+    /// Cancelled to drain: standing streams end, own tasks stop. Running requests go on.
+    pub stop: CancellationToken,
+}
+
+/// Who sends a request, from credentials; a layer that checks them puts it into the request's extensions.
+#[derive(Clone, Debug)]
+pub struct Principal(pub Arc<str>);
+
+/// The HTTP edge.
+pub struct Edge {
+    pub(super) exchange: Arc<Exchange>,
+    pub(super) guard: Guard,
+    pub(super) limits: Limits,
+    pub(super) clock: Clock,
+    pub(super) anonymous: Arc<str>,
+}
+
+impl Edge {
+    /// Starts to serve, inside a tokio runtime; its tasks end with `options.stop`.
+    #[must_use]
+    pub fn new(options: EdgeOptions) -> Arc<Edge> {
+        let exchange = Exchange::start(ExchangeOptions {
+            router: options.router,
+            recorder: options.recorder,
+            server_info: options.server_info,
+            node_id: options.node_id,
+            limits: options.limits.exchange.clone(),
+            clock: options.clock,
+            stop: options.stop,
+        });
+        Arc::new(Edge {
+            exchange,
+            guard: Guard::new(&options.allowed_hosts, &options.allowed_origins),
+            limits: options.limits,
+            clock: options.clock,
+            anonymous: "anonymous".into(),
+        })
+    }
+
+    /// `/mcp`. Other routes may be merged beside it.
+    #[must_use]
+    pub fn routes(self: &Arc<Self>) -> Routes {
+        Routes::new().route("/mcp", any(handle)).with_state(self.clone())
+    }
+
+    /// What the messages are handed to.
+    #[must_use]
+    pub fn exchange(&self) -> &Arc<Exchange> {
+        &self.exchange
+    }
+
+    /// Who may call; other routes may ask it too.
+    #[must_use]
+    pub fn guard(&self) -> &Guard {
+        &self.guard
+    }
+}
+
+async fn handle(State(edge): State<Arc<Edge>>, request: Request) -> axum::response::Response {
+    streamable::handle(edge, request).await
+}

@@ -1,0 +1,172 @@
+//! Which names this node answers to and which pages may call it: the stop to DNS rebinding.
+//!
+//! A page of a stranger whose name was made to point here still sends its own name as Host and Origin.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderValue, Uri, header};
+
+/// The request came for another host, or from a page of another origin.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Foreign {
+    /// `Host` is missing or none of ours.
+    #[error("Host is missing or not one that this node answers to")]
+    Host,
+    /// `Origin` is not allowed.
+    #[error("pages of this Origin may not call this node")]
+    Origin,
+}
+
+/// The allow-lists. Loopback, with any port, is always on both.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    hosts: Vec<String>,
+    origins: Vec<String>,
+}
+
+impl Guard {
+    /// Allows `hosts` (names without port) and `origins` (scheme, name and port) beside loopback.
+    #[must_use]
+    pub fn new(hosts: &[String], origins: &[String]) -> Guard {
+        let lower = |names: &[String]| names.iter().map(|name| name.to_ascii_lowercase()).collect();
+        Guard { hosts: lower(hosts), origins: lower(origins) }
+    }
+
+    /// Checks a request and returns its origin, if it has one, to be allowed to read the answer.
+    ///
+    /// # Errors
+    /// [`Foreign`]
+    pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<Option<HeaderValue>, Foreign> {
+        let mut hosts = headers.get_all(header::HOST).iter();
+        let host = match (hosts.next(), hosts.next()) {
+            (Some(host), None) => host.to_str().ok(),
+            (None, _) => uri.authority().map(http::uri::Authority::as_str),
+            (Some(_), Some(_)) => None,
+        };
+        if !host.is_some_and(|host| self.allows_host(host)) {
+            return Err(Foreign::Host);
+        }
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        match (origins.next(), origins.next()) {
+            (None, _) => Ok(None),
+            (Some(origin), None) if origin.to_str().is_ok_and(|text| self.allows_origin(text)) => {
+                Ok(Some(origin.clone()))
+            }
+            _ => Err(Foreign::Origin),
+        }
+    }
+
+    fn allows_host(&self, host: &str) -> bool {
+        let Some(name) = without_port(host) else { return false };
+        is_loopback(name) || self.hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(name))
+    }
+
+    fn allows_origin(&self, origin: &str) -> bool {
+        if self.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)) {
+            return true;
+        }
+        let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        host.and_then(without_port).is_some_and(is_loopback)
+    }
+}
+
+/// The name in `name[:port]`, brackets of IPv6 included; `None` if it is something else.
+fn without_port(host: &str) -> Option<&str> {
+    let end = match host.find(']') {
+        Some(end) if host.starts_with('[') => end + 1,
+        Some(_) => return None,
+        None => host.find(':').unwrap_or(host.len()),
+    };
+    let (name, port) = host.split_at(end);
+    let port_is_fine = match port.strip_prefix(':') {
+        Some(digits) => digits.len() <= 5 && digits.bytes().all(|b| b.is_ascii_digit()),
+        None => port.is_empty(),
+    };
+    (port_is_fine && !name.is_empty() && !name.contains(['/', '@', '?', '#'])).then_some(name)
+}
+
+fn is_loopback(name: &str) -> bool {
+    let literal = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost") || literal.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(host: Option<&str>, origin: Option<&str>) -> Result<bool, Foreign> {
+        let guard = Guard::new(&["mcp.example.com".into()], &["https://app.example.com:8443".into()]);
+        let mut headers = HeaderMap::new();
+        if let Some(host) = host {
+            headers.insert(header::HOST, host.parse().unwrap());
+        }
+        if let Some(origin) = origin {
+            headers.insert(header::ORIGIN, origin.parse().unwrap());
+        }
+        guard.check(&Uri::from_static("/mcp"), &headers).map(|origin| origin.is_some())
+    }
+
+    #[test]
+    fn loopback_and_configured_names_are_answered_with_any_port() {
+        for host in
+            ["localhost", "LocalHost:8080", "127.0.0.1:1", "127.8.9.1", "[::1]:80", "mcp.Example.com:443"]
+        {
+            assert_eq!(check(Some(host), None), Ok(false), "{host}");
+        }
+    }
+
+    #[test]
+    fn other_hosts_are_foreign() {
+        let foreign = [
+            "evil.example.com",
+            "localhost.evil.com",
+            "localhost:80:80",
+            "localhost:x",
+            "",
+            "10.0.0.1",
+            "[::1",
+            "[::2]",
+            "evil@localhost",
+            "localhost/",
+            "127.0.0.1.evil.com",
+            "127.0.0.1]",
+        ];
+        for host in foreign {
+            assert_eq!(check(Some(host), None), Err(Foreign::Host), "{host}");
+        }
+        assert_eq!(check(None, None), Err(Foreign::Host));
+    }
+
+    #[test]
+    fn only_loopback_and_configured_origins_may_call() {
+        for origin in
+            ["http://localhost:3000", "https://127.0.0.1", "http://[::1]:9", "https://app.example.com:8443"]
+        {
+            assert_eq!(check(Some("localhost"), Some(origin)), Ok(true), "{origin}");
+        }
+        for origin in [
+            "null",
+            "http://evil.example.com",
+            "https://app.example.com",
+            "file://localhost",
+            "localhost",
+            "http://localhost.evil.com",
+            "http://localhost@evil.com",
+        ] {
+            assert_eq!(check(Some("localhost"), Some(origin)), Err(Foreign::Origin), "{origin}");
+        }
+    }
+
+    #[test]
+    fn two_hosts_or_two_origins_are_foreign() {
+        let guard = Guard::new(&[], &[]);
+        let mut headers = HeaderMap::new();
+        headers.append(header::HOST, "localhost".parse().unwrap());
+        assert_eq!(guard.check(&Uri::from_static("/"), &headers), Ok(None));
+        headers.append(header::ORIGIN, "http://localhost".parse().unwrap());
+        headers.append(header::ORIGIN, "http://localhost".parse().unwrap());
+        assert_eq!(guard.check(&Uri::from_static("/"), &headers), Err(Foreign::Origin));
+        headers.append(header::HOST, "localhost".parse().unwrap());
+        assert_eq!(guard.check(&Uri::from_static("/"), &headers), Err(Foreign::Host));
+    }
+}

@@ -1,0 +1,101 @@
+//! The answer to a legacy request, and the session's own stream.
+//!
+//! A request outlives its connection: before its answer has become a stream it is finished unheard, afterwards the session keeps what
+//! it yields for the client to fetch.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::response::Response;
+use http::HeaderMap;
+
+use super::sse::{self, Reading};
+use super::{Edge, answer, headers};
+use crate::exchange::{Call, Refused, Step};
+use crate::mcp::{Fault, Frame, Version};
+use crate::session::{EventId, Kept, OWN_STREAM, Reader, Session};
+
+/// The first revision whose clients know an event without data as a place to start again.
+const PRIMED_SINCE: &str = "2025-11-25";
+
+/// A call that is finished even if the connection that waits for it goes.
+struct Held {
+    call: Option<Call>,
+    session: Arc<Session>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(call) = self.call.take() {
+            self.session.spawn(call.finish_unheard());
+        }
+    }
+}
+
+/// Answers with what comes out of `call`: JSON if the result comes first and soon, else a stream.
+pub(super) async fn respond(edge: &Edge, call: Call, session: Arc<Session>) -> Response {
+    let mut held = Held { call: Some(call), session };
+    let soon = Duration::from_millis(edge.limits.sse_after_ms);
+    let step = {
+        let Some(call) = &mut held.call else { unreachable!("it was put there") };
+        tokio::select! {
+            biased;
+            step = call.next() => Some(step),
+            () = tokio::time::sleep(soon) => None,
+        }
+    };
+    let Some(call) = held.call.take() else { unreachable!("nobody else takes it") };
+    let first = match step {
+        Some(Step::Done(outcome)) => return answer::json(outcome, edge.chance()),
+        Some(Step::Frame(frame)) => Some(frame),
+        None => None,
+    };
+    let reader = held.session.open_stream();
+    let session = held.session.clone();
+    held.session.spawn(record(call, first, session, reader.stream()));
+    stream(edge, reader, None)
+}
+
+/// Writes what comes out of `call` to its stream.
+async fn record(mut call: Call, mut first: Option<Frame>, session: Arc<Session>, stream: u64) {
+    loop {
+        let step = match first.take() {
+            Some(frame) => Step::Frame(frame),
+            None => call.next().await,
+        };
+        match step {
+            Step::Frame(Frame::Message(message)) => {
+                session.write(stream, Kept::Message(message), false).await
+            }
+            Step::Frame(Frame::Hangup { retry_ms }) => {
+                if is_primed(session.hello().version) {
+                    session.write(stream, Kept::Hangup(retry_ms), false).await;
+                }
+            }
+            Step::Done(outcome) => return session.write(stream, Kept::Message(outcome.body), true).await,
+        }
+    }
+}
+
+/// The session's own stream, or the rest of one that broke.
+pub(super) fn listen(edge: &Edge, session: &Arc<Session>, headers: &HeaderMap) -> Result<Response, Refused> {
+    let after = match headers::single(headers, "last-event-id")? {
+        None | Some("") => None,
+        Some(text) => {
+            let id = text.parse::<EventId>();
+            Some(id.map_err(|()| Fault::invalid_request("Last-Event-ID is none of ours"))?)
+        }
+    };
+    let reader = session.read(after).map_err(|gone| Fault::invalid_request(gone.to_string()))?;
+    let drain = (reader.stream() == OWN_STREAM).then(|| edge.exchange.stop().clone());
+    Ok(stream(edge, reader, drain))
+}
+
+fn stream(edge: &Edge, reader: Reader, drain: Option<tokio_util::sync::CancellationToken>) -> Response {
+    let primes = is_primed(reader.session().hello().version);
+    sse::response(Reading::new(reader, primes, drain, edge.limits.sse_retry_ms), edge.limits.sse_keepalive_ms)
+}
+
+fn is_primed(version: Version) -> bool {
+    version.as_str() >= PRIMED_SINCE
+}

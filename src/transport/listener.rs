@@ -1,0 +1,248 @@
+//! Accepts connections and serves HTTP/1.1 and HTTP/2 on them, each within limits.
+//!
+//! Own accept loop: `axum::serve` has no time limit for heads. Beyond the limit of connections a client is told so and closed; without
+//! open files the loop waits instead of spinning. On stop nothing is accepted, what runs may finish in time, the rest is closed.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Limits;
+use super::socket::{Activity, Patience, Socket};
+use crate::monitor::Recorder;
+use crate::refusal::Refusal;
+
+/// Connections that the kernel holds for us to accept.
+pub const BACKLOG: u32 = 2048;
+/// Clients that are being told at once that the node is full; more are closed without a word.
+const TURNED_AWAY_MAX: usize = 64;
+/// Time to tell a client that the node is full.
+const TURN_AWAY: Duration = Duration::from_secs(1);
+/// Pause after accept failed for want of files or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Silence on an HTTP/2 connection after which we ask whether the client is there.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// Time to answer that.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Binds `address` with a long queue. Port 0 takes any.
+///
+/// # Errors
+/// The system's own, for instance that the address is in use.
+pub fn bind(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(backlog)?.into_std()
+}
+
+/// Serves `routes` until `stop`, then until what runs has ended or its time is over.
+///
+/// Handlers find the client's address as `ConnectInfo<SocketAddr>` in the request's extensions.
+///
+/// # Errors
+/// If the listener cannot be used at all.
+pub async fn serve(
+    listener: std::net::TcpListener,
+    routes: Router,
+    limits: &Limits,
+    recorder: Arc<Recorder>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    let gate = Gate {
+        server: Server::new(routes, limits, stop.clone()),
+        slots: Arc::new(Semaphore::new(limits.connections_max)),
+        turning_away: Arc::new(Semaphore::new(TURNED_AWAY_MAX)),
+        recorder,
+        tasks: TaskTracker::new(),
+        nodelay: limits.tcp_nodelay,
+    };
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, address)) => gate.admit(stream, address),
+            Err(error) if is_of_one_client(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections for now");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    gate.tasks.close();
+    let in_time = tokio::time::timeout(Duration::from_millis(limits.drain_ms), gate.tasks.wait()).await;
+    if in_time.is_err() {
+        gate.server.kill.cancel();
+        gate.tasks.wait().await;
+    }
+    Ok(())
+}
+
+/// The client went before we took it: the next one may be fine.
+fn is_of_one_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+/// Lets connections in as long as there are slots.
+struct Gate {
+    server: Server,
+    slots: Arc<Semaphore>,
+    turning_away: Arc<Semaphore>,
+    recorder: Arc<Recorder>,
+    tasks: TaskTracker,
+    nodelay: bool,
+}
+
+impl Gate {
+    fn admit(&self, stream: TcpStream, address: SocketAddr) {
+        if self.nodelay {
+            // It can only fail on a socket that is closed already.
+            let _ = stream.set_nodelay(true);
+        }
+        match self.slots.clone().try_acquire_owned() {
+            Ok(slot) => {
+                let counted = self.recorder.connection_opened();
+                let serving = self.server.clone().run(stream, address, slot);
+                self.tasks.spawn(async move {
+                    serving.await;
+                    drop(counted);
+                });
+            }
+            Err(_) => {
+                if let Ok(turn) = self.turning_away.clone().try_acquire_owned() {
+                    self.tasks.spawn(turn_away(stream, u64::from(address.port()), turn));
+                }
+            }
+        }
+    }
+}
+
+/// Says 503 and closes. What the client sent is read, as closing before would take the answer from it.
+async fn turn_away(mut stream: TcpStream, chance: u64, turn: OwnedSemaphorePermit) {
+    let refusal = Refusal::ConnectionsFull;
+    let body = format!(r#"{{"jsonrpc":"2.0","error":{{"code":{},"message":"{refusal}"}}}}"#, refusal.code());
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: {}\r\nRetry-After: {}\r\n\
+         Connection: close\r\n\r\n{body}",
+        body.len(),
+        refusal.retry_after_s(chance),
+    );
+    let told = async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+        let mut rest = [0_u8; 4096];
+        while stream.read(&mut rest).await? > 0 {}
+        io::Result::Ok(())
+    };
+    let _ = tokio::time::timeout(TURN_AWAY, told).await;
+    drop(turn);
+}
+
+/// Serves HTTP on single connections.
+#[derive(Clone)]
+struct Server {
+    routes: TowerToHyperService<Router>,
+    http: Arc<auto::Builder<TokioExecutor>>,
+    patience: Patience,
+    stop: CancellationToken,
+    kill: CancellationToken,
+}
+
+impl Server {
+    fn new(routes: Router, limits: &Limits, stop: CancellationToken) -> Server {
+        let mut http = auto::Builder::new(TokioExecutor::new());
+        http.http1()
+            .timer(TokioTimer::new())
+            // The socket keeps time for heads; see there.
+            .header_read_timeout(None)
+            .max_buf_size(limits.header_bytes_max.max(8192));
+        http.http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.http2_streams_max)
+            .initial_stream_window_size(limits.http2_stream_window_bytes)
+            .initial_connection_window_size(limits.http2_connection_window_bytes)
+            .max_send_buf_size(limits.http2_send_bytes_max)
+            .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT);
+        let patience = Patience {
+            first: Duration::from_millis(limits.first_message_ms),
+            head: Duration::from_millis(limits.header_ms),
+            idle: Duration::from_millis(limits.idle_ms),
+            write: Duration::from_millis(limits.write_stall_ms),
+        };
+        Server {
+            routes: TowerToHyperService::new(routes),
+            http: Arc::new(http),
+            patience,
+            stop,
+            kill: CancellationToken::new(),
+        }
+    }
+
+    async fn run(self, stream: TcpStream, address: SocketAddr, _slot: OwnedSemaphorePermit) {
+        let activity = Arc::new(Activity::default());
+        let socket = Socket::new(stream, self.patience, activity.clone());
+        let routes = self.routes.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            let serving = activity.begin();
+            request.extensions_mut().insert(ConnectInfo(address));
+            let answering = routes.call(request.map(Body::new));
+            async move { answering.await.map(|response| holding(response, serving)) }
+        });
+        let connection = self.http.serve_connection(TokioIo::new(socket), service);
+        tokio::pin!(connection);
+        let served = tokio::select! {
+            served = connection.as_mut() => served,
+            () = self.kill.cancelled() => return,
+            () = self.stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    served = connection.as_mut() => served,
+                    () = self.kill.cancelled() => return,
+                }
+            }
+        };
+        if let Err(error) = served {
+            tracing::debug!(%error, %address, "a connection ended");
+        }
+    }
+}
+
+/// Keeps `held` until the body of `response` has been sent or given up.
+fn holding<T: Send + 'static>(
+    response: Response<axum::body::Body>,
+    held: T,
+) -> Response<UnsyncBoxBody<bytes::Bytes, axum::Error>> {
+    use http_body_util::BodyExt;
+    response.map(|body| {
+        body.map_frame(move |frame| {
+            let _ = &held;
+            frame
+        })
+        .boxed_unsync()
+    })
+}

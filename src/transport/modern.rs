@@ -1,0 +1,35 @@
+//! The answer to a modern request: JSON if the result comes first, else a stream. Dropping either cancels the request.
+
+use std::time::Duration;
+
+use axum::response::Response;
+
+use super::sse::{self, Calling};
+use super::{Edge, answer};
+use crate::exchange::{Call, Step};
+use crate::mcp::Frame;
+
+/// Answers with what comes out of `call`.
+pub(super) async fn respond(edge: &Edge, mut call: Call) -> Response {
+    let keepalive_ms = edge.limits.sse_keepalive_ms;
+    if call.is_listening() {
+        return sse::response(Calling { call: Some(call), first: None }, keepalive_ms);
+    }
+    let quiet = tokio::time::sleep(Duration::from_millis(keepalive_ms));
+    tokio::pin!(quiet);
+    loop {
+        let step = tokio::select! {
+            biased;
+            step = call.next() => step,
+            () = &mut quiet => return sse::response(Calling { call: Some(call), first: None }, keepalive_ms),
+        };
+        match step {
+            Step::Done(outcome) => return answer::json(outcome, edge.chance()),
+            Step::Frame(Frame::Hangup { .. }) => {}
+            Step::Frame(Frame::Message(message)) => {
+                let calling = Calling { call: Some(call), first: Some(message) };
+                return sse::response(calling, keepalive_ms);
+            }
+        }
+    }
+}

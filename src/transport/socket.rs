@@ -1,0 +1,264 @@
+//! A client's socket with the patience we have for it.
+//!
+//! hyper has one timer for "no head yet" and "nothing to say"; we want ten seconds for the one and minutes for the other, and an end for
+//! those who do not read. One timer a direction, set when the socket has nothing, so a busy connection pays nothing.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+/// How long each wait may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// From connecting to the end of the first head.
+    pub(super) first: Duration,
+    /// From the first byte of a head to its end.
+    pub(super) head: Duration,
+    /// Without any request.
+    pub(super) idle: Duration,
+    /// For the peer to read.
+    pub(super) write: Duration,
+}
+
+/// The requests of one connection that are being served.
+#[derive(Debug, Default)]
+pub(super) struct Activity {
+    begun: AtomicUsize,
+    open: AtomicUsize,
+}
+
+impl Activity {
+    /// A request's head has arrived; it is served until the guard is dropped.
+    pub(super) fn begin(self: &Arc<Self>) -> Serving {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Serving(self.clone())
+    }
+}
+
+/// One request that is being served.
+pub(super) struct Serving(Arc<Activity>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What the socket waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    First,
+    Head,
+    Idle,
+    /// For ourselves: no limit here.
+    Serving,
+}
+
+/// A socket that fails with [`io::ErrorKind::TimedOut`] when its peer takes too long.
+pub(super) struct Socket<S> {
+    inner: S,
+    patience: Patience,
+    activity: Arc<Activity>,
+    /// Requests begun when the last byte arrived.
+    begun: usize,
+    wait: Wait,
+    timer: Option<Pin<Box<Sleep>>>,
+    stall: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Socket<S> {
+    pub(super) fn new(inner: S, patience: Patience, activity: Arc<Activity>) -> Socket<S> {
+        let timer = Some(Box::pin(tokio::time::sleep(patience.first)));
+        Socket { inner, patience, activity, begun: 0, wait: Wait::First, timer, stall: None }
+    }
+
+    /// Bytes arrived: they belong to a head unless a request is being served.
+    fn received(&mut self) {
+        self.begun = self.activity.begun.load(Ordering::Relaxed);
+        let is_serving = self.activity.open.load(Ordering::Relaxed) > 0;
+        self.wait = match self.wait {
+            Wait::First if self.begun == 0 => Wait::First,
+            Wait::Head if !is_serving => Wait::Head,
+            _ if is_serving => Wait::Serving,
+            _ => {
+                self.timer = Some(Box::pin(tokio::time::sleep(self.patience.head)));
+                Wait::Head
+            }
+        };
+    }
+
+    /// Nothing arrived: has it taken too long?
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let is_serving = self.activity.open.load(Ordering::Relaxed) > 0;
+        let has_begun = self.activity.begun.load(Ordering::Relaxed) != self.begun;
+        if is_serving {
+            self.wait = Wait::Serving;
+            self.timer = None;
+        } else if self.wait == Wait::Serving || has_begun {
+            self.begun = self.activity.begun.load(Ordering::Relaxed);
+            self.wait = Wait::Idle;
+            self.timer = Some(Box::pin(tokio::time::sleep(self.patience.idle)));
+        }
+        match &mut self.timer {
+            Some(timer) => timer.as_mut().poll(cx).map(|()| timed_out("the client says nothing")),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Settles a write: progress resets the patience, no progress uses it up.
+    fn settle<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.stall = None;
+            return polled;
+        }
+        let write = self.patience.write;
+        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(write)));
+        stall.as_mut().poll(cx).map(|()| Err(timed_out("the client does not read")))
+    }
+}
+
+fn timed_out(why: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, why)
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        match Pin::new(&mut self.inner).poll_read(cx, buf) {
+            Poll::Ready(Ok(())) => {
+                if buf.filled().len() > before {
+                    self.received();
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => self.poll_patience(cx).map(Err),
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.inner).poll_write(cx, buf);
+        self.settle(cx, polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        self.settle(cx, polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.inner).poll_flush(cx);
+        self.settle(cx, polled)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+
+    const PATIENCE: Patience = Patience {
+        first: Duration::from_secs(10),
+        head: Duration::from_secs(10),
+        idle: Duration::from_secs(300),
+        write: Duration::from_secs(10),
+    };
+
+    fn socket() -> (Socket<DuplexStream>, DuplexStream, Arc<Activity>) {
+        let (ours, theirs) = duplex(4);
+        let activity = Arc::new(Activity::default());
+        (Socket::new(ours, PATIENCE, activity.clone()), theirs, activity)
+    }
+
+    async fn waited(socket: &mut Socket<DuplexStream>) -> u64 {
+        let start = tokio::time::Instant::now();
+        let error = socket.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        start.elapsed().as_secs()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_says_nothing_is_closed_in_time() {
+        let (mut socket, _theirs, _) = socket();
+        assert_eq!(waited(&mut socket).await, 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_head_that_drips_gets_no_more_time() {
+        let (mut socket, mut theirs, _) = socket();
+        let drip = tokio::spawn(async move {
+            while theirs.write_u8(b'x').await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+            }
+        });
+        let start = tokio::time::Instant::now();
+        while socket.read_u8().await.is_ok() {}
+        assert_eq!(start.elapsed().as_secs(), 10);
+        drop(socket);
+        drip.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn between_requests_a_client_may_be_idle_but_its_next_head_may_not_drip() {
+        let (mut socket, mut theirs, activity) = socket();
+        theirs.write_all(b"x").await.unwrap();
+        socket.read_u8().await.unwrap();
+        drop(activity.begin());
+        assert_eq!(waited(&mut socket).await, 300);
+        let (mut socket, mut theirs, activity) = self::socket();
+        theirs.write_all(b"x").await.unwrap();
+        socket.read_u8().await.unwrap();
+        drop(activity.begin());
+        assert!(futures_util::poll!(Box::pin(socket.read_u8())).is_pending());
+        theirs.write_all(b"G").await.unwrap();
+        socket.read_u8().await.unwrap();
+        assert_eq!(waited(&mut socket).await, 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_a_request_is_served_the_client_may_be_silent() {
+        let (mut socket, mut theirs, activity) = socket();
+        theirs.write_all(b"x").await.unwrap();
+        socket.read_u8().await.unwrap();
+        let serving = activity.begin();
+        let read = tokio::time::timeout(Duration::from_secs(10_000), socket.read_u8()).await;
+        assert!(read.is_err(), "{read:?}");
+        drop(serving);
+        assert_eq!(waited(&mut socket).await, 300);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_is_closed_in_time() {
+        let (mut socket, _theirs, _) = socket();
+        socket.write_all(b"1234").await.unwrap();
+        let start = tokio::time::Instant::now();
+        assert_eq!(socket.write_all(b"5").await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(start.elapsed().as_secs(), 10);
+    }
+}

@@ -1,0 +1,216 @@
+//! Streamable HTTP on one path: POST brings a message, GET opens a legacy session's stream, DELETE ends the session.
+//!
+//! Checks run from cheap to dear, and before the body is read wherever they can.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+
+use super::answer::{self, SESSION_ID};
+use super::{Edge, Foreign, Principal, body, headers, legacy, modern};
+use crate::exchange::{Refused, Reply, Sender, VersionHeader, claim};
+use crate::mcp::{Era, Fault, Message, Version, parse};
+
+const METHODS: &str = "GET, POST, DELETE, OPTIONS";
+/// Headers of ours that pages may read.
+const EXPOSED: &str = "Mcp-Session-Id, Mcp-Protocol-Version, Retry-After, WWW-Authenticate";
+
+/// Serves one HTTP request.
+pub(super) async fn handle(edge: Arc<Edge>, request: Request<Body>) -> Response {
+    let origin = match edge.guard.check(request.uri(), request.headers()) {
+        Ok(origin) => origin,
+        Err(foreign) => return refuse_foreign(&foreign),
+    };
+    let mut response = match request.method() {
+        &Method::OPTIONS => preflight(request.headers()),
+        &Method::POST => post(&edge, request).await.unwrap_or_else(|refused| edge.refuse(&refused)),
+        &Method::GET => get(&edge, &request).unwrap_or_else(|refused| edge.refuse(&refused)),
+        &Method::DELETE => delete(&edge, &request).unwrap_or_else(|refused| edge.refuse(&refused)),
+        _ => not_allowed(METHODS),
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+    if let Some(origin) = origin {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+    }
+    response
+}
+
+async fn post(edge: &Arc<Edge>, request: Request<Body>) -> Result<Response, Refused> {
+    let (parts, body) = request.into_parts();
+    let headers = &parts.headers;
+    check_content(headers)?;
+    if !(accepts(headers, "application", "json") && accepts(headers, "text", "event-stream")) {
+        let text = "Accept must list application/json and text/event-stream";
+        return Err(Fault::invalid_request(text).with_status(406).into());
+    }
+    let limits = &edge.limits;
+    let body = body::read(headers, body, limits.body_bytes_max, limits.first_message_ms).await?;
+    let mut message = parse(&body)?;
+    drop(body);
+    let version = version_header(headers).map_err(|fault| Refused { id: id_of(&message), fault })?;
+    let claim = claim(&message, version)?;
+    if let (Message::Request(request), Era::Modern) = (&mut message, claim.era()) {
+        let params_of = |tool: &str| edge.exchange.header_params(tool);
+        headers::check(headers, request, params_of).map_err(|fault| Refused::of(&request.id, fault))?;
+        request.param_headers = headers::params(headers);
+    }
+    let (principal, session_id) = sender(edge, &parts);
+    let reply = edge.exchange.receive(message, claim, Sender { principal, session_id })?;
+    Ok(match reply {
+        Reply::Accepted => answer::empty(StatusCode::ACCEPTED),
+        Reply::Answer(outcome) => answer::json(outcome, edge.chance()),
+        Reply::Opened(outcome, session) => {
+            let mut response = answer::json(outcome, edge.chance());
+            let Ok(id) = HeaderValue::from_str(session.id()) else { unreachable!("an id is visible ASCII") };
+            response.headers_mut().insert(SESSION_ID, id);
+            response
+        }
+        Reply::Call(call, Some(session)) => legacy::respond(edge, call, session).await,
+        Reply::Call(call, None) => modern::respond(edge, call).await,
+    })
+}
+
+fn get(edge: &Arc<Edge>, request: &Request<Body>) -> Result<Response, Refused> {
+    if is_modern(request.headers())? {
+        return Ok(not_allowed("POST, OPTIONS"));
+    }
+    if !accepts(request.headers(), "text", "event-stream") {
+        return Err(Fault::invalid_request("Accept must list text/event-stream").with_status(406).into());
+    }
+    let (principal, session_id) = sender(edge, request);
+    let session = edge.exchange.session(Sender { principal, session_id })?;
+    legacy::listen(edge, &session, request.headers())
+}
+
+fn delete(edge: &Arc<Edge>, request: &Request<Body>) -> Result<Response, Refused> {
+    if is_modern(request.headers())? {
+        return Ok(not_allowed("POST, OPTIONS"));
+    }
+    let (principal, session_id) = sender(edge, request);
+    let session = edge.exchange.session(Sender { principal, session_id })?;
+    edge.exchange.end(&session);
+    Ok(answer::empty(StatusCode::NO_CONTENT))
+}
+
+/// The parts of a request that say who sends it.
+trait Head {
+    fn headers(&self) -> &HeaderMap;
+    fn principal(&self) -> Option<&Principal>;
+}
+
+impl Head for Request<Body> {
+    fn headers(&self) -> &HeaderMap {
+        self.headers()
+    }
+    fn principal(&self) -> Option<&Principal> {
+        self.extensions().get()
+    }
+}
+
+impl Head for http::request::Parts {
+    fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+    fn principal(&self) -> Option<&Principal> {
+        self.extensions.get()
+    }
+}
+
+fn sender<'a>(edge: &'a Edge, head: &'a impl Head) -> (&'a Arc<str>, Option<&'a str>) {
+    let principal = head.principal().map_or(&edge.anonymous, |principal| &principal.0);
+    let session_id = head.headers().get(SESSION_ID).and_then(|id| id.to_str().ok());
+    (principal, session_id)
+}
+
+fn id_of(message: &Message) -> Option<crate::mcp::Id> {
+    match message {
+        Message::Request(request) => Some(request.id.clone()),
+        Message::Notification(_) | Message::Response(_) => None,
+    }
+}
+
+fn version_header(headers: &HeaderMap) -> Result<VersionHeader<'_>, Fault> {
+    Ok(headers::single(headers, "mcp-protocol-version")?.map_or(VersionHeader::Missing, VersionHeader::Is))
+}
+
+/// Whether a request without a body is of the modern era, which has none.
+fn is_modern(headers: &HeaderMap) -> Result<bool, Fault> {
+    match version_header(headers)? {
+        VersionHeader::Is(text) => match Version::known(text) {
+            Some(version) => Ok(version.era() == Era::Modern),
+            None => {
+                let text = format!("protocol version {text:?} is not spoken here");
+                Err(Fault::invalid_request(text))
+            }
+        },
+        VersionHeader::Missing | VersionHeader::NoSuchThing => Ok(false),
+    }
+}
+
+fn check_content(headers: &HeaderMap) -> Result<(), Fault> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        return Err(Fault::invalid_request("Content-Type must be application/json").with_status(415));
+    }
+    match headers.get(header::CONTENT_ENCODING) {
+        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
+            Err(Fault::invalid_request("Content-Encoding is not taken here").with_status(415))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the client takes `kind/name`; one that says nothing takes everything (RFC 9110, section 12.5.1).
+fn accepts(headers: &HeaderMap, kind: &str, name: &str) -> bool {
+    let mut values = headers.get_all(header::ACCEPT).iter().peekable();
+    if values.peek().is_none() {
+        return true;
+    }
+    let ranges = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    ranges.map(|range| range.split(';').next().unwrap_or_default().trim()).any(|range| {
+        let Some((range_kind, range_name)) = range.split_once('/') else { return false };
+        range == "*/*"
+            || range_kind.eq_ignore_ascii_case(kind)
+                && (range_name == "*" || range_name.eq_ignore_ascii_case(name))
+    })
+}
+
+/// The origin is one of ours by now, so its pages may send what they ask to.
+fn preflight(asked: &HeaderMap) -> Response {
+    let mut response = answer::empty(StatusCode::NO_CONTENT);
+    let headers = response.headers_mut();
+    headers.insert(header::ALLOW, HeaderValue::from_static(METHODS));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
+    if let Some(names) = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
+    }
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    response
+}
+
+fn not_allowed(methods: &'static str) -> Response {
+    let text = format!("only {methods} are served here");
+    let mut response = answer::fault(Fault::invalid_request(text).with_status(405));
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
+    response
+}
+
+fn refuse_foreign(foreign: &Foreign) -> Response {
+    answer::fault(Fault::invalid_request(foreign.to_string()).with_status(403))
+}
+
+impl Edge {
+    fn refuse(&self, refused: &Refused) -> Response {
+        answer::json(refused.outcome(), self.chance())
+    }
+
+    /// Spreads what clients are told to wait.
+    pub(super) fn chance(&self) -> u64 {
+        self.clock.monotonic_us()
+    }
+}

@@ -1,0 +1,91 @@
+//! The shipped configuration files say exactly what the program does without them.
+//!
+//! `config/cluster.toml` and `config/runtime.toml` are made from the table of keys: after a change of the
+//! table, `ERLMCP_REWRITE=1 cargo test --test config_files` writes them anew.
+#![allow(clippy::unwrap_used, reason = "a test that cannot read its files has failed")]
+
+use std::path::PathBuf;
+
+use erlmcp::config::{self, Config, Origin, Settings, Shipped, Sources};
+
+fn shipped(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config").join(name)
+}
+
+fn read(files: &[&str]) -> Settings {
+    let files = files.iter().map(|name| shipped(name)).collect();
+    Settings::read(&Sources { files, ..Sources::default() }).unwrap()
+}
+
+#[track_caller]
+fn is_rendered(name: &str, file: Shipped) {
+    let rendered = config::render(file);
+    if std::env::var_os("ERLMCP_REWRITE").is_some() {
+        std::fs::write(shipped(name), &rendered).unwrap();
+    }
+    let found = std::fs::read_to_string(shipped(name)).unwrap();
+    let line = found.lines().zip(rendered.lines()).position(|(a, b)| a != b);
+    assert_eq!(found, rendered, "config/{name} differs from the table of keys at line {line:?}");
+}
+
+#[test]
+fn cluster_toml_is_the_table_of_keys() {
+    is_rendered("cluster.toml", Shipped::Cluster);
+}
+
+#[test]
+fn runtime_toml_is_the_table_of_keys() {
+    is_rendered("runtime.toml", Shipped::Runtime);
+}
+
+#[test]
+fn shipped_files_set_every_key_to_its_default() {
+    let shipped = read(&["cluster.toml", "runtime.toml"]);
+    let default = read(&[]);
+    for key in config::keys().filter(|key| !config::is_listed(key)) {
+        let (value, origin) = shipped.value(key.path).unwrap();
+        assert!(matches!(origin, Origin::File(_)), "{} is in no shipped file", key.path);
+        assert_eq!(value, default.value(key.path).unwrap().0, "{}", key.path);
+    }
+    for list in config::LISTS {
+        assert!(shipped.list(list).0.is_empty(), "{list} is commented out as shipped");
+    }
+}
+
+#[test]
+fn bench_toml_is_valid_and_changes_each_key_it_names() {
+    let bench = read(&["bench.toml"]);
+    Config::check(1, bench.clone()).unwrap();
+    let default = read(&[]);
+    let mut named = 0;
+    for key in config::keys().filter(|key| !config::is_listed(key)) {
+        let (value, origin) = bench.value(key.path).unwrap();
+        if *origin != Origin::Default {
+            named += 1;
+            assert_ne!(value, default.value(key.path).unwrap().0, "{} is the default", key.path);
+        }
+    }
+    assert!(named > 0);
+}
+
+#[test]
+fn the_commented_examples_of_lists_are_valid_once_uncommented() {
+    let text = std::fs::read_to_string(shipped("cluster.toml")).unwrap();
+    let mut list = String::new();
+    let mut inside = false;
+    for line in text.lines() {
+        inside = (inside || line.starts_with("# [[")) && !line.is_empty();
+        let bare = line.trim_start_matches("# ");
+        // A server has a command or a url: take the command.
+        if inside && (bare.starts_with("[[") || bare.contains(" = ") && !bare.starts_with("url")) {
+            list.push_str(bare);
+            list.push('\n');
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lists.toml");
+    std::fs::write(&path, &list).unwrap();
+    let config = Config::load(1, &Sources { files: vec![path], ..Sources::default() });
+    let config = config.map_err(|error| format!("{error}\n{list}")).unwrap();
+    assert_eq!((config.nodes.len(), config.sections.upstream.len()), (1, 1));
+}
