@@ -22,7 +22,7 @@ openraft::declare_raft_types!(
 
 /// A node as the membership of the log knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(crate) struct MemberNode {
+pub struct MemberNode {
     /// Where it was when it joined.
     pub peer_address: String,
     /// The life of its data directory.
