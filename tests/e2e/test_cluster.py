@@ -115,6 +115,7 @@ def test_one_node_alone_answers_its_first_call_within_a_second(new_node):
     took = time.monotonic() - start
     print(f"\none node alone: start to first tools/call answered in {took * 1000:.0f} ms")
     assert took < 1.0
+    node.wait_ready()
     status = json.loads(request(f"{node.url}/cluster/status")[2])
     assert status["node"]["ready"] and status["node"]["role"] == "leader"
     assert node.stop() == 0
