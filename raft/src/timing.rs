@@ -6,14 +6,16 @@ use openraft::{Config, SnapshotPolicy};
 
 use crate::error::RaftError;
 
-/// Times and thresholds. The defaults suit four nodes on two cores as well as a network of a few milliseconds.
+/// Times and thresholds. The defaults suit four nodes on two cores as well as a network of a few
+/// milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timing {
     /// How often a leader tells that it lives.
     pub heartbeat: Duration,
     /// The shortest wait before an election, after the leader's lease (`election_max`) ended.
     pub election_min: Duration,
-    /// The longest wait before an election, and the leader's lease: a dead leader is replaced within twice this.
+    /// The longest wait before an election, and the leader's lease: a dead leader is replaced within twice
+    /// this.
     pub election_max: Duration,
     /// The longest wait for a receipt.
     pub propose: Duration,
@@ -60,8 +62,8 @@ impl Timing {
         self.election_max * 2
     }
 
-    /// The bound of one message with log entries. openraft's own bound is the heartbeat, less than a busy disk may
-    /// take for one sync; what is missed here only delays noticing a broken connection.
+    /// The bound of one message with log entries. openraft's own bound is the heartbeat, less than a busy
+    /// disk may take for one sync; what is missed here only delays noticing a broken connection.
     pub(crate) fn append(&self) -> Duration {
         self.election_min
     }

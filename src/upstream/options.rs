@@ -262,7 +262,7 @@ mod tests {
         assert!(with(|o| o.name = "Up".into()).unwrap_err().contains("a-z"));
         assert!(with(|o| o.timeout_ms = 0).unwrap_err().contains("timeout_ms is 0"));
         let file =
-            |o: &mut UpstreamOptions| o.reach = Reach::Url { url: "file:///x".into(), headers: vec![] };
+            |o: &mut UpstreamOptions| o.reach = Reach::Url { url: "ftp://host/x".into(), headers: vec![] };
         assert!(with(file).unwrap_err().contains("http://"));
     }
 

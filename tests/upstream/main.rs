@@ -1,7 +1,10 @@
 //! Upstreams as real processes and real HTTP servers, seen through `Provider` only.
 #![allow(missing_docs, unreachable_pub, clippy::disallowed_methods, reason = "tests")]
 
+mod fake_http;
+mod http;
 mod launcher;
 mod lies;
+mod python_sdk;
 mod stdio;
 mod support;

@@ -11,6 +11,7 @@ import socket
 from typing import Annotated
 
 from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.resolve import Elicit, Resolve
 from pydantic import BaseModel
 
@@ -40,7 +41,7 @@ def pid() -> int:
 @server.tool()
 def fail(why: str) -> str:
     """Always fails."""
-    raise ValueError(why)
+    raise ToolError(why)
 
 
 @server.tool()
