@@ -147,6 +147,35 @@ async fn a_question_to_the_client_is_answered_by_its_own_post() {
 }
 
 #[tokio::test]
+async fn the_time_that_a_question_takes_does_not_count() {
+    let mut limits = Limits::default();
+    limits.exchange.request_ms = 50;
+    let server = Server::with(limits).await;
+    let (session, mut wire) = (server.session().await, server.wire().await);
+    wire.send_post(&session_headers(&session), &call(1, "ask", &json!({}))).await;
+    wire.stream().await;
+    let question = wire.message().await.unwrap().json();
+    tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+    let answer = json!({ "jsonrpc": "2.0", "id": question["id"], "error": { "code": 1, "message": "no" } });
+    assert_eq!(server.wire().await.legacy(&session, &answer.to_string()).await.status, 202);
+    let result = wire.message().await.unwrap().json();
+    let text = result["result"]["content"][0]["text"].as_str().unwrap();
+    assert!(text.contains(r#"{"code":1,"message":"no"}"#), "{text}");
+}
+
+#[tokio::test]
+async fn a_question_that_nobody_answers_ends_in_time() {
+    let mut limits = Limits::default();
+    (limits.exchange.request_ms, limits.exchange.asks_ms) = (20, 60);
+    let server = Server::with(limits).await;
+    let (session, mut wire) = (server.session().await, server.wire().await);
+    wire.send_post(&session_headers(&session), &call(1, "ask", &json!({}))).await;
+    wire.stream().await;
+    wire.message().await.unwrap();
+    assert_eq!(wire.message().await.unwrap().json()["error"]["code"], -32_603);
+}
+
+#[tokio::test]
 async fn the_sessions_own_stream_gets_list_changes_and_what_it_subscribed_to() {
     let server = Server::start().await;
     let (session, mut wire) = (server.session().await, server.wire().await);
@@ -233,7 +262,7 @@ async fn idle_sessions_end_unless_their_stream_is_open() {
     let (idle, listening) = (server.session().await, server.session().await);
     let (stream, _) = listen(&server, &listening).await;
     let later = erlmcp::clock::Clock::new().monotonic_ms() + 1_800_001;
-    exchange.sweep(later);
+    exchange.sweep(later).await;
     assert_eq!(server.fake.ended.lock().unwrap().as_slice(), std::slice::from_ref(&idle));
     assert_eq!(server.wire().await.legacy(&idle, &call(1, "echo", &json!({}))).await.status, 404);
     assert_eq!(server.wire().await.legacy(&listening, &call(1, "echo", &json!({}))).await.status, 200);
