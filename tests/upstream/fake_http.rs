@@ -1,4 +1,5 @@
-//! A Streamable HTTP server on loopback that behaves, or lies, as its tools are told; it remembers what it was sent.
+//! A Streamable HTTP server on loopback that behaves, or lies, as its tools are told; it remembers what it
+//! was sent.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -20,7 +21,6 @@ pub struct Seen {
     pub http_method: Method,
     pub headers: HeaderMap,
     pub body: Value,
-    pub text: String,
 }
 
 #[derive(Default)]
@@ -94,15 +94,6 @@ impl Fake {
         self.sessions.lock().unwrap().clear();
     }
 
-    /// Sends a message on every open GET stream.
-    pub async fn say_on_gets(&self, message: &Value) {
-        let gets: Vec<_> =
-            self.sessions.lock().unwrap().values().filter_map(|talk| talk.get.clone()).collect();
-        for get in gets {
-            let _ = get.send(event(message)).await;
-        }
-    }
-
     /// Sends a notification on every listen stream, tagged.
     pub async fn say_to_listeners(&self, method: &str, params: Value) {
         let listeners = self.listeners.lock().unwrap().clone();
@@ -166,12 +157,8 @@ fn sse(fake: &Arc<Fake>) -> (mpsc::Sender<String>, Response) {
 async fn handle(State(fake): State<Arc<Fake>>, method: Method, headers: HeaderMap, body: Bytes) -> Response {
     let value: Value = serde_json::from_slice(&body).unwrap_or_default();
     let text = String::from_utf8_lossy(&body).into_owned();
-    fake.seen.lock().unwrap().push(Seen {
-        http_method: method.clone(),
-        headers: headers.clone(),
-        body: value.clone(),
-        text: text.clone(),
-    });
+    let seen = Seen { http_method: method.clone(), headers: headers.clone(), body: value.clone() };
+    fake.seen.lock().unwrap().push(seen);
     if value["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"].is_string() {
         return modern(&fake, &value, &text).await;
     }
@@ -289,7 +276,8 @@ async fn legacy_tool(fake: &Arc<Fake>, key: &str, value: &Value, text: &str) -> 
             json_response(StatusCode::OK, done("grown"))
         }
         "touch" => {
-            let message = json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": "fake://a"}});
+            let message = json!({"jsonrpc": "2.0", "method": "notifications/resources/updated",
+                "params": {"uri": "fake://a"}});
             get.unwrap().send(event(&message)).await.unwrap();
             json_response(StatusCode::OK, done("touched"))
         }

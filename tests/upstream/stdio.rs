@@ -384,3 +384,53 @@ async fn requests_above_the_limit_are_refused_at_once() {
     client.call(&provider, "echo", "{}").await.result();
     upstreams.stop().await;
 }
+
+#[tokio::test]
+async fn an_idle_child_is_ended_and_the_next_request_starts_it_again_without_an_error() {
+    let mut options = fake("up", &[]);
+    options.idle_ms = 200;
+    let (upstreams, provider) = start_one(options);
+    let client = Client::legacy();
+    let pid = client.call(&provider, "pids", "{}").await.result()["pid"].as_u64().unwrap();
+    eventually("it sleeps", || upstreams.health()[0].state == State::Asleep).await;
+    eventually("its child is gone", || !is_alive(pid)).await;
+    let catalog = catalog_where(&provider, Era::Legacy, |_| true).await;
+    assert_eq!(catalog.tools.items.len(), 25, "what it offered stays listed");
+    let again = client.call(&provider, "pids", "{}").await.result()["pid"].as_u64().unwrap();
+    assert_ne!(pid, again);
+    assert_eq!((upstreams.health()[0].restarts, upstreams.health()[0].counts.failures), (0, 0));
+    upstreams.stop().await;
+}
+
+#[tokio::test]
+async fn a_child_that_is_subscribed_to_or_called_is_not_idle() {
+    let mut options = fake("up", &["--eras", "legacy"]);
+    options.idle_ms = 100;
+    let (upstreams, provider) = start_one(options);
+    let client = Client::legacy();
+    client.send(&provider, "resources/subscribe", r#"{"uri":"fake://a"}"#).await.result();
+    let pid = client.call(&provider, "pids", "{}").await.result()["pid"].clone();
+    client.call(&provider, "late", r#"{"s":0.6}"#).await.result();
+    assert_eq!(client.call(&provider, "pids", "{}").await.result()["pid"], pid);
+    provider.session_ended(client.caller.session.as_ref().unwrap().key());
+    eventually("it sleeps", || upstreams.health()[0].state == State::Asleep).await;
+    upstreams.stop().await;
+}
+
+fn zombies_of_ours() -> usize {
+    let me = std::process::id().to_string();
+    let is_ours = |entry: &std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+        fields.first() == Some(&"Z") && fields.get(1) == Some(&me.as_str())
+    };
+    std::fs::read_dir("/proc").unwrap().flatten().filter(is_ours).count()
+}
+
+#[tokio::test]
+async fn children_that_failed_leave_no_zombies() {
+    let (upstreams, _) = start_one(fake("bad", &["--refuse-start"]));
+    eventually("four starts failed", || upstreams.health()[0].restarts >= 4).await;
+    upstreams.stop().await;
+    eventually("all are reaped", || zombies_of_ours() == 0).await;
+}

@@ -26,6 +26,7 @@ pub(super) struct Running {
     pub(super) pipe: Arc<Pipe>,
     /// Lists that it announced as changed.
     pub(super) changes: Arc<Changes>,
+    _close: CloseOnDrop,
     /// Modern and legacy, as far as the handshakes were made.
     pub(super) modern: Option<Greeting>,
     pub(super) legacy: Option<Greeting>,
@@ -45,7 +46,8 @@ impl Running {
         let pid = started.process.pid();
         tokio::spawn(super::stderr::log(base.name().into(), pid, started.stderr));
         let pipe = Pipe::start(base.clone(), pid, started.stdin, started.stdout, owned, outside);
-        Ok(Running { process: started.process, pipe, changes, modern: None, legacy: None })
+        let close = CloseOnDrop(pipe.clone());
+        Ok(Running { process: started.process, pipe, changes, _close: close, modern: None, legacy: None })
     }
 
     /// `server/discover`.
@@ -99,6 +101,15 @@ impl Running {
         let why = self.pipe.over().unwrap_or_else(|| why.into());
         let status = self.process.end(step).await;
         format!("{why} ({status})")
+    }
+}
+
+/// Ends the conversation with the child, also where the child was given up half-way.
+struct CloseOnDrop(Arc<Pipe>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close("its child was given up");
     }
 }
 

@@ -1,4 +1,5 @@
-//! What children write on stderr, into the log: untrusted text, cut and rated so that one child cannot flood it.
+//! What children write on stderr, into the log: untrusted text, cut and rated so that one child cannot flood
+//! it.
 
 use std::time::Duration;
 
