@@ -128,10 +128,20 @@ launch() {
     printf '%s %s\n' "$pid" "$(started_at "$pid" || printf 0)" >"$(pid_file "$1")"
 }
 
-is_formed() {
-    local status
-    status=$("$bin" status --id "$1" --json 2>/dev/null) || return 1
-    [[ $status == *'"formation":"formed"'* ]] && "$bin" healthcheck --id "$1" 2>/dev/null
+# What node $1 says of itself in one word: ready, drained (as an operator wished), waiting, or silent.
+word_of() {
+    local status drained='"not_ready_because":\["draining[^"]*"\]'
+    if ! status=$("$bin" status --id "$1" --json 2>/dev/null); then
+        printf silent
+    elif [[ $status != *'"formation":"formed"'* ]]; then
+        printf waiting
+    elif [[ $status == *'"ready":true'* ]]; then
+        printf ready
+    elif [[ $status =~ $drained ]]; then
+        printf drained
+    else
+        printf waiting
+    fi
 }
 
 # Waits until every node says formed and is ready.
@@ -145,7 +155,11 @@ wait_formed() {
                 tail_of_log "$n"
                 return 1
             fi
-            is_formed "$n" || next+=("$n")
+            case $(word_of "$n") in
+                ready) ;;
+                drained) say "  node $n is drained and admits nothing new; take it back: $bin undrain --id $n" ;;
+                *) next+=("$n") ;;
+            esac
         done
         waiting=("${next[@]+"${next[@]}"}")
         ((${#waiting[@]})) || break
@@ -247,18 +261,19 @@ status() {
             missing=1
             continue
         fi
-        word=ready
-        if [[ -z $bin ]]; then
-            word="runs"
-        elif "$bin" healthcheck --id "$n" 2>/dev/null; then
-            answering=${answering:-$n}
-        else
-            word="not ready"
-            missing=1
-        fi
+        word=runs
+        if [[ -n $bin ]]; then word=$(word_of "$n"); fi
+        case $word in
+            silent) missing=1 ;;
+            waiting)
+                missing=1
+                answering=${answering:-$n}
+                ;;
+            *) answering=${answering:-$n} ;;
+        esac
         say "node $n  $word  pid $pid  http://127.0.0.1:$((base + n - 1))"
     done
-    if [[ -n $answering ]]; then
+    if [[ -n $answering && -n $bin ]]; then
         say
         "$bin" status --id "$answering"
     fi

@@ -2,9 +2,8 @@
 # All tests: of every crate, of the documentation, and end to end. The last line says how many passed and
 # how many failed. Exit codes: 0 all passed; 1 something failed, or nothing ran.
 #
-# End to end is what lies in tests/e2e: the pytest files, in a Python environment that this makes under
-# target/ from requirements.txt; then every executable *.sh in order of name, where exit 0 is a pass and a
-# last line "N passed, N failed" is counted as it says.
+# End to end: every executable tests/e2e/*.sh, in order of name. Exit 0 is a pass; a script with many cases
+# prints "N passed, N failed" as its last line, and is counted by that.
 set -uo pipefail
 
 root=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
@@ -39,15 +38,6 @@ count() {
     failed=$((failed + bad))
 }
 
-# A Python with what tests/e2e/requirements.txt names, made once for each content of that file.
-python_environment() {
-    local wanted=tests/e2e/requirements.txt stamp=target/venv/.requirements
-    if cmp -s "$wanted" "$stamp"; then return 0; fi
-    python3 -m venv target/venv &&
-        target/venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$wanted" &&
-        cp "$wanted" "$stamp"
-}
-
 if cargo nextest --version >/dev/null 2>&1; then
     shown cargo nextest run --workspace --no-fail-fast --status-level fail --final-status-level fail
     count $? '^ *Summary '
@@ -58,15 +48,6 @@ fi
 
 shown cargo test --workspace --doc
 count $? '^test result:'
-
-if compgen -G 'tests/e2e/test_*.py' >/dev/null; then
-    if shown cargo build --bins --examples && shown python_environment; then
-        shown target/venv/bin/python -m pytest -q --color=no -rs tests/e2e
-        count $? '^([0-9]+ [a-z]+,? ?)+ in [0-9.]+s'
-    else
-        count 1 '^nothing ran$'
-    fi
-fi
 
 for script in tests/e2e/*.sh; do
     [[ -x $script ]] || continue

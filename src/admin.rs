@@ -7,8 +7,10 @@ mod operate;
 mod routes;
 mod status;
 mod token;
+mod tools;
 
 pub use health::{NotReady, Readiness};
 pub use routes::{Admin, AdminOptions};
 pub use status::{Status, StatusSource};
 pub use token::{AdminToken, TOKEN_BYTES_MIN, TokenError};
+pub use tools::node_tools;

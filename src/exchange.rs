@@ -1,7 +1,7 @@
 //! The whole story of one message: which era, which session, who serves it, what goes back.
 //!
-//! Every transport hands its messages in here and only frames what comes out; nothing here knows of HTTP but the status that a fault
-//! carries. No waiting happens before [`Call::next`].
+//! Every transport hands its messages in here and only frames what comes out; nothing here knows of HTTP but
+//! the status that a fault carries. No waiting happens before [`Call::next`].
 
 mod answer;
 mod call;
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use answer::{Outcome, Refused};
 pub use call::{Call, Step};
-pub use claim::{Claim, VersionHeader, claim};
+pub use claim::{Claim, VersionHeader, claim, known as known_version};
 pub use limits::ExchangeLimits;
 
 use crate::clock::Clock;

@@ -17,6 +17,8 @@ pub mod session;
 pub mod router;
 pub mod upstream;
 
+pub mod handler;
+
 pub mod exchange;
 
 pub mod admin;

@@ -1,7 +1,7 @@
 //! Every "no" that a client can get for reasons of load: code, text, status, and when to come back.
 //!
-//! A refusal is expected and counted, never logged. Its codes lie outside JSON-RPC's reserved range, so that no client takes it for
-//! an error of the protocol.
+//! A refusal is expected and counted, never logged. Its codes lie outside JSON-RPC's reserved range, so that
+//! no client takes it for an error of the protocol.
 
 use std::fmt;
 
@@ -42,7 +42,8 @@ impl Refusal {
         }
     }
 
-    /// Seconds until another try makes sense, spread over `[1, 3]` by `chance` so that clients do not return together.
+    /// Seconds until another try makes sense, spread over `[1, 3]` by `chance` so that clients do not return
+    /// together.
     #[must_use]
     pub fn retry_after_s(self, chance: u64) -> u64 {
         1 + chance % 3

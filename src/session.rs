@@ -1,6 +1,7 @@
 //! Legacy sessions: one conversation of one client, which may outlive its connections.
 //!
-//! A session without a socket costs memory only, so sessions have their own limits and their own end. Every end frees everything.
+//! A session without a socket costs memory only, so sessions have their own limits and their own end. Every
+//! end frees everything.
 
 mod conversation;
 mod id;

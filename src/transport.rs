@@ -1,5 +1,7 @@
-//! How messages come in from clients and go out to them. Only framing lives here; what a message means is told in `exchange`.
+//! How messages come in from clients and go out to them. Only framing lives here; what a message means is
+//! told in `exchange`.
 
+mod alone;
 mod answer;
 mod body;
 mod edge;
@@ -13,6 +15,7 @@ mod socket;
 mod sse;
 mod streamable;
 
+pub use alone::Alone;
 pub use edge::{Edge, EdgeOptions, Principal};
 pub use guard::{Foreign, Guard};
 pub use limits::Limits;

@@ -98,6 +98,15 @@ fn init_makes_a_node_once_and_says_what_comes_next() {
 }
 
 #[test]
+fn a_node_that_was_never_initialised_says_how() {
+    let dir = tempfile::tempdir().unwrap();
+    let (code, _, error) = run(dir.path(), "start --id 3");
+    assert_eq!(code, 1);
+    let wanted = "erlmcp-node: data/cluster3 holds no node; make one: erlmcp-node init --id 3\n";
+    assert_eq!(error, wanted);
+}
+
+#[test]
 fn a_join_address_waits_for_the_first_start() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(run(dir.path(), "init --id 1").0, 0);

@@ -89,3 +89,39 @@ fn the_commented_examples_of_lists_are_valid_once_uncommented() {
     let config = config.map_err(|error| format!("{error}\n{list}")).unwrap();
     assert_eq!((config.nodes.len(), config.sections.upstream.len()), (1, 1));
 }
+
+/// The text of every source file that may read a key, comments and the configuration itself left out.
+fn readers(folder: &std::path::Path, text: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.ends_with("src/config") {
+            continue;
+        }
+        if path.is_dir() {
+            readers(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let source = std::fs::read_to_string(&path).unwrap();
+            text.extend(
+                source.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(|l| [l, "\n"]),
+            );
+        }
+    }
+    // Addresses, nodes and paths are resolved there and handed on.
+    if folder.ends_with("src") {
+        text.push_str(&std::fs::read_to_string(folder.join("config/checked.rs")).unwrap());
+    }
+}
+
+#[test]
+fn a_key_that_nothing_reads_is_marked_planned() {
+    let mut text = String::new();
+    readers(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src"), &mut text);
+    let is_read = |name: &str| {
+        text.match_indices(&format!(".{name}")).any(|(at, found)| {
+            !text[at + found.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_')
+        })
+    };
+    let ignored: Vec<_> = config::keys().filter(|key| !key.is_planned && !is_read(key.name())).collect();
+    let paths: Vec<_> = ignored.iter().map(|key| key.path).collect();
+    assert!(paths.is_empty(), "nothing reads these; read them, or mark them planned: {paths:#?}");
+}

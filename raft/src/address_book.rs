@@ -1,7 +1,7 @@
 //! Where the members are.
 //!
-//! The ledger knows best, then the address a node joined with, then what the user configured. A node that moved while
-//! everyone was down is found by the last, so all are tried in turn.
+//! The ledger knows best, then the address a node joined with, then what the user configured. A node that
+//! moved while everyone was down is found by the last, so all are tried in turn.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! The clock of this crate: the only file that reads one.
 //!
-//! Wall time is read once and then follows the monotonic clock, so that setting the machine's clock by an hour moves
-//! nothing here. No caller may compare it with another node's beyond what `peer_auth` allows for.
+//! Wall time is read once and then follows the monotonic clock, so that setting the machine's clock by an
+//! hour moves nothing here. No caller may compare it with another node's beyond what `peer_auth` allows for.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -37,6 +37,12 @@ impl PeerClock {
     #[must_use]
     pub fn unix_ms(&self) -> u64 {
         u64::try_from((self.unix_at_start + self.start.elapsed()).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The time passed since `uptime_ms` was the time.
+    #[must_use]
+    pub fn since(&self, uptime_ms: u64) -> Duration {
+        Duration::from_millis(self.uptime_ms().saturating_sub(uptime_ms))
     }
 
     /// Milliseconds since the start of the process's clock.

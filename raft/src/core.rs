@@ -30,8 +30,9 @@ pub enum Fatal {
     Core(String),
     /// The group does not know this node's secret.
     #[error(
-        "not of this cluster: {0}; give this node the cluster secret file of a member (cluster.secret_file, or \
-         ERLMCP_CLUSTER_SECRET_FILE) and run `erlmcp-node init` in an empty data directory"
+        "not of this cluster: {0}; give this node the cluster secret file of a member \
+         (cluster.secret_file, or ERLMCP_CLUSTER_SECRET_FILE) and run `erlmcp-node init` in an empty data \
+         directory"
     )]
     Stranger(String),
     /// The group removed this node.

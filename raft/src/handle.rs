@@ -1,7 +1,7 @@
 //! What the rest of the node does with a running replica: propose, watch, operate.
 //!
-//! A share in the replica, cheap to clone. Of no use after the replica stopped: proposals then fail, and the view stays
-//! as it was.
+//! A share in the replica, cheap to clone. Of no use after the replica stopped: proposals then fail, and the
+//! view stays as it was.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -34,7 +34,8 @@ impl ReplicaHandle {
         Ok(self.propose_within(command, self.core.timing.propose).await?.receipt)
     }
 
-    /// The same within `time`, with the log index: wait for [`View::applied`] to reach it to read one's own write.
+    /// The same within `time`, with the log index: wait for [`View::applied`] to reach it to read one's own
+    /// write.
     ///
     /// # Errors
     /// As [`ReplicaHandle::propose`].
@@ -66,7 +67,8 @@ impl ReplicaHandle {
         self.core.client.clone()
     }
 
-    /// Where a member is and who must answer there, for requests of one's own over [`ReplicaHandle::peer_client`].
+    /// Where a member is and who must answer there, for requests of one's own over
+    /// [`ReplicaHandle::peer_client`].
     #[must_use]
     pub fn target(&self, node: NodeId) -> Option<Target> {
         let view = self.core.view();
@@ -83,17 +85,18 @@ impl ReplicaHandle {
         self.core.transfer_leader(to).await
     }
 
-    /// Takes a node out of the group, from any node. Needs it drained, or `dead`: the operator's word that it will
-    /// never come back with its data.
+    /// Takes a node out of the group, from any node. Needs it drained, or `dead`: the operator's word that it
+    /// will never come back with its data.
     ///
     /// # Errors
-    /// [`OperateError::NotYet`] when it is recorded but the voters could not be changed in time; the leader goes on.
+    /// [`OperateError::NotYet`] when it is recorded but the voters could not be changed in time; the leader
+    /// goes on.
     pub async fn remove(&self, node: NodeId, dead: bool) -> Result<(), OperateError> {
         self.core.remove(node, dead).await
     }
 
-    /// Sets or clears a node's drain flag, from any node. A draining leader hands over; a draining learner gets no
-    /// vote.
+    /// Sets or clears a node's drain flag, from any node. A draining leader hands over; a draining learner
+    /// gets no vote.
     ///
     /// # Errors
     /// [`OperateError`].

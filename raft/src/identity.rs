@@ -1,8 +1,8 @@
 //! Who a data directory belongs to: `identity.json`.
 //!
-//! Made by `init`, kept for life. It remembers two things the store cannot say after it was lost: that this node has
-//! voted, and that it was removed. It is written whole (temporary file, fsync, rename, fsync of the directory) and
-//! never edited by hand.
+//! Made by `init`, kept for life. It remembers two things the store cannot say after it was lost: that this
+//! node has voted, and that it was removed. It is written whole (temporary file, fsync, rename, fsync of the
+//! directory) and never edited by hand.
 
 use std::fs;
 use std::io::Write as _;
@@ -57,8 +57,8 @@ impl Identity {
     /// Makes the identity of a data directory, or finds that it is there already.
     ///
     /// # Errors
-    /// [`RaftError::OtherIdentity`] when the directory belongs to another node or cluster, [`RaftError::Identity`]
-    /// when it cannot be read or written.
+    /// [`RaftError::OtherIdentity`] when the directory belongs to another node or cluster,
+    /// [`RaftError::Identity`] when it cannot be read or written.
     pub fn init(
         dir: &Path,
         node_id: NodeId,
@@ -93,8 +93,8 @@ impl Identity {
         Ok((identity, outcome))
     }
 
-    /// Begins a new life in the same directory, after its store was found damaged. It founds nothing, and the group
-    /// takes it in only when an operator has declared the old life dead.
+    /// Begins a new life in the same directory, after its store was found damaged. It founds nothing, and the
+    /// group takes it in only when an operator has declared the old life dead.
     pub(crate) fn renew(&self, dir: &Path) -> Result<Self, RaftError> {
         let incarnation = Incarnation::new(u128::from_be_bytes(random_bytes()?));
         let renewed = Self { incarnation, founder: false, voted: false, removed: false, ..self.clone() };

@@ -1,7 +1,8 @@
 //! Becoming and staying a member: a node asks until the ledger knows it as it is.
 //!
-//! It asks the leader if it knows one, else every address it has, and follows redirects; for ever, with random pauses.
-//! The same request tells the group that a member has moved, and tells a node that it was removed.
+//! It asks the leader if it knows one, else every address it has, and follows redirects; for ever, with
+//! random pauses. The same request tells the group that a member has moved, and tells a node that it was
+//! removed.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -119,7 +120,8 @@ fn is_known(core: &Core) -> bool {
     core.view().ledger.members().get(&core.id()).is_some_and(|member| member.matches(&core.claim))
 }
 
-/// A member without a leader first waits for an election to end; only then it asks whether it still is a member.
+/// A member without a leader first waits for an election to end; only then it asks whether it still is a
+/// member.
 async fn wait_for_leader(core: &Core) -> bool {
     core.wait(core.timing.silence() * 2, |metrics| metrics.current_leader.is_some()).await
 }
@@ -227,8 +229,8 @@ fn is_stranger(code: &str) -> bool {
     ["other_cluster", "wrong_secret"].contains(&code)
 }
 
-/// Before a founder forms a group: whether one of the configured nodes belongs to one already. It is then this node
-/// that lost its data, and it must ask to join like any other.
+/// Before a founder forms a group: whether one of the configured nodes belongs to one already. It is then
+/// this node that lost its data, and it must ask to join like any other.
 pub(crate) async fn is_founded_elsewhere(core: &Core) -> bool {
     let asked =
         core.book.strangers(core.id()).into_iter().chain(core.join.iter().cloned()).map(|address| async {
@@ -281,8 +283,8 @@ fn refuse_join(node: NodeId, reason: &Reason) -> PeerReply {
     match reason {
         Reason::OtherIncarnation { .. } => {
             let message = format!(
-                "{reason}; if that directory is lost, run `erlmcp-node remove --id {node} --dead` on a member, \
-                 and this node will join"
+                "{reason}; if that directory is lost, run `erlmcp-node remove --id {node} --dead` on a \
+                 member, and this node will join"
             );
             PeerReply::refuse(StatusCode::CONFLICT, "other_incarnation", &message)
         }

@@ -1,11 +1,12 @@
 //! Consensus: the ledger replicated over peers.
 //!
-//! [`Replica`] is one node's part: it founds or joins the group, keeps the membership in line with the ledger, and puts
-//! commands to the ledger from any node. Only this crate names openraft.
+//! [`Replica`] is one node's part: it founds or joins the group, keeps the membership in line with the
+//! ledger, and puts commands to the ledger from any node. Only this crate names openraft.
 
 mod address_book;
 mod clock;
 mod core;
+mod elect;
 mod error;
 mod handle;
 mod identity;

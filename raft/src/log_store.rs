@@ -1,8 +1,8 @@
 //! The log and the vote, on the store: what openraft asks of a disk.
 //!
-//! An entry is acknowledged only from the store's own callback after the sync, and a vote is durable before this node
-//! says it. A full disk makes this wait, and so the node stops acknowledging without stopping; any other error ends
-//! the core.
+//! An entry is acknowledged only from the store's own callback after the sync, and a vote is durable before
+//! this node says it. A full disk makes this wait, and so the node stops acknowledging without stopping; any
+//! other error ends the core.
 
 use std::fmt::Debug;
 use std::io;
@@ -173,7 +173,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         }
         let mut callback = Some(callback);
         self.with_room(|| {
-            // The store takes the callback even when it refuses, so it is handed over inside a slot that survives.
+            // The store takes the callback even when it refuses, so it is handed over inside a slot that
+            // survives.
             let slot = Arc::new(Mutex::new(callback.take()));
             let theirs = Arc::clone(&slot);
             let done: Done = Box::new(move |result| {

@@ -1,8 +1,8 @@
 //! Who should vote: the next step from the membership as it is to the one the ledger asks for.
 //!
-//! A plain function of facts, so that every rule can be tested without a cluster. One step at a time, always an odd
-//! number of voters, and no step that the remaining healthy nodes could not finish. It never takes a vote away because
-//! a node is silent unless another is ready to take its place.
+//! A plain function of facts, so that every rule can be tested without a cluster. One step at a time, always
+//! an odd number of voters, and no step that the remaining healthy nodes could not finish. It never takes a
+//! vote away because a node is silent unless another is ready to take its place.
 
 use std::collections::{BTreeMap, BTreeSet};
 

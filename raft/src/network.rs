@@ -1,7 +1,7 @@
 //! openraft's messages to one other node, over the peer client.
 //!
-//! Votes and heartbeats, entries, and snapshots take connections of their own. Every message is bounded in time: a
-//! lost reply would stop replication for good.
+//! Votes and heartbeats, entries, and snapshots take connections of their own. Every message is bounded in
+//! time: a lost reply would stop replication for good.
 
 use std::future::Future;
 use std::time::Duration;

@@ -7,7 +7,6 @@ use erlmcp_ledger::{Command, NodeId};
 use http::StatusCode;
 use openraft::async_runtime::WatchReceiver as _;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
 use crate::core::{Core, Fatal};
 use crate::error::{OperateError, ProposeError};
@@ -107,8 +106,8 @@ impl Core {
         let Some(to) = to.or_else(|| self.best_successor(&metrics)) else {
             return Err(OperateError::NoSuccessor);
         };
-        let begin = Instant::now();
-        while begin.elapsed() < self.timing.operate {
+        let begin_ms = self.clock.uptime_ms();
+        while self.clock.since(begin_ms) < self.timing.operate {
             let asked = self.raft.trigger().transfer_leader(to).await;
             asked.map_err(|_| OperateError::Propose(ProposeError::Stopped))?;
             let moved = |metrics: &Metrics| metrics.current_leader.is_some_and(|leader| leader != self.id());
@@ -145,7 +144,7 @@ impl Core {
         let written = self.propose(Command::RemoveMember { node, dead }, self.timing.propose).await?;
         written.receipt.into_result()?;
         let is_gone = |metrics: &Metrics| {
-            let config = metrics.membership_config.membership();
+            let config = metrics.committed_membership_config.membership();
             let still = config.get_node(&node).map(|node| node.incarnation);
             config.get_joint_config().len() == 1
                 && (still.is_none() || known.is_some_and(|was| still != Some(was)))

@@ -1,10 +1,10 @@
 //! Who may speak on the peer port: HMAC-SHA256 over every request.
 //!
-//! Signed are method, path, body digest, time, nonce, sender, receiver and cluster id. The signature covers headers
-//! only (the digest stands for the body), so a stranger is turned away before a byte of the body is read. Sender and
-//! receiver are named with their incarnation: a node that lost its data, or took over an address, is not mistaken
-//! for the one before. Comparison is in constant time (ring). Requests older or newer than 30 s are refused, and so is
-//! a nonce seen before.
+//! Signed are method, path, body digest, time, nonce, sender, receiver and cluster id. The signature covers
+//! headers only (the digest stands for the body), so a stranger is turned away before a byte of the body is
+//! read. Sender and receiver are named with their incarnation: a node that lost its data, or took over an
+//! address, is not mistaken for the one before. Comparison is in constant time (ring). Requests older or
+//! newer than 30 s are refused, and so is a nonce seen before.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -22,7 +22,8 @@ use crate::secret::{ClusterSecret, hex, random_bytes, unhex};
 /// How far a request's time may be from ours, in milliseconds.
 pub const WINDOW_MS: u64 = 30_000;
 
-/// How many nonces one generation remembers (16 bytes each); beyond, requests are refused rather than unchecked.
+/// How many nonces one generation remembers (16 bytes each); beyond, requests are refused rather than
+/// unchecked.
 const NONCES_MAX: usize = 500_000;
 
 const CLUSTER: HeaderName = HeaderName::from_static("erlmcp-cluster");
@@ -170,8 +171,8 @@ impl PeerAuth {
         self.me
     }
 
-    /// The headers that prove a request. `to` is `None` when the receiver's identity is not known yet; `ahead_ms` is
-    /// how far the receiver's clock is known to be ahead of ours.
+    /// The headers that prove a request. `to` is `None` when the receiver's identity is not known yet;
+    /// `ahead_ms` is how far the receiver's clock is known to be ahead of ours.
     ///
     /// # Errors
     /// [`RaftError::Random`] when there is no nonce to be had.
@@ -254,8 +255,8 @@ impl PeerAuth {
         Ok(Proven { from, digest })
     }
 
-    /// Our time, signed for the sender of `headers`: lets an honest peer whose clock differs correct itself, while
-    /// replays stay impossible because the window is always in our time.
+    /// Our time, signed for the sender of `headers`: lets an honest peer whose clock differs correct itself,
+    /// while replays stay impossible because the window is always in our time.
     #[must_use]
     pub fn sign_time(&self, headers: &HeaderMap) -> HeaderMap {
         let time = self.clock.unix_ms().to_string();
@@ -270,7 +271,8 @@ impl PeerAuth {
         answer
     }
 
-    /// How far the sender of `answer` is ahead of us, if it proves to hold the secret and to answer `request`.
+    /// How far the sender of `answer` is ahead of us, if it proves to hold the secret and to answer
+    /// `request`.
     #[must_use]
     pub fn ahead_ms(&self, request: &HeaderMap, answer: &HeaderMap) -> Option<i64> {
         let nonce = request.get(NONCE)?.to_str().ok()?;
@@ -319,8 +321,8 @@ fn fixed<const N: usize>(text: &str) -> Option<[u8; N]> {
     unhex(text)?.try_into().ok()
 }
 
-/// Nonces seen, in two generations of twice the window each, so that none is forgotten while its request would still
-/// be young enough.
+/// Nonces seen, in two generations of twice the window each, so that none is forgotten while its request
+/// would still be young enough.
 #[derive(Default)]
 struct Nonces {
     current: HashSet<[u8; 16]>,

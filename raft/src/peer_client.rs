@@ -1,7 +1,7 @@
 //! Signed requests to other nodes, over HTTP/1.1 with kept connections.
 //!
-//! Each [`Lane`] has connections of its own, so that a heartbeat never waits behind a snapshot. Every request is
-//! bounded in time by its caller. Knows nothing of Raft: sessions are relayed over it too.
+//! Each [`Lane`] has connections of its own, so that a heartbeat never waits behind a snapshot. Every request
+//! is bounded in time by its caller. Knows nothing of Raft: sessions are relayed over it too.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -175,8 +175,9 @@ impl PeerClient {
         }
     }
 
-    /// Sends a request with further `headers` and returns the answer as it begins, whatever its status, so that a
-    /// caller can stream it. Not bounded in time: wrap it. A body must be within the receiver's limit for the path.
+    /// Sends a request with further `headers` and returns the answer as it begins, whatever its status, so
+    /// that a caller can stream it. Not bounded in time: wrap it. A body must be within the receiver's limit
+    /// for the path.
     ///
     /// # Errors
     /// [`PeerError::Unreachable`] or [`PeerError::Lost`].

@@ -1,8 +1,8 @@
 //! The peer port: an HTTP/1.1 listener of its own that serves signed requests only.
 //!
-//! In order: a limit on connections, a time for the headers, the size that the route allows, the signature, and only
-//! then the body. Routes are mounted by others; this file knows no Raft and is the only one of the crate that names
-//! axum.
+//! In order: a limit on connections, a time for the headers, the size that the route allows, the signature,
+//! and only then the body. Routes are mounted by others; this file knows no Raft and is the only one of the
+//! crate that names axum.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,8 +30,8 @@ use crate::peer_client::{LeaderHint, RefusalBody};
 /// Connections at once: five lanes of 8 from each of 63 peers, with room for strangers to be turned away.
 const CONNECTIONS_MAX: usize = 4_096;
 
-/// How long a connection may take to send its next headers; longer than a client keeps one idle, so that it is the
-/// client who closes and no request meets a closing connection.
+/// How long a connection may take to send its next headers; longer than a client keeps one idle, so that it
+/// is the client who closes and no request meets a closing connection.
 const HEADER_TIME: Duration = Duration::from_secs(90);
 
 /// How long a body may take.
@@ -115,8 +115,8 @@ impl PeerRoutes {
         self
     }
 
-    /// Mounts further routes, which may stream their answers, with bodies of up to `body_bytes_max` for every path
-    /// that begins with `prefix`. The sender is in the request's extensions as a [`NodeTag`].
+    /// Mounts further routes, which may stream their answers, with bodies of up to `body_bytes_max` for every
+    /// path that begins with `prefix`. The sender is in the request's extensions as a [`NodeTag`].
     #[must_use]
     pub fn mount(mut self, prefix: &str, body_bytes_max: usize, router: Router) -> Self {
         self.limits.push((prefix.to_owned(), body_bytes_max));

@@ -1,7 +1,8 @@
 //! Putting a command to the ledger, from any node.
 //!
-//! On the leader it is written; elsewhere it goes one hop to the leader. What is known not to have happened is tried
-//! again until the time is up; what may have happened is reported as "maybe" and never repeated here.
+//! On the leader it is written; elsewhere it goes one hop to the leader. What is known not to have happened
+//! is tried again until the time is up; what may have happened is reported as "maybe" and never repeated
+//! here.
 
 use std::time::Duration;
 
@@ -11,7 +12,6 @@ use http::StatusCode;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::error::{ClientWriteError, RaftError};
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
 use crate::core::Core;
 use crate::error::ProposeError;
@@ -47,14 +47,14 @@ pub(crate) enum Attempt {
 impl Core {
     /// Puts `command` to the ledger within `time`, wherever the leader is.
     pub(crate) async fn propose(&self, command: Command, time: Duration) -> Result<Written, ProposeError> {
-        let begin = Instant::now();
+        let begin_ms = self.clock.uptime_ms();
         let json = command.to_json().unwrap_or_default();
         if json.len() > COMMAND_BYTES_MAX {
             return Err(ProposeError::TooLarge { bytes: json.len(), max: COMMAND_BYTES_MAX });
         }
         let json = Bytes::from(json);
         loop {
-            let left = time.saturating_sub(begin.elapsed());
+            let left = time.saturating_sub(self.clock.since(begin_ms));
             if left.is_zero() {
                 return Err(ProposeError::NoLeader { waited: time });
             }

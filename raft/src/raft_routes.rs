@@ -1,6 +1,7 @@
 //! What the peer port serves for consensus: openraft's messages, commands, joining and operators' wishes.
 //!
-//! Sizes are bounded here, before the sender is known. A message of Raft must come from the node it speaks for.
+//! Sizes are bounded here, before the sender is known. A message of Raft must come from the node it speaks
+//! for.
 
 use std::sync::Arc;
 

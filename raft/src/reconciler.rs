@@ -1,7 +1,8 @@
 //! Brings the membership of the log in line with the ledger, on the leader.
 //!
-//! Each round gathers facts, asks [`plan`] for one step and takes it. Steps that fail are taken again in a later
-//! round, which also finishes what a former leader left half done. Runs on every node and rests where it does not lead.
+//! Each round gathers facts, asks [`plan`] for one step and takes it. Steps that fail are taken again in a
+//! later round, which also finishes what a former leader left half done. Runs on every node and rests where
+//! it does not lead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! A replica: one node's part in the group, from start to stop.
 //!
-//! `start` opens the store, refuses what would be unsafe, serves the peer port and lets the node found, join or
-//! continue. `stop` hands over and closes. Everything else is in the parts it assembles.
+//! `start` opens the store, refuses what would be unsafe, serves the peer port and lets the node found, join
+//! or continue. `stop` hands over and closes. Everything else is in the parts it assembles.
 
 use std::net::{SocketAddr, TcpListener};
 use std::ops::Deref;
@@ -32,7 +32,7 @@ use crate::secret::ClusterSecret;
 use crate::state_machine::StateMachine;
 use crate::timing::Timing;
 use crate::types::{MemberNode, Raft};
-use crate::{join, raft_routes, reconciler};
+use crate::{elect, join, raft_routes, reconciler};
 
 /// How long a leader tries to hand over when it stops.
 const HAND_OVER_TIME: Duration = Duration::from_secs(2);
@@ -85,7 +85,8 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Starts the replica. Returns when it runs; founding and joining go on by themselves, see [`ReplicaHandle::status`].
+    /// Starts the replica. Returns when it runs; founding and joining go on by themselves, see
+    /// [`ReplicaHandle::status`].
     ///
     /// # Errors
     /// [`RaftError`] when it would be unsafe or impossible to run.
@@ -173,13 +174,15 @@ impl Replica {
         let closing = CancellationToken::new();
         let (count, changes) = watch::channel(0);
         let mut tasks = JoinSet::new();
+        tasks.spawn(elect::run(Arc::clone(&core), closing.clone()));
         tasks.spawn(reconciler::run(Arc::clone(&core), closing.clone()));
         tasks.spawn(join::run(Arc::clone(&core), closing.clone()));
         tasks.spawn(watch_changes(Arc::clone(&core), count, closing.clone()));
         Ok(Self { handle: ReplicaHandle { core, changes }, server, tasks, closing, store_closing })
     }
 
-    /// A handle for parts of the node that use the replica but do not own it. The replica itself can be used like one.
+    /// A handle for parts of the node that use the replica but do not own it. The replica itself can be used
+    /// like one.
     #[must_use]
     pub fn handle(&self) -> ReplicaHandle {
         self.handle.clone()
@@ -252,7 +255,7 @@ fn open_store(options: &mut ReplicaOptions) -> Result<Store, RaftError> {
             // Keep what is left for people to look at, and ask to join as one who has forgotten everything.
             options.identity = options.identity.renew(&options.dir)?;
             let kept = erlmcp_storage::quarantine(&dir, PeerClock::start().unix_ms() / 1_000)?;
-            tracing::error!(%damage, kept = %kept.display(), "the store is damaged; this node begins a new life");
+            tracing::error!(%damage, kept = %kept.display(), "the store is damaged: a new life");
             Ok(Store::create(&dir, options.store.clone())?)
         }
         other => Ok(other?),

@@ -1,8 +1,9 @@
 //! The cluster secret: what makes a process a peer.
 //!
-//! One text file of mode 0600, `<cluster id>:<64 hexadecimal digits>`. It names its cluster, so a node that holds it
-//! knows where it belongs before it has met anyone. A file with any other text of at least 32 bytes works as well
-//! (for secret stores that make their own); its cluster id is then derived from it. Never printed, never in argv.
+//! One text file of mode 0600, `<cluster id>:<64 hexadecimal digits>`. It names its cluster, so a node that
+//! holds it knows where it belongs before it has met anyone. A file with any other text of at least 32 bytes
+//! works as well (for secret stores that make their own); its cluster id is then derived from it. Never
+//! printed, never in argv.
 
 use std::fmt::{self, Write as _};
 use std::fs;
@@ -55,7 +56,8 @@ impl ClusterSecret {
         &self.cluster_id
     }
 
-    /// A key for another `purpose` than signing peer requests; the same on every node of the cluster (HMAC-SHA256).
+    /// A key for another `purpose` than signing peer requests; the same on every node of the cluster
+    /// (HMAC-SHA256).
     #[must_use]
     pub fn derive(&self, purpose: &str) -> [u8; 32] {
         let tag = hmac::sign(&self.key, format!("derive {purpose}").as_bytes());

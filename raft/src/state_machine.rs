@@ -1,7 +1,7 @@
 //! The ledger as openraft's state machine: in memory, with every change written to the store's state.
 //!
-//! The state on disk may be some entries behind after a crash, but it is always whole, and the log replays the rest.
-//! Snapshots are the same keys and values in one JSON document.
+//! The state on disk may be some entries behind after a crash, but it is always whole, and the log replays
+//! the rest. Snapshots are the same keys and values in one JSON document.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -46,6 +46,9 @@ pub(crate) struct StateMachine {
     view: watch::Sender<Arc<View>>,
     newest_snapshot: Arc<Mutex<Option<LogId>>>,
 }
+
+/// Keys and values as the store takes them.
+type KeyValues = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// The document of a snapshot.
 #[derive(Serialize, Deserialize)]
@@ -120,7 +123,7 @@ impl StateMachine {
         Ok(())
     }
 
-    fn entries(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, io::Error> {
+    fn entries(&self) -> Result<KeyValues, io::Error> {
         let mut all = BTreeMap::new();
         for (key, value) in self.ledger.entries() {
             all.insert(format!("{LEDGER}{key}"), value);
@@ -286,4 +289,95 @@ fn parse<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Result<T, Ra
 
 fn unreadable(problem: &str) -> RaftError {
     RaftError::Core(format!("the state cannot be read: {problem}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use erlmcp_ledger::{Budget, Command, Incarnation, Limits, MemberClaim};
+    use erlmcp_storage::Options;
+    use futures_util::stream;
+
+    use super::*;
+    use crate::types::{Entry, MemberNode};
+
+    fn log_id(index: u64) -> LogId {
+        type Leader = openraft::alias::LeaderIdOf<TypeConfig>;
+        LogId::new(<Leader as openraft::vote::RaftLeaderIdExt>::new_committed(1, 1), index)
+    }
+
+    fn options() -> Options {
+        Options { min_free_bytes: 1024, ..Options::default() }
+    }
+
+    fn found() -> Command {
+        Command::Found {
+            cluster_id: "c".to_owned(),
+            node: 1,
+            claim: MemberClaim {
+                peer_address: "h:1".to_owned(),
+                http_address: String::new(),
+                incarnation: Incarnation::new(1),
+                name: String::new(),
+            },
+            limits: Limits::default(),
+            budget: Budget::default(),
+        }
+    }
+
+    /// A membership of so many nodes, larger than one value of the store.
+    fn membership(count: u64) -> openraft::Membership<u64, MemberNode> {
+        let node = |id: u64| {
+            let peer_address = format!("{}:{id}", "é".repeat(60));
+            (id, MemberNode { peer_address, incarnation: Incarnation::new(u128::from(id)) })
+        };
+        let nodes = (1..=count).map(node).collect::<BTreeMap<_, _>>();
+        openraft::Membership::new(vec![BTreeSet::from([1])], nodes).unwrap()
+    }
+
+    async fn apply(machine: &mut StateMachine, entries: Vec<(u64, EntryPayload<Command, u64, MemberNode>)>) {
+        let entries = entries.into_iter().map(|(index, payload)| {
+            let entry = Entry { log_id: log_id(index), payload };
+            Ok((entry, None))
+        });
+        machine.apply(stream::iter(entries)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_was_applied_is_there_after_a_restart_and_members_that_left_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::create(dir.path(), options()).unwrap();
+        let (mut machine, view) = StateMachine::open(store.clone()).unwrap();
+        let first = vec![
+            (1, EntryPayload::Membership(membership(60))),
+            (2, EntryPayload::Normal(found())),
+            (3, EntryPayload::Blank),
+        ];
+        apply(&mut machine, first).await;
+        for count in [60, 2] {
+            if count == 2 {
+                apply(&mut machine, vec![(4, EntryPayload::Membership(membership(2)))]).await;
+            }
+            let (mut again, seen) = StateMachine::open(store.clone()).unwrap();
+            assert_eq!(again.applied_state().await.unwrap(), machine.applied_state().await.unwrap());
+            assert_eq!(again.membership.membership().nodes().count(), count);
+            assert_eq!(seen.borrow().ledger, view.borrow().ledger);
+            assert_eq!(seen.borrow().applied, if count == 2 { 4 } else { 3 });
+        }
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_built_late_does_not_hide_a_newer_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::create(dir.path(), options()).unwrap();
+        let (mut machine, _view) = StateMachine::open(store).unwrap();
+        apply(&mut machine, vec![(1, EntryPayload::Normal(found()))]).await;
+        let mut late = machine.get_snapshot_builder().await;
+        apply(&mut machine, vec![(2, EntryPayload::Blank)]).await;
+        machine.get_snapshot_builder().await.build_snapshot().await.unwrap();
+        late.build_snapshot().await.unwrap();
+        let newest = machine.get_current_snapshot().await.unwrap().unwrap();
+        assert_eq!(newest.meta.last_log_id, Some(log_id(2)));
+    }
 }

@@ -6,14 +6,16 @@ use openraft::{Config, SnapshotPolicy};
 
 use crate::error::RaftError;
 
-/// Times and thresholds. The defaults suit four nodes on two cores as well as a network of a few milliseconds.
+/// Times and thresholds. The defaults suit four nodes on two cores as well as a network of a few
+/// milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timing {
     /// How often a leader tells that it lives.
     pub heartbeat: Duration,
     /// The shortest wait before an election, after the leader's lease (`election_max`) ended.
     pub election_min: Duration,
-    /// The longest wait before an election, and the leader's lease: a dead leader is replaced within twice this.
+    /// The longest wait before an election, and the leader's lease: a dead leader is replaced within twice
+    /// this.
     pub election_max: Duration,
     /// The longest wait for a receipt.
     pub propose: Duration,
@@ -60,8 +62,8 @@ impl Timing {
         self.election_max * 2
     }
 
-    /// The bound of one message with log entries. openraft's own bound is the heartbeat, less than a busy disk may
-    /// take for one sync; what is missed here only delays noticing a broken connection.
+    /// The bound of one message with log entries. openraft's own bound is the heartbeat, less than a busy
+    /// disk may take for one sync; what is missed here only delays noticing a broken connection.
     pub(crate) fn append(&self) -> Duration {
         self.election_min
     }
@@ -79,6 +81,8 @@ impl Timing {
             max_in_snapshot_log_to_keep: self.keep_entries,
             replication_lag_threshold: self.snapshot_entries.saturating_mul(2),
             purge_batch_size: 256,
+            // Until the log names this life of the node, see `elect`.
+            enable_elect: false,
             // A node that cannot win must not raise the term when it comes back.
             enable_pre_vote: Some(true),
             // Without it a leader that only some can hear may block writes for ever.

@@ -1,8 +1,8 @@
 //! What openraft is told about us: the types of commands, receipts and nodes.
 //!
-//! One leader a term (`leader_id_std`). A node in the membership carries its incarnation, so that a vote meant for a
-//! node that lost its data never reaches its successor under the same id; and the address it joined with, as a hint
-//! for the time before the ledger can be read. Later addresses are in the ledger.
+//! One leader a term (`leader_id_std`). A node in the membership carries its incarnation, so that a vote
+//! meant for a node that lost its data never reaches its successor under the same id; and the address it
+//! joined with, as a hint for the time before the ledger can be read. Later addresses are in the ledger.
 
 use erlmcp_ledger::{Command, Incarnation, MEMBERS_MAX, NodeId, Receipt};
 use serde::{Deserialize, Serialize};

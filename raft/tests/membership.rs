@@ -5,11 +5,13 @@ mod common;
 
 use std::fs;
 use std::net::TcpListener;
+use std::path::Path;
 use std::time::Duration;
 
 use common::{Cluster, SOON};
 use erlmcp_ledger::{Command, Reason};
 use erlmcp_raft::{ClusterSecret, Fatal, Identity, Init, OperateError, RaftError, Replica, Role};
+use erlmcp_storage::{Options, Store};
 
 async fn formed(nodes: u64) -> Cluster {
     let mut cluster = Cluster::new(nodes);
@@ -22,6 +24,13 @@ async fn wait_problem(cluster: &Cluster, id: u64, part: &str) {
     cluster
         .wait(id, SOON, |status| status.join_problem.as_ref().is_some_and(|text| text.contains(part)))
         .await;
+}
+
+/// It ends, and says why in one line.
+async fn assert_stranger(cluster: &Cluster, id: u64, part: &str) {
+    let fatal = tokio::time::timeout(SOON, cluster.node(id).fatal()).await.unwrap();
+    assert!(matches!(&fatal, Fatal::Stranger(text) if text.contains(part)), "{fatal}");
+    assert_eq!(fatal.to_string().lines().count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -92,7 +101,13 @@ async fn a_node_removed_while_it_was_away_is_told_when_it_returns() {
     let (leader, standby) = (cluster.leader(), cluster.node(1).status().learners[0]);
     cluster.kill(standby).await;
     cluster.node(leader).remove(standby, true).await.unwrap();
-    cluster.start(standby).await;
+    // It comes back elsewhere, so that nobody can tell it: it has to ask.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut options = cluster.options(standby);
+    options.advertise_peer = listener.local_addr().unwrap().to_string();
+    options.peer_listener = listener;
+    let returned = Replica::start(options).await.unwrap();
+    cluster.nodes.insert(standby, returned);
     let fatal = tokio::time::timeout(SOON, cluster.node(standby).fatal()).await.unwrap();
     assert_eq!(fatal, Fatal::Removed(standby));
     cluster.kill(standby).await;
@@ -144,7 +159,7 @@ async fn a_node_of_another_cluster_or_with_another_secret_is_turned_away_in_plai
     cluster.secret = ClusterSecret::from_text("quite another secret of another cluster").unwrap();
     cluster.start(3).await;
     let words = format!("this node belongs to cluster {}, not to", ours.cluster_id());
-    wait_problem(&cluster, 3, &words).await;
+    assert_stranger(&cluster, 3, &words).await;
     cluster.kill(3).await;
     fs::remove_dir_all(cluster.node_dir(3)).unwrap();
 
@@ -153,7 +168,7 @@ async fn a_node_of_another_cluster_or_with_another_secret_is_turned_away_in_plai
     let turned: String = key.chars().rev().collect();
     cluster.secret = ClusterSecret::from_text(&format!("{id}:{turned}")).unwrap();
     cluster.start(3).await;
-    wait_problem(&cluster, 3, "the cluster secret differs").await;
+    assert_stranger(&cluster, 3, "the cluster secret differs").await;
     cluster.kill(3).await;
     fs::remove_dir_all(cluster.node_dir(3)).unwrap();
     assert_eq!(cluster.node(1).view().borrow().ledger.members().len(), 2);
@@ -175,6 +190,11 @@ async fn a_node_that_voted_does_not_start_with_an_empty_store() {
     assert!(matches!(refused, RaftError::StoreLost { .. }), "{refused}");
     assert!(refused.to_string().contains(&format!("erlmcp-node remove --id {victim} --dead")), "{refused}");
     assert!(!store.exists(), "nothing was made in its place");
+
+    // Nor with one that someone made anew.
+    Store::create(&store, Options { min_free_bytes: 1024, ..Options::default() }).unwrap().close().unwrap();
+    let Err(refused) = cluster.try_start(victim).await else { panic!("started empty") };
+    assert!(matches!(refused, RaftError::StoreLost { .. }), "{refused}");
     cluster.stop_all().await;
 }
 
@@ -213,4 +233,49 @@ async fn a_group_shrinks_to_one_voter_and_grows_again() {
     cluster.wait_formed().await;
     assert_eq!(cluster.node(leader).status().voters.len(), 3);
     cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_store_is_kept_aside_and_the_node_asks_to_join_as_a_new_life() {
+    let mut cluster = formed(4).await;
+    let leader = cluster.leader();
+    let victim = *cluster.node(leader).status().voters.iter().find(|id| **id != leader).unwrap();
+    cluster.kill(victim).await;
+    let dir = cluster.node_dir(victim);
+    let before = Identity::open(&dir).unwrap();
+    damage(&Identity::store_dir(&dir));
+    cluster.start(victim).await;
+    wait_problem(&cluster, victim, &format!("erlmcp-node remove --id {victim} --dead")).await;
+    let after = Identity::open(&dir).unwrap();
+    assert_ne!(after.incarnation, before.incarnation);
+    assert!(!after.voted && !after.founder);
+    let kept = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(kept.filter(|name| name.contains("corrupt-")).count(), 1);
+
+    cluster.node(leader).remove(victim, true).await.unwrap();
+    cluster.wait(victim, SOON, |status| status.role == Role::Learner && status.join_problem.is_none()).await;
+    cluster.stop_all().await;
+}
+
+/// Spoils two thirds of what the largest file holds.
+fn damage(dir: &Path) {
+    let mut files = Vec::new();
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path)
+            } else {
+                files.push((fs::metadata(&path).unwrap().len(), path))
+            }
+        }
+    }
+    let (_, largest) = files.into_iter().max().unwrap();
+    let mut bytes = fs::read(&largest).unwrap();
+    let used: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
+    for at in &used[used.len() / 3..] {
+        bytes[*at] ^= 0xff;
+    }
+    fs::write(&largest, bytes).unwrap();
 }

@@ -63,7 +63,7 @@ fn candidates(
         let url = url.trim_end_matches('/').to_string();
         // Which node that is, is known only if it is one of ours.
         let local = local_candidates(args, token_file).unwrap_or_default();
-        let known = local.into_iter().find(|candidate| candidate.url == url);
+        let known = local.into_iter().find(|candidate| candidate.url == by_number(&url));
         let fallback = match (&known, token_file) {
             (Some(candidate), _) => candidate.token_file.clone(),
             (None, Some(file)) => file.clone(),
@@ -118,6 +118,11 @@ fn base_url(listen: SocketAddr) -> String {
         ip => ip,
     };
     format!("http://{}", SocketAddr::new(ip, listen.port()))
+}
+
+/// The same address with loopback by number, as configurations have it.
+fn by_number(url: &str) -> String {
+    url.replacen("http://localhost:", "http://127.0.0.1:", 1)
 }
 
 /// Asks the candidates in turn and returns the first answer with the address it came from.
@@ -230,10 +235,12 @@ mod tests {
 
     #[test]
     fn an_address_of_a_known_node_finds_its_token() {
-        let args = OperateArgs { url: Some("http://127.0.0.1:8081/".to_string()), ..operate(&[]) };
-        let found = for_action(&args, None, None).unwrap();
-        assert_eq!((found.len(), found[0].id), (1, Some(2)));
-        assert_eq!(found[0].token_file, PathBuf::from("/d/cluster2/admin.token"));
+        for url in ["http://127.0.0.1:8081/", "http://localhost:8081"] {
+            let args = OperateArgs { url: Some(url.to_string()), ..operate(&[]) };
+            let found = for_action(&args, None, None).unwrap();
+            assert_eq!((found.len(), found[0].id), (1, Some(2)), "{url}");
+            assert_eq!(found[0].token_file, PathBuf::from("/d/cluster2/admin.token"));
+        }
     }
 
     #[test]

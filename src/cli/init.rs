@@ -18,6 +18,9 @@ use super::args::InitArgs;
 use super::error::CliError;
 use super::settings;
 
+/// The file in a node's directory that says whose it is.
+pub(super) const IDENTITY_FILE: &str = "identity.json";
+
 /// The file in a node's directory that remembers `--join`.
 pub(super) const JOIN_FILE: &str = "join";
 
@@ -122,7 +125,7 @@ fn as_text(config: &Config, args: &InitArgs, done: &Done) -> String {
     };
     let part = if done.identity.founder { "founds" } else { "joins" };
     let mut out = format!("node {id} {part} cluster {}\n", done.identity.cluster_id);
-    out += &format!("  identity  {} ({identity})\n", config.node_dir.join("identity.json").display());
+    out += &format!("  identity  {} ({identity})\n", config.node_dir.join(IDENTITY_FILE).display());
     out += &format!("  secret    {} ({})\n", config.secret_file.display(), made(done.made_secret));
     out += &format!("  token     {} ({})\n", config.admin_token_file.display(), made(done.made_token));
     if let Some(address) = &args.join {

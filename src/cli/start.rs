@@ -12,7 +12,7 @@ use crate::telemetry::{self, Lines};
 use super::args::StartArgs;
 use super::error::CliError;
 use super::files::OpenFiles;
-use super::init::JOIN_FILE;
+use super::init::{IDENTITY_FILE, JOIN_FILE};
 use super::settings;
 
 /// Everything a node needs to know before it starts.
@@ -53,6 +53,7 @@ fn prepare(args: &StartArgs) -> Result<Launch, CliError> {
         Format::Json => Lines::Json,
     };
     telemetry::start(&config.sections.telemetry.log, lines)?;
+    must_be_initialised(&config)?;
     let open_files = OpenFiles::raise(config.sections.runtime.open_files)
         .map_err(|source| CliError::System { what: "raise the limit on open files", source })?;
     let join = match &args.join {
@@ -60,6 +61,15 @@ fn prepare(args: &StartArgs) -> Result<Launch, CliError> {
         None => remembered_join(&config.node_dir)?,
     };
     Ok(Launch { config, open_files, join })
+}
+
+/// A node that was never initialised is told how, whichever of its files would be missed first.
+fn must_be_initialised(config: &Config) -> Result<(), CliError> {
+    if config.node_dir.join(IDENTITY_FILE).exists() {
+        return Ok(());
+    }
+    let (dir, id) = (config.node_dir.display(), config.node_id);
+    Err(CliError::Identity(format!("{dir} holds no node; make one: erlmcp-node init --id {id}")))
 }
 
 /// What `init --join` left for the first start.

@@ -13,7 +13,7 @@ use super::args::{ClientArgs, HealthcheckArgs, StatusArgs};
 use super::ask::{self, Candidate};
 use super::error::CliError;
 use super::http::{Answer, CallError, Caller};
-use super::paint::{Paint, print};
+use super::paint::{Paint, print, printable};
 use super::wire::{Members, Status};
 
 /// Time between two drawings of `--watch`.
@@ -89,9 +89,14 @@ pub(super) async fn healthcheck(args: &HealthcheckArgs) -> Result<String, CliErr
     if answer.status.as_u16() == 200 {
         return Ok(String::new());
     }
-    let said = String::from_utf8_lossy(&answer.body);
-    let said = super::paint::printable(said.trim());
-    Err(CliError::Found(format!("{url} is not ready ({}): {said}", answer.status.as_u16())))
+    let reasons = reasons(&String::from_utf8_lossy(&answer.body));
+    Err(CliError::Found(format!("{url} is not ready ({}): {reasons}", answer.status.as_u16())))
+}
+
+/// The reasons of `/readyz`, one a line after "- "; anything else as it is.
+fn reasons(said: &str) -> String {
+    let listed: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("- ")).collect();
+    printable(&if listed.is_empty() { said.trim().to_string() } else { listed.join(", ") })
 }
 
 /// The node's own text, order and all; it was checked to be JSON.
@@ -104,4 +109,15 @@ fn not_a_node(url: &str, error: &serde_json::Error) -> CliError {
         url: url.to_string(),
         why: format!("its status is unreadable: {error}"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_not_to_be_ready_are_told_on_one_line() {
+        assert_eq!(reasons("not ready\n- no leader\n- draining\n"), "no leader, draining");
+        assert_eq!(reasons("Bad Gateway\n"), "Bad Gateway");
+    }
 }

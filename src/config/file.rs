@@ -158,7 +158,6 @@ pub struct Limits {
     pub block_after_violations: u32,
     pub block_s: u64,
     pub requests_in_flight: u32,
-    pub json_depth_max: usize,
 }
 
 /// Rates of the whole cluster.

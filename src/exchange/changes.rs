@@ -109,15 +109,18 @@ fn tell_subscribers(exchange: &Exchange, uri: &str) {
 async fn sweeps(exchange: Arc<Exchange>) {
     loop {
         tokio::time::sleep(Duration::from_millis(exchange.limits.sweep_ms)).await;
-        exchange.sweep(exchange.clock.monotonic_ms());
+        exchange.sweep(exchange.clock.monotonic_ms()).await;
     }
 }
 
 impl Exchange {
     /// Ends the sessions that are idle at `now_ms` and frees what they held everywhere.
-    pub fn sweep(&self, now_ms: u64) {
-        for session in self.sessions.sweep(now_ms) {
-            self.router.session_ended(session.id());
+    pub async fn sweep(&self, now_ms: u64) {
+        let mut part = 0;
+        while let Some(ended) = self.sessions.sweep(part, now_ms) {
+            ended.iter().for_each(|session| self.router.session_ended(session.id()));
+            part += 1;
+            tokio::task::yield_now().await;
         }
     }
 }

@@ -104,7 +104,11 @@ fn mismatch(why: &str) -> Fault {
     Fault::new(code::HEADER_MISMATCH, format!("header mismatch: {why}")).with_status(400)
 }
 
-fn known(version: &str) -> Result<Version, Fault> {
+/// The revision that `version` names.
+///
+/// # Errors
+/// -32022 under 400 with what is spoken here, if that is not.
+pub fn known(version: &str) -> Result<Version, Fault> {
     Version::known(version).ok_or_else(|| {
         let data = serde_json::json!({ "supported": Version::all(Era::Modern), "requested": version });
         let text = format!("protocol version {version:?} is not spoken here");

@@ -63,7 +63,8 @@ impl Exchange {
         };
         let outcome = match served {
             Ok(result) => Outcome::result(&request.id, &result),
-            // A legacy client takes a status other than 200 for a failure of the transport, 404 even for the end of its session.
+            // A legacy client takes a status other than 200 for a failure of the transport, 404 even for the
+            // end of its session.
             Err(fault) => Outcome { status: 200, ..Outcome::fault(&request.id, &fault) },
         };
         self.recorder.answered(self.clock.monotonic_us().saturating_sub(started_us), outcome.is_fault);
@@ -124,8 +125,9 @@ impl Exchange {
             biased;
             served = self.router.serve(request, caller, link) => served,
             () = self.deadline(link) => {
-                let data = serde_json::json!({ "timeoutMs": self.limits.request_ms });
-                let text = format!("{} was not answered within {} ms", request.method, self.limits.request_ms);
+                let timeout_ms = self.limits.request_ms;
+                let data = serde_json::json!({ "timeoutMs": timeout_ms });
+                let text = format!("{} was not answered within {timeout_ms} ms", request.method);
                 Err(Fault::internal(text).with_data(&data))
             }
         }

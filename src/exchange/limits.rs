@@ -7,7 +7,8 @@ use crate::session::SessionLimits;
 pub struct ExchangeLimits {
     /// Limits of legacy sessions.
     pub sessions: SessionLimits,
-    /// A request is answered by then, if by a fault, in milliseconds. Progress does not extend it; a question to the client does.
+    /// A request is answered by then, if by a fault, in milliseconds. Progress does not extend it; a question
+    /// to the client does.
     pub request_ms: u64,
     /// All questions of one request to its client together take no longer, in milliseconds.
     pub asks_ms: u64,

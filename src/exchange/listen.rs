@@ -1,6 +1,8 @@
-//! `subscriptions/listen`: a modern request whose answer is a stream of what changes, until the client or the node ends it.
+//! `subscriptions/listen`: a modern request whose answer is a stream of what changes, until the client or the
+//! node ends it.
 //!
-//! The acknowledgement goes first and says what is honoured. Changes are levels: a listener that is behind hears once of many.
+//! The acknowledgement goes first and says what is honoured. Changes are levels: a listener that is behind
+//! hears once of many.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -68,6 +68,13 @@ impl ClientCapabilities {
         self.members.get(name).is_some_and(|value| value.get() != "null")
     }
 
+    /// Whether `name` has the member `member`: `elicitation` has `url`, `roots` has `listChanged`, ...
+    #[must_use]
+    pub fn has_under(&self, name: &str, member: &str) -> bool {
+        let members = self.members.get(name).map(|value| Members::parse(value.get()));
+        matches!(members, Some(Ok(members)) if members.get(member).is_some_and(|value| value.get() != "null"))
+    }
+
     /// Whether `extensions[name]` is declared.
     #[must_use]
     pub fn has_extension(&self, name: &str) -> bool {

@@ -76,7 +76,6 @@ pub(super) fn replica(
     let config = &launch.config;
     let sections = &config.sections;
     let known = config.nodes.iter().filter(|node| node.id != config.node_id);
-    let bytes = |value: u64| usize::try_from(value).unwrap_or(usize::MAX) as u64;
     ReplicaOptions {
         dir: config.node_dir.clone(),
         identity,
@@ -100,7 +99,8 @@ pub(super) fn replica(
             burst: sections.budget.burst_messages,
         },
         store: erlmcp_storage::Options {
-            cache_bytes: bytes(sections.raft.store_cache_bytes),
+            cache_bytes: sections.raft.store_cache_bytes,
+            min_free_bytes: sections.raft.store_free_bytes_min,
             ..erlmcp_storage::Options::default()
         },
         routes,
@@ -128,11 +128,14 @@ fn timing(config: &Config) -> Timing {
         heartbeat: ms(raft.heartbeat_ms),
         election_min: ms(raft.election_min_ms),
         election_max: ms(raft.election_max_ms),
+        propose: ms(raft.propose_timeout_ms),
+        operate: ms(raft.operate_timeout_ms),
+        join_pause: ms(raft.join_pause_ms),
+        reconcile: ms(raft.reconcile_ms),
         promote_after: ms(raft.promote_after_ms),
         replace_after: ms(raft.dead_voter_after_ms),
         lag_max: raft.promote_lag_entries,
         snapshot_entries: raft.snapshot_after_entries,
         keep_entries: raft.keep_entries,
-        ..Timing::default()
     }
 }

@@ -1,5 +1,6 @@
 //! The life of a node, from its configuration to its end.
 
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,12 +13,14 @@ use super::bind::Bound;
 use super::error::NodeError;
 use super::stop::{self, Signals};
 use super::{limits, options, upstreams};
-use crate::admin::{Admin, AdminOptions, AdminToken, Readiness, StatusSource};
+use crate::admin::{Admin, AdminOptions, AdminToken, Readiness, StatusSource, node_tools};
 use crate::cli::Launch;
 use crate::clock::Clock;
+use crate::mcp::{Provider, SealKey};
 use crate::monitor::Recorder;
 use crate::router::Router;
 use crate::transport::{Edge, EdgeOptions, listener};
+use crate::upstream::Upstreams;
 
 /// How often totals are noted for the rates.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -45,85 +48,134 @@ fn runtime(name: &'static str, threads: usize, launch: &Launch) -> Result<Runtim
 }
 
 async fn live(launch: Launch, bound: Bound, control: &Handle) -> Result<(), NodeError> {
-    let clock = Clock::new();
-    let config = &launch.config;
     let mut signals = Signals::take()?;
-    if !Identity::exists(&config.node_dir) {
-        return Err(NodeError::NotInitialised { dir: config.node_dir.clone(), node_id: config.node_id });
-    }
-    let identity = Identity::open(&config.node_dir)?;
+    let config = &launch.config;
+    let (identity, secret) = who_we_are(&launch)?;
     let token = AdminToken::open(&config.admin_token_file)?;
-    let secret = ClusterSecret::open(&config.secret_file, false)?;
+    let seal = SealKey::derive(&secret.derive("request state"), "request state");
     let options = options::replica(&launch, identity, secret, bound.peer, PeerRoutes::default());
     let replica = on(control, Replica::start(options)).await??;
-    let stop = CancellationToken::new();
-    let recorder = Arc::new(Recorder::default());
     let upstreams = Arc::new(upstreams::start(config)?);
-    let health = upstreams.clone();
     let readiness = Readiness::new(options::lease_ms(config));
-    let source = Arc::new(StatusSource {
-        replica: replica.handle(),
-        recorder: recorder.clone(),
-        rates: Mutex::default(),
-        readiness: readiness.clone(),
-        clock,
-        cluster_name: config.sections.cluster.name.clone(),
-        http_address: options::advertised_http(config),
-        peer_address: config.peer_advertise.clone(),
-        connections_max: options::connections_max(&launch),
-        started_unix_ms: clock.unix_ms(),
-        started_ms: clock.monotonic_ms(),
-        upstreams: Box::new(move || serde_json::to_value(health.health()).unwrap_or_default()),
-    });
-    let router = Router::start(upstreams.providers(), 0, options::naming(config), &stop);
-    let limits = limits::edge(&launch);
+    let source = Arc::new(status_source(&launch, &replica, &readiness, upstreams.clone()));
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(sample(source.clone(), stop.clone()));
+    serve(
+        &launch,
+        bound.http,
+        &mut tasks,
+        &stop,
+        Parts { source, upstreams: upstreams.clone(), token, seal },
+    );
+    tracing::info!(node = config.node_id, http = %config.http_listen, peers = %config.peer_listen, "started");
+
+    let outcome = stop::wait(&mut signals, replica.fatal()).await;
+    if let Ok(signal) = &outcome {
+        tracing::info!(signal, "stopping; the same again stops at once");
+    }
+    readiness.stop();
+    stop.cancel();
+    let in_order = async {
+        while tasks.join_next().await.is_some() {}
+        upstreams.stop().await;
+    };
+    tokio::select! {
+        () = in_order => on(control, replica.stop()).await??,
+        signal = signals.next() => {
+            tracing::warn!(signal, "stopping at once");
+            on(control, replica.stop_at_once()).await??;
+        }
+    }
+    outcome.map(|_| ())
+}
+
+/// What clients and operators are served from.
+struct Parts {
+    source: Arc<StatusSource>,
+    upstreams: Arc<Upstreams>,
+    token: AdminToken,
+    seal: SealKey,
+}
+
+/// Puts providers, router, edge and admin surface together behind the HTTP port.
+fn serve(
+    launch: &Launch,
+    http: TcpListener,
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+    parts: Parts,
+) {
+    let config = &launch.config;
+    let behind = parts.upstreams.providers();
+    let own = node_tools(&parts.source, Arc::new(parts.seal), !behind.is_empty());
+    let mut providers: Vec<Arc<dyn Provider>> = vec![Arc::new(own)];
+    providers.extend(behind);
+    let recorder = parts.source.recorder.clone();
+    let limits = limits::edge(launch);
     let edge = Edge::new(EdgeOptions {
-        router,
+        router: Router::start(providers, 1, options::naming(config), stop),
         recorder: recorder.clone(),
         server_info: options::server_info(),
         node_id: config.node_id,
         limits: limits.clone(),
         allowed_hosts: config.sections.http.allowed_hosts.clone(),
         allowed_origins: config.sections.http.allowed_origins.clone(),
-        clock,
+        clock: parts.source.clock,
         stop: stop.clone(),
     });
-    let routes = edge.routes().merge(Admin::routes(AdminOptions { source: source.clone(), token }));
-    let mut tasks = JoinSet::new();
-    tasks.spawn(sample(source, stop.clone()));
-    let serving_stop = stop.clone();
+    let routes =
+        edge.routes().merge(Admin::routes(AdminOptions { source: parts.source, token: parts.token }));
+    let stop = stop.clone();
     tasks.spawn(async move {
-        let served = listener::serve(bound.http, routes, &limits, recorder, serving_stop).await;
-        if let Err(error) = served {
+        if let Err(error) = listener::serve(http, routes, &limits, recorder, stop).await {
             tracing::error!(%error, "cannot serve HTTP");
         }
     });
-    tracing::info!(node = config.node_id, http = %config.http_listen, peers = %config.peer_listen, "started");
-    let outcome = stop::wait(&mut signals, replica.fatal()).await;
-    readiness.stop();
-    stop.cancel();
-    tokio::select! {
-        () = finish(&mut tasks) => {}
-        name = signals.next() => tracing::warn!(signal = name, "stopping at once"),
+}
+
+/// The identity of the data directory and the secret of the cluster.
+fn who_we_are(launch: &Launch) -> Result<(Identity, ClusterSecret), NodeError> {
+    let config = &launch.config;
+    if !Identity::exists(&config.node_dir) {
+        return Err(NodeError::NotInitialised { dir: config.node_dir.clone(), node_id: config.node_id });
     }
-    upstreams.stop().await;
-    on(control, replica.stop()).await??;
-    outcome.map(|_| ())
+    Ok((Identity::open(&config.node_dir)?, ClusterSecret::open(&config.secret_file, false)?))
 }
 
-async fn finish(tasks: &mut JoinSet<()>) {
-    while tasks.join_next().await.is_some() {}
+fn status_source(
+    launch: &Launch,
+    replica: &Replica,
+    readiness: &Readiness,
+    upstreams: Arc<Upstreams>,
+) -> StatusSource {
+    let (config, clock) = (&launch.config, Clock::new());
+    StatusSource {
+        replica: replica.handle(),
+        recorder: Arc::new(Recorder::default()),
+        rates: Mutex::default(),
+        readiness: readiness.clone(),
+        clock,
+        cluster_name: config.sections.cluster.name.clone(),
+        http_address: options::advertised_http(config),
+        peer_address: config.peer_advertise.clone(),
+        connections_max: options::connections_max(launch),
+        started_unix_ms: clock.unix_ms(),
+        started_ms: clock.monotonic_ms(),
+        upstreams: Box::new(move || serde_json::to_value(upstreams.health()).unwrap_or_default()),
+    }
 }
 
+/// Runs what belongs to the group on its own threads, where no storm of clients delays it.
 async fn on<T: Send + 'static>(
-    runtime: &Handle,
+    control: &Handle,
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, NodeError> {
-    let joined = runtime.spawn(work).await;
-    joined.map_err(|error| NodeError::System {
+    let failed = |error| NodeError::System {
         what: "run on the control threads",
         source: std::io::Error::other(error),
-    })
+    };
+    control.spawn(work).await.map_err(failed)
 }
 
 async fn sample(source: Arc<StatusSource>, stop: CancellationToken) {

@@ -1,6 +1,7 @@
 //! Session ids: `<node>.<random>`, so that any node can tell where a session lives.
 //!
-//! 160 random bits: an id cannot be guessed. It names a session and is never by itself a proof of who sends it.
+//! 160 random bits: an id cannot be guessed. It names a session and is never by itself a proof of who sends
+//! it.
 
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn whatever_only_mentions_logging_passes() {
         let progress = Bytes::from_static(
-            br#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"message":"notifications/message"}}"#,
+            br#"{"method":"notifications/progress","params":{"message":"notifications/message"}}"#,
         );
         assert!(passes(&progress, None));
     }

@@ -59,6 +59,9 @@ pub(super) struct StreamLog {
     events: VecDeque<(u64, Kept)>,
     /// The last event that a reader took.
     delivered: u64,
+    bytes: usize,
+    /// Those of `bytes` that nobody has taken yet.
+    waiting_bytes: usize,
     /// Nothing follows.
     pub(super) finished: bool,
     /// Which reader holds it; an older one has been replaced.
@@ -84,6 +87,8 @@ impl StreamLog {
         self.last += 1;
         let size = kept.size();
         self.events.push_back((self.last, kept));
+        self.bytes += size;
+        self.waiting_bytes += size;
         size
     }
 
@@ -95,17 +100,18 @@ impl StreamLog {
 
     /// Bytes that nobody has taken yet.
     pub(super) fn waiting_bytes(&self) -> usize {
-        let waiting = self.events.iter().rev().take_while(|(number, _)| *number > self.delivered);
-        waiting.map(|(_, kept)| kept.size()).sum()
+        self.waiting_bytes
     }
 
-    /// Makes `reader` the one who reads, from the event after `after` if given, else from where the last reader stopped.
-    /// Returns the number of the last event that the reader is taken to have.
+    /// Makes `reader` the one who reads, from the event after `after` if given, else from where the last
+    /// reader stopped. Returns the number of the last event that the reader is taken to have.
     pub(super) fn attach(&mut self, reader: u64, after: Option<u64>) -> u64 {
         if let Some(after) = after {
             self.delivered = after.min(self.last);
         }
         self.events.retain(|(_, kept)| !matches!(kept, Kept::Hangup(_)));
+        let waiting = self.events.iter().filter(|(number, _)| *number > self.delivered);
+        self.waiting_bytes = waiting.map(|(_, kept)| kept.size()).sum();
         self.reader = reader;
         self.attached = true;
         self.unread_since_ms = None;
@@ -120,6 +126,7 @@ impl StreamLog {
         let from = self.events.partition_point(|(number, _)| *number <= self.delivered);
         for (number, kept) in self.events.iter().skip(from) {
             self.delivered = *number;
+            self.waiting_bytes -= kept.size();
             into.push_back((*number, kept.clone()));
             if matches!(kept, Kept::Hangup(_)) {
                 self.attached = false;
@@ -137,7 +144,13 @@ impl StreamLog {
 
     /// Drops the oldest event; returns its size.
     pub(super) fn drop_oldest(&mut self) -> Option<usize> {
-        self.events.pop_front().map(|(_, kept)| kept.size())
+        let (number, kept) = self.events.pop_front()?;
+        let size = kept.size();
+        self.bytes -= size;
+        if number > self.delivered {
+            self.waiting_bytes -= size;
+        }
+        Some(size)
     }
 
     /// Drops the oldest event but never the last of a finished stream, which is the result.
@@ -147,7 +160,7 @@ impl StreamLog {
 
     /// Bytes kept in all.
     pub(super) fn bytes(&self) -> usize {
-        self.events.iter().map(|(_, kept)| kept.size()).sum()
+        self.bytes
     }
 }
 
@@ -199,6 +212,25 @@ mod tests {
         assert_eq!(taken(&mut log, 1), (vec![1], After::Ended));
         log.attach(2, Some(0));
         assert_eq!(taken(&mut log, 2), (vec![2], After::Ended));
+    }
+
+    #[test]
+    fn bytes_are_counted_through_every_turn() {
+        let mut log = StreamLog::default();
+        let counts = |log: &StreamLog| (log.bytes(), log.waiting_bytes());
+        log.attach(1, None);
+        for text in ["a", "bb", "ccc"] {
+            log.push(message(text));
+        }
+        assert_eq!(counts(&log), (6, 6));
+        taken(&mut log, 1);
+        assert_eq!(counts(&log), (6, 0));
+        log.attach(2, Some(1));
+        assert_eq!(counts(&log), (6, 5));
+        assert_eq!((log.drop_delivered(), counts(&log)), (Some(1), (5, 5)));
+        assert_eq!((log.drop_oldest(), counts(&log)), (Some(2), (3, 3)));
+        taken(&mut log, 2);
+        assert_eq!(counts(&log), (3, 0));
     }
 
     #[test]

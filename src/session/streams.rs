@@ -1,6 +1,7 @@
 //! All streams of one session, within the bytes that the session and the node may keep.
 //!
-//! What a reader took already goes first; then what nobody waits for, oldest first; results last, and only when the node is full.
+//! What a reader took already goes first; then what nobody waits for, oldest first; results last, and only
+//! when the node is full.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -65,8 +66,8 @@ impl Streams {
         (self.last, self.readers)
     }
 
-    /// Lets a client read `stream` from after the event `after`; any earlier reader of it is replaced. Returns the reader's number and
-    /// that of the last event that it is taken to have.
+    /// Lets a client read `stream` from after the event `after`; any earlier reader of it is replaced.
+    /// Returns the reader's number and that of the last event that it is taken to have.
     pub(super) fn attach(&mut self, stream: u64, after: Option<u64>) -> Option<(u64, u64)> {
         self.readers += 1;
         let reader = self.readers;

@@ -109,14 +109,12 @@ impl Sessions {
         true
     }
 
-    /// Ends the sessions that were idle for as long as they may, and returns them.
-    pub fn sweep(&self, now_ms: u64) -> Vec<Arc<Session>> {
-        let mut ended = Vec::new();
-        for shard in &self.shards {
-            let all: Vec<_> = lock(shard).values().cloned().collect();
-            ended.extend(all.into_iter().filter(|session| session.is_idle(now_ms) && self.end(session)));
-        }
-        ended
+    /// Ends the sessions of one part of the table that were idle for as long as they may, and returns them;
+    /// parts as in [`Sessions::part`].
+    pub fn sweep(&self, part: usize, now_ms: u64) -> Option<Vec<Arc<Session>>> {
+        let mut sessions = self.part(part)?;
+        sessions.retain(|session| session.is_idle(now_ms) && self.end(session));
+        Some(sessions)
     }
 
     /// The sessions of one part of the table; parts are numbered from 0 and end with `None`.
@@ -213,6 +211,10 @@ mod tests {
         Sessions::new(1, limits)
     }
 
+    fn sweep(sessions: &Sessions, now_ms: u64) -> Vec<Arc<Session>> {
+        (0..).map_while(|part| sessions.sweep(part, now_ms)).flatten().collect()
+    }
+
     fn hello(principal: &str) -> Hello {
         Hello {
             principal: principal.into(),
@@ -256,13 +258,13 @@ mod tests {
         let reader = reading.read(None).unwrap();
         let busy = sessions.open(hello("a"), 0).unwrap();
         let running = busy.begin(&Id::from_number(1)).ok().unwrap();
-        assert!(sessions.sweep(99).is_empty());
-        let ended = sessions.sweep(100);
+        assert!(sweep(&sessions, 99).is_empty());
+        let ended = sweep(&sessions, 100);
         assert_eq!(ended.iter().map(|s| s.id().clone()).collect::<Vec<_>>(), [idle.id().clone()]);
         assert!(idle.ended().is_cancelled());
         drop((reader, running));
-        assert!(sessions.sweep(199).is_empty());
-        assert_eq!(sessions.sweep(200).len(), 2);
+        assert!(sweep(&sessions, 199).is_empty());
+        assert_eq!(sweep(&sessions, 200).len(), 2);
         assert!(sessions.is_empty());
     }
 

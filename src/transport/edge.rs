@@ -73,7 +73,6 @@ impl Edge {
     }
 
     /// `/mcp`. Other routes may be merged beside it.
-    #[must_use]
     pub fn routes(self: &Arc<Self>) -> Routes {
         Routes::new().route("/mcp", any(handle)).with_state(self.clone())
     }

@@ -1,6 +1,8 @@
-//! What a modern request repeats in its headers, for those on the way who do not read bodies: it must say what the body says.
+//! What a modern request repeats in its headers, for those on the way who do not read bodies: it must say
+//! what the body says.
 //!
-//! An intermediary may have routed by a header, so a header that differs, is missing, or comes twice is refused.
+//! An intermediary may have routed by a header, so a header that differs, is missing, or comes twice is
+//! refused.
 
 use http::HeaderMap;
 use serde_json::Value;
@@ -214,7 +216,8 @@ mod tests {
     fn annotated_parameters_are_repeated_and_compared() {
         let call = |arguments: &str, sent: Option<&str>| {
             let body = format!(
-                r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"t","arguments":{arguments}}}}}"#
+                r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call",
+                     "params":{{"name":"t","arguments":{arguments}}}}}"#
             );
             let mut headers = vec![("mcp-method", "tools/call"), ("mcp-name", "t")];
             headers.extend(sent.map(|sent| ("Mcp-Param-Region", sent)));

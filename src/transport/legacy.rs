@@ -1,7 +1,7 @@
 //! The answer to a legacy request, and the session's own stream.
 //!
-//! A request outlives its connection: before its answer has become a stream it is finished unheard, afterwards the session keeps what
-//! it yields for the client to fetch.
+//! A request outlives its connection: before its answer has become a stream it is finished unheard,
+//! afterwards the session keeps what it yields for the client to fetch.
 
 use std::sync::Arc;
 use std::time::Duration;

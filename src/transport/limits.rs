@@ -33,7 +33,8 @@ pub struct Limits {
     pub sse_keepalive_ms: u64,
     /// What clients are told to wait before they reconnect a stream, in milliseconds.
     pub sse_retry_ms: u64,
-    /// A legacy answer that takes longer becomes a stream, so that it survives its connection, in milliseconds.
+    /// A legacy answer that takes longer becomes a stream, so that it survives its connection, in
+    /// milliseconds.
     pub sse_after_ms: u64,
     /// Time for running requests once the node drains, in milliseconds.
     pub drain_ms: u64,

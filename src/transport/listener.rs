@@ -1,7 +1,8 @@
 //! Accepts connections and serves HTTP/1.1 and HTTP/2 on them, each within limits.
 //!
-//! Own accept loop: `axum::serve` has no time limit for heads. Beyond the limit of connections a client is told so and closed; without
-//! open files the loop waits instead of spinning. On stop nothing is accepted, what runs may finish in time, the rest is closed.
+//! Own accept loop: `axum::serve` has no time limit for heads. Beyond the limit of connections a client is
+//! told so and closed; without open files the loop waits instead of spinning. On stop nothing is accepted,
+//! what runs may finish in time, the rest is closed.
 
 use std::io;
 use std::net::SocketAddr;
@@ -145,8 +146,8 @@ async fn turn_away(mut stream: TcpStream, chance: u64, turn: OwnedSemaphorePermi
     let refusal = Refusal::ConnectionsFull;
     let body = format!(r#"{{"jsonrpc":"2.0","error":{{"code":{},"message":"{refusal}"}}}}"#, refusal.code());
     let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: {}\r\nRetry-After: {}\r\n\
-         Connection: close\r\n\r\n{body}",
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+         Retry-After: {}\r\nConnection: close\r\n\r\n{body}",
         body.len(),
         refusal.retry_after_s(chance),
     );

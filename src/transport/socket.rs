@@ -1,7 +1,8 @@
 //! A client's socket with the patience we have for it.
 //!
-//! hyper has one timer for "no head yet" and "nothing to say"; we want ten seconds for the one and minutes for the other, and an end for
-//! those who do not read. One timer a direction, set when the socket has nothing, so a busy connection pays nothing.
+//! hyper has one timer for "no head yet" and "nothing to say"; we want ten seconds for the one and minutes
+//! for the other, and an end for those who do not read. One timer a direction, set when the socket has
+//! nothing, so a busy connection pays nothing.
 
 use std::io;
 use std::pin::Pin;

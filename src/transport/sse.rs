@@ -1,7 +1,7 @@
 //! Answers that are streams of server-sent events.
 //!
-//! A stream is pulled by its connection: one that is not read makes no events. A comment goes out when it was quiet for a while, so that
-//! nobody on the way takes it for dead.
+//! A stream is pulled by its connection: one that is not read makes no events. A comment goes out when it was
+//! quiet for a while, so that nobody on the way takes it for dead.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -44,7 +44,8 @@ pub(super) fn response(source: impl Source, keepalive_ms: u64) -> Response {
     response
 }
 
-/// A modern call: its events have no ids, as a broken stream is not resumed, and dropping it cancels the call.
+/// A modern call: its events have no ids, as a broken stream is not resumed, and dropping it cancels the
+/// call.
 pub(super) struct Calling {
     pub(super) call: Option<Call>,
     /// What the call yielded before it became a stream.
@@ -81,7 +82,8 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// Reads `reader`. With `primes` the client is told at once where it could start again; older clients do not know such events.
+    /// Reads `reader`. With `primes` the client is told at once where it could start again; older clients do
+    /// not know such events.
     pub(super) fn new(
         reader: Reader,
         primes: bool,
@@ -123,7 +125,8 @@ impl Source for Reading {
     }
 }
 
-/// One event. A line break would end its line: in JSON it can only stand between tokens, so a blank does as well.
+/// One event. A line break would end its line: in JSON it can only stand between tokens, so a blank does as
+/// well.
 fn event(id: Option<EventId>, message: &Bytes) -> Bytes {
     let mut head = String::with_capacity(48);
     head.push_str("event: message\n");

@@ -1,4 +1,5 @@
-//! Streamable HTTP on one path: POST brings a message, GET opens a legacy session's stream, DELETE ends the session.
+//! Streamable HTTP on one path: POST brings a message, GET opens a legacy session's stream, DELETE ends the
+//! session.
 //!
 //! Checks run from cheap to dear, and before the body is read wherever they can.
 
@@ -10,8 +11,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 
 use super::answer::{self, SESSION_ID};
 use super::{Edge, Foreign, Principal, body, headers, legacy, modern};
-use crate::exchange::{Refused, Reply, Sender, VersionHeader, claim};
-use crate::mcp::{Era, Fault, Message, Version, parse};
+use crate::exchange::{Refused, Reply, Sender, VersionHeader, claim, known_version};
+use crate::mcp::{Era, Fault, Message, parse};
 
 const METHODS: &str = "GET, POST, DELETE, OPTIONS";
 /// Headers of ours that pages may read.
@@ -23,13 +24,14 @@ pub(super) async fn handle(edge: Arc<Edge>, request: Request<Body>) -> Response 
         Ok(origin) => origin,
         Err(foreign) => return refuse_foreign(&foreign),
     };
-    let mut response = match request.method() {
-        &Method::OPTIONS => preflight(request.headers()),
-        &Method::POST => post(&edge, request).await.unwrap_or_else(|refused| edge.refuse(&refused)),
-        &Method::GET => get(&edge, &request).unwrap_or_else(|refused| edge.refuse(&refused)),
-        &Method::DELETE => delete(&edge, &request).unwrap_or_else(|refused| edge.refuse(&refused)),
-        _ => not_allowed(METHODS),
+    let answered = match *request.method() {
+        Method::OPTIONS => Ok(preflight(request.headers())),
+        Method::POST => post(&edge, request).await,
+        Method::GET => get(&edge, &request),
+        Method::DELETE => delete(&edge, &request),
+        _ => Ok(not_allowed(METHODS)),
     };
+    let mut response = answered.unwrap_or_else(|refused| edge.refuse(&refused));
     let headers = response.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
     if let Some(origin) = origin {
@@ -70,7 +72,7 @@ async fn post(edge: &Arc<Edge>, request: Request<Body>) -> Result<Response, Refu
             response
         }
         Reply::Call(call, Some(session)) => legacy::respond(edge, call, session).await,
-        Reply::Call(call, None) => modern::respond(edge, call).await,
+        Reply::Call(call, None) => modern::respond(edge, call, prefers_stream(headers)).await,
     })
 }
 
@@ -140,13 +142,7 @@ fn version_header(headers: &HeaderMap) -> Result<VersionHeader<'_>, Fault> {
 /// Whether a request without a body is of the modern era, which has none.
 fn is_modern(headers: &HeaderMap) -> Result<bool, Fault> {
     match version_header(headers)? {
-        VersionHeader::Is(text) => match Version::known(text) {
-            Some(version) => Ok(version.era() == Era::Modern),
-            None => {
-                let text = format!("protocol version {text:?} is not spoken here");
-                Err(Fault::invalid_request(text))
-            }
-        },
+        VersionHeader::Is(text) => Ok(known_version(text)?.era() == Era::Modern),
         VersionHeader::Missing | VersionHeader::NoSuchThing => Ok(false),
     }
 }
@@ -178,6 +174,24 @@ fn accepts(headers: &HeaderMap, kind: &str, name: &str) -> bool {
             || range_kind.eq_ignore_ascii_case(kind)
                 && (range_name == "*" || range_name.eq_ignore_ascii_case(name))
     })
+}
+
+/// Whether the client would rather have a stream than JSON: it gives it more weight, or the same and names it first.
+fn prefers_stream(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let (mut stream, mut json) = (None, None);
+    for (place, range) in values.flat_map(|value| value.split(',')).enumerate() {
+        let mut parts = range.split(';').map(str::trim);
+        let kind = parts.next().unwrap_or_default();
+        let weight = parts.find_map(|part| part.strip_prefix("q=")).map_or(Ok(1.0), str::parse::<f32>);
+        let rank = (weight.unwrap_or(0.0), std::cmp::Reverse(place));
+        if kind.eq_ignore_ascii_case("text/event-stream") {
+            stream = stream.or(Some(rank));
+        } else if kind.eq_ignore_ascii_case("application/json") {
+            json = json.or(Some(rank));
+        }
+    }
+    matches!((stream, json), (Some(stream), Some(json)) if stream > json)
 }
 
 /// The origin is one of ours by now, so its pages may send what they ask to.

@@ -1,7 +1,7 @@
 //! Commands: wishes put to the ledger.
 //!
-//! A command names the state wanted rather than a step, so saying it twice is harmless: a write that timed out may
-//! be repeated. New commands are added as new variants and raise [`crate::VERSION`].
+//! A command names the state wanted rather than a step, so saying it twice is harmless: a write that timed
+//! out may be repeated. New commands are added as new variants and raise [`crate::VERSION`].
 
 use std::fmt;
 

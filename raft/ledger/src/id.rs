@@ -1,7 +1,7 @@
 //! Names of things in the ledger: nodes, incarnations, tenants.
 //!
-//! Checked once, where they are made, so that no later code has to. A tenant's name comes from credentials and is
-//! untrusted text: it must never be able to break out of a key.
+//! Checked once, where they are made, so that no later code has to. A tenant's name comes from credentials
+//! and is untrusted text: it must never be able to break out of a key.
 
 use std::fmt;
 use std::str::FromStr;
@@ -30,7 +30,8 @@ pub enum IdError {
 
 /// One life of a node's data directory: 128 random bits, made by `init`, written as 32 hexadecimal digits.
 ///
-/// A wiped directory gets another one, and that is how the group tells a node that forgot from one that did not.
+/// A wiped directory gets another one, and that is how the group tells a node that forgot from one that did
+/// not.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Incarnation(u128);

@@ -1,7 +1,7 @@
 //! Laws: what holds in every state the ledger can reach.
 //!
-//! Written as functions so that property tests, simulations and `debug_assert` in `apply` all ask the same question.
-//! A law never changes anything.
+//! Written as functions so that property tests, simulations and `debug_assert` in `apply` all ask the same
+//! question. A law never changes anything.
 
 use crate::command::Command;
 use crate::ledger::{Change, Ledger};
@@ -43,8 +43,8 @@ pub fn numbers_are_in_range(ledger: &Ledger) -> bool {
         && ledger.members().iter().all(|(node, member)| *node > 0 && !member.peer_address.is_empty())
 }
 
-/// A step from `before` to `after` by `command`: a refusal changes nothing, and a member goes only when it was
-/// drained or declared dead, and never changes its incarnation in place.
+/// A step from `before` to `after` by `command`: a refusal changes nothing, and a member goes only when it
+/// was drained or declared dead, and never changes its incarnation in place.
 #[must_use]
 pub fn step_is_lawful(before: &Ledger, command: &Command, receipt: &Receipt, after: &Ledger) -> bool {
     if matches!(receipt, Receipt::Refused(_)) {

@@ -1,7 +1,7 @@
 //! The ledger's state and the one function that changes it.
 //!
-//! [`Ledger::apply`] is total and deterministic. It also says which keys changed, so that a store can keep the state
-//! as keys and values and write one small batch for each command.
+//! [`Ledger::apply`] is total and deterministic. It also says which keys changed, so that a store can keep
+//! the state as keys and values and write one small batch for each command.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! The ledger: the replicated truth, as a pure function.
 //!
 //! Every node applies the same commands in the same order and so holds the same state. To keep that true this
-//! crate has no clock, no randomness, no I/O, no floats and no hash-ordered maps, and [`Ledger::apply`] is total:
-//! any command in any state gives a receipt, never a panic.
+//! crate has no clock, no randomness, no I/O, no floats and no hash-ordered maps, and [`Ledger::apply`] is
+//! total: any command in any state gives a receipt, never a panic.
 
 mod command;
 mod id;

@@ -1,7 +1,7 @@
 //! Limits and budgets: the cluster's ceilings, in whole numbers.
 //!
-//! Slots of connections and tokens of a rate, for the whole cluster and for single tenants. A tenant's number is
-//! never above the cluster's.
+//! Slots of connections and tokens of a rate, for the whole cluster and for single tenants. A tenant's number
+//! is never above the cluster's.
 
 use serde::{Deserialize, Serialize};
 

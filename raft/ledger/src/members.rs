@@ -1,7 +1,7 @@
 //! Members: which nodes belong to the group, and where they are.
 //!
-//! A member is a node and an incarnation together: the same id with another incarnation is a stranger. Who votes
-//! is not written here; that follows from this list and is openraft's to keep.
+//! A member is a node and an incarnation together: the same id with another incarnation is a stranger. Who
+//! votes is not written here; that follows from this list and is openraft's to keep.
 
 use std::fmt;
 

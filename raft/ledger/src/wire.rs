@@ -1,7 +1,7 @@
 //! The wire and disk form of commands and state: JSON with a version.
 //!
-//! A reader that meets a newer form says so and stops; it never guesses and never panics. A follower that is older
-//! than its leader therefore stays behind with a clear error instead of holding another truth.
+//! A reader that meets a newer form says so and stops; it never guesses and never panics. A follower that is
+//! older than its leader therefore stays behind with a clear error instead of holding another truth.
 
 use serde::{Deserialize, Serialize};
 

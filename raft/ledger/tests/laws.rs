@@ -1,4 +1,5 @@
-//! Property tests: the laws hold for any commands in any order, and a snapshot with replay gives the same bytes.
+//! Property tests: the laws hold for any commands in any order, and a snapshot with replay gives the same
+//! bytes.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use erlmcp_ledger::{
@@ -90,7 +91,8 @@ proptest! {
             let before = ledger.clone();
             let (receipt, changes) = ledger.apply(index, command);
             prop_assert_eq!(laws::broken(&ledger), None);
-            prop_assert!(laws::step_is_lawful(&before, command, &receipt, &ledger), "{command:?} {receipt:?}");
+            let is_lawful = laws::step_is_lawful(&before, command, &receipt, &ledger);
+            prop_assert!(is_lawful, "{command:?} {receipt:?}");
             prop_assert!(laws::changes_tell_the_step(&before, &changes, &ledger), "{command:?} {changes:?}");
         }
     }

@@ -113,8 +113,7 @@ pub(super) const KEYS: &[Key] = &[
         (1, 1_000_000),
         "connections",
         "HTTP connections of this node, within connections.per_node.",
-    )
-    .planned(),
+    ),
     Key::new(
         "tcp.listen",
         Kind::Listen,
@@ -202,8 +201,7 @@ pub(super) const KEYS: &[Key] = &[
         "seconds",
         "A connection without any traffic is closed after this; the answer to a keep-alive counts as \
          traffic.",
-    )
-    .planned(),
+    ),
     Key::int(
         "connections.accept_per_second",
         500,
@@ -225,7 +223,8 @@ pub(super) const KEYS: &[Key] = &[
         (4096, 67_108_864),
         "bytes",
         "Answers waiting for one slow reader; when full we stop reading from it.",
-    ),
+    )
+    .planned(),
     Key::int(
         "connections.write_stall_ms",
         10_000,

@@ -59,13 +59,6 @@ pub(super) const KEYS: &[Key] = &[
         "Unanswered requests of one session or connection. The Erlang system: max_pending_requests.",
     ),
     Key::int(
-        "limits.json_depth_max",
-        128,
-        (8, 1024),
-        "levels",
-        "Nesting of a message; deeper is a parse error before it can cost stack.",
-    ),
-    Key::int(
         "budget.messages_per_second",
         150_000,
         (1, 1_000_000_000),
@@ -89,8 +82,7 @@ pub(super) const KEYS: &[Key] = &[
         "How long a node may spend its share without hearing from the group. Short: capacity of a lost \
          host comes back soon. \"never\": losing the group drops nobody, and a lost host's share waits \
          for an operator.",
-    )
-    .planned(),
+    ),
     Key::int(
         "quota.drift_ppm",
         10_000,
@@ -159,8 +151,7 @@ pub(super) const KEYS: &[Key] = &[
         (1, 86_400),
         "seconds",
         "How long a question to the user may stay open. The Erlang system: form_timeout.",
-    )
-    .planned(),
+    ),
     Key::int(
         "session.elicitations_max",
         100,

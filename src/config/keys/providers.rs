@@ -16,28 +16,32 @@ pub(super) const KEYS: &[Key] = &[
         (1024, 268_435_456),
         "bytes",
         "One message from an upstream, which is ours and may send more than a client may.",
-    ),
+    )
+    .planned(),
     Key::int(
         "gateway.connect_timeout_ms",
         5000,
         (100, 600_000),
         "milliseconds",
         "Time to reach an upstream by URL.",
-    ),
+    )
+    .planned(),
     Key::int(
         "gateway.pool_connections",
         100,
         (1, 10_000),
         "connections",
         "Connections kept to one upstream by URL. The Erlang system: pool_size.",
-    ),
+    )
+    .planned(),
     Key::int(
         "gateway.queue_requests_max",
         1000,
         (1, 1_000_000),
         "requests",
         "Requests waiting for one upstream; more are refused. The Erlang system: pool_queue_size.",
-    ),
+    )
+    .planned(),
     Key::new(
         "upstream.name",
         Kind::Name,

@@ -1,0 +1,31 @@
+//! The conformance fixture as a process: prints its URL, then serves until it is killed or interrupted.
+//!
+//! `cargo run --example conformance-fixture -- --port 0`
+
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use clap::Parser;
+use erlmcp::transport::Alone;
+
+#[path = "../tests/conformance/fixture.rs"]
+mod fixture;
+
+/// The server that the official conformance suite calls.
+#[derive(Parser)]
+struct Arguments {
+    /// TCP port on 127.0.0.1; 0 takes any
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let server = fixture::server();
+    let info = server.info();
+    let alone = Alone::start(server, info, SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.port))).await?;
+    writeln!(std::io::stdout(), "{}", alone.url())?;
+    tokio::signal::ctrl_c().await?;
+    Ok(alone.stop().await?)
+}

@@ -1,0 +1,179 @@
+//! What each kind of handler gets: the call, and what belongs to tools, prompts, resources or completions alone.
+
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use super::call::Call;
+use super::stop::Stop;
+use crate::mcp::{Caller, Fault, Members, raw};
+
+/// A call of a tool. Everything of [`Call`] is here too.
+#[derive(Clone)]
+pub struct ToolCall {
+    call: Call,
+    arguments: Arc<RawValue>,
+}
+
+impl ToolCall {
+    pub(super) fn new(call: Call) -> Result<ToolCall, Fault> {
+        let arguments = match call.request().params.get("arguments").filter(|value| value.get() != "null") {
+            Some(value) if value.get().starts_with('{') => value.to_owned(),
+            Some(_) => return Err(Fault::invalid_params("arguments must be an object")),
+            None => Members::new().to_raw(),
+        };
+        Ok(ToolCall { call, arguments: Arc::from(arguments) })
+    }
+
+    /// The arguments as `T`.
+    ///
+    /// # Errors
+    /// A failure that the model can read: which argument is missing or has another type.
+    pub fn arguments<T: DeserializeOwned>(&self) -> Result<T, Stop> {
+        serde_json::from_str(self.arguments.get())
+            .map_err(|error| Stop::failed(format!("invalid arguments: {error}")))
+    }
+
+    /// The arguments as the client wrote them.
+    #[must_use]
+    pub fn raw_arguments(&self) -> &RawValue {
+        &self.arguments
+    }
+}
+
+impl Deref for ToolCall {
+    type Target = Call;
+    fn deref(&self) -> &Call {
+        &self.call
+    }
+}
+
+/// A request for a prompt. Everything of [`Call`] is here too.
+#[derive(Clone)]
+pub struct PromptCall {
+    call: Call,
+    arguments: Arc<BTreeMap<String, String>>,
+}
+
+impl PromptCall {
+    pub(super) fn new(call: Call, required: &[String]) -> Result<PromptCall, Fault> {
+        let arguments = call.request().params.read::<BTreeMap<String, String>>("arguments");
+        let arguments = arguments
+            .map_err(|error| Fault::invalid_params(format!("arguments: {error}")))?
+            .unwrap_or_default();
+        if let Some(missing) = required.iter().find(|name| !arguments.contains_key(*name)) {
+            return Err(Fault::invalid_params(format!("missing argument {missing:?}")));
+        }
+        Ok(PromptCall { call, arguments: Arc::new(arguments) })
+    }
+
+    /// An argument; empty if an optional one was left out.
+    #[must_use]
+    pub fn argument(&self, name: &str) -> &str {
+        self.arguments.get(name).map_or("", String::as_str)
+    }
+
+    /// All arguments.
+    #[must_use]
+    pub fn arguments(&self) -> &BTreeMap<String, String> {
+        &self.arguments
+    }
+}
+
+impl Deref for PromptCall {
+    type Target = Call;
+    fn deref(&self) -> &Call {
+        &self.call
+    }
+}
+
+/// A read of a resource. Everything of [`Call`] is here too.
+#[derive(Clone)]
+pub struct ReadCall {
+    call: Call,
+    uri: Arc<str>,
+    variables: Arc<Vec<(String, String)>>,
+}
+
+impl ReadCall {
+    pub(super) fn new(call: Call, uri: &str, variables: Vec<(String, String)>) -> ReadCall {
+        ReadCall { call, uri: uri.into(), variables: Arc::new(variables) }
+    }
+
+    /// What is read.
+    #[must_use]
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// A variable of the template, decoded; empty if the template has no such variable.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> &str {
+        self.variables.iter().find(|(own, _)| own == name).map_or("", |(_, value)| value)
+    }
+
+    /// The fault that says that there is no such resource, for templates that match more than exists.
+    #[must_use]
+    pub fn not_found(&self) -> Stop {
+        Stop::Fault(Fault::resource_not_found(self.call.caller().era(), &self.uri))
+    }
+}
+
+impl Deref for ReadCall {
+    type Target = Call;
+    fn deref(&self) -> &Call {
+        &self.call
+    }
+}
+
+/// A request to complete an argument of a prompt or a variable of a template.
+#[derive(Clone)]
+pub struct CompleteCall {
+    caller: Caller,
+    value: String,
+    others: BTreeMap<String, String>,
+}
+
+impl CompleteCall {
+    pub(super) fn new(caller: &Caller, argument: &Members, params: &Members) -> Result<CompleteCall, Fault> {
+        let bad = |error: serde_json::Error| Fault::invalid_params(format!("context.arguments: {error}"));
+        let context = params.read::<Members>("context").map_err(bad)?.unwrap_or_default();
+        let others = context.read::<BTreeMap<String, String>>("arguments").map_err(bad)?;
+        let value = argument.text("value");
+        let value = value.ok_or_else(|| Fault::invalid_params("argument.value is missing or no string"))?;
+        Ok(CompleteCall { caller: caller.clone(), value, others: others.unwrap_or_default() })
+    }
+
+    /// Who asks.
+    #[must_use]
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// What has been typed so far.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+
+    /// An argument that was filled in before; empty if it was not.
+    #[must_use]
+    pub fn other(&self, name: &str) -> &str {
+        self.others.get(name).map_or("", String::as_str)
+    }
+
+    /// Those of `values` that start with what has been typed, whatever the case.
+    pub fn matching<'a>(&self, values: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+        let typed = self.value.to_lowercase();
+        let fits = |value: &&str| value.to_lowercase().starts_with(&typed);
+        values.into_iter().filter(fits).map(ToOwned::to_owned).collect()
+    }
+}
+
+/// A result that the node can send.
+pub(super) fn to_raw<T: serde::Serialize>(result: &T) -> Box<RawValue> {
+    raw(result)
+}

@@ -1,0 +1,162 @@
+//! A server as the node sees it: one provider among others.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use tokio::sync::{broadcast, watch};
+
+use super::call::Call;
+use super::calls::{CompleteCall, to_raw};
+use super::prompt::Completion;
+use super::registry::Registry;
+use super::run::{self, Work};
+use super::server::Server;
+use super::stop::Stop;
+use super::tasks;
+use super::tool::TaskSupport;
+use crate::mcp::{
+    Caller, Catalog, Era, Event, Fault, Link, ListKind, Members, Notification, Provider, Request, Served,
+};
+
+type Answer = Result<Box<RawValue>, Fault>;
+
+impl Provider for Server {
+    fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    fn catalog(&self, era: Era) -> Option<watch::Receiver<Arc<Catalog>>> {
+        Some(match era {
+            Era::Legacy => self.shared.legacy.subscribe(),
+            Era::Modern => self.shared.modern.subscribe(),
+        })
+    }
+
+    fn events(&self) -> broadcast::Receiver<Event> {
+        self.shared.events.subscribe()
+    }
+
+    fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, link: &'a Link) -> Served<'a> {
+        let (method, era) = (&*request.method, caller.era());
+        match method {
+            "tools/call" => Box::pin(self.call_tool(request, caller, link)),
+            "prompts/get" => Box::pin(self.prompt_text(request, caller, link)),
+            "resources/read" => Box::pin(self.read_resource(request, caller, link)),
+            "completion/complete" => Box::pin(self.completed(request, caller, link)),
+            "resources/subscribe" | "resources/unsubscribe" if era == Era::Legacy => {
+                Box::pin(std::future::ready(self.subscribe(request, era)))
+            }
+            "logging/setLevel" if era == Era::Legacy => {
+                Box::pin(std::future::ready(Ok(Members::new().to_raw())))
+            }
+            method if method.starts_with("tasks/") => {
+                Box::pin(std::future::ready(tasks::serve(&self.shared.tasks, request, caller)))
+            }
+            method => Box::pin(std::future::ready(Err(Fault::method_not_found(era, method)))),
+        }
+    }
+
+    fn notify(&self, notification: &Notification, caller: &Caller) {
+        for hook in &self.shared.on_notification {
+            hook(notification, caller);
+        }
+    }
+
+    fn session_ended(&self, session_key: &str) {
+        for hook in &self.shared.on_session_end {
+            hook(session_key);
+        }
+    }
+}
+
+fn required(params: &Members, member: &str) -> Result<String, Fault> {
+    params.text(member).ok_or_else(|| Fault::invalid_params(format!("{member} is missing or no string")))
+}
+
+/// Who reads `uri`: the resource of that name, else the first template that fits.
+fn reader(registry: &Registry, uri: &str) -> Option<Work> {
+    let listed = registry.resources.find(uri).map(|entry| entry.work.clone());
+    let by_pattern = || registry.templates.iter().find(|entry| entry.own.matches(uri).is_some());
+    listed.or_else(|| by_pattern().map(|entry| entry.work.clone()))
+}
+
+impl Server {
+    async fn call_tool(&self, request: &Request, caller: &Caller, link: &Link) -> Answer {
+        let name = required(&request.params, "name")?;
+        let found = self
+            .shared
+            .read(|registry| registry.tools.find(&name).map(|entry| (entry.work.clone(), entry.own)));
+        let is_hidden = |support| support == TaskSupport::Required && caller.era() == Era::Legacy;
+        let Some((work, support)) = found.filter(|(_, support)| !is_hidden(*support)) else {
+            return Err(Fault::invalid_params(format!("unknown tool {name:?}")));
+        };
+        let call = Call::new(&self.shared, request, caller, link)?;
+        run::serve(work, call, support).await
+    }
+
+    async fn prompt_text(&self, request: &Request, caller: &Caller, link: &Link) -> Answer {
+        let name = required(&request.params, "name")?;
+        let work = self.shared.read(|registry| registry.prompts.find(&name).map(|entry| entry.work.clone()));
+        let work = work.ok_or_else(|| Fault::invalid_params(format!("unknown prompt {name:?}")))?;
+        let call = Call::new(&self.shared, request, caller, link)?;
+        run::serve(work, call, TaskSupport::Forbidden).await
+    }
+
+    async fn read_resource(&self, request: &Request, caller: &Caller, link: &Link) -> Answer {
+        let uri = required(&request.params, "uri")?;
+        let work = self.shared.read(|registry| reader(registry, &uri));
+        let work = work.ok_or_else(|| Fault::resource_not_found(caller.era(), &uri))?;
+        let call = Call::new(&self.shared, request, caller, link)?;
+        run::serve(work, call, TaskSupport::Forbidden).await
+    }
+
+    fn subscribe(&self, request: &Request, era: Era) -> Answer {
+        let uri = required(&request.params, "uri")?;
+        match self.shared.read(|registry| reader(registry, &uri)) {
+            Some(_) => Ok(Members::new().to_raw()),
+            None => Err(Fault::resource_not_found(era, &uri)),
+        }
+    }
+
+    async fn completed(&self, request: &Request, caller: &Caller, link: &Link) -> Answer {
+        let member = |name: &str| {
+            let members = request.params.read::<Members>(name).ok().flatten();
+            members.ok_or_else(|| Fault::invalid_params(format!("{name} is missing or no object")))
+        };
+        let (reference, argument) = (member("ref")?, member("argument")?);
+        let (kind, name) = match reference.text("type").as_deref() {
+            Some("ref/prompt") => (ListKind::Prompts, required(&reference, "name")?),
+            Some("ref/resource") => (ListKind::Templates, required(&reference, "uri")?),
+            _ => return Err(Fault::invalid_params("ref.type must be ref/prompt or ref/resource")),
+        };
+        let key = (kind, name.as_str().into(), required(&argument, "name")?.into());
+        let (is_known, complete) = self.shared.read(|registry| {
+            let is_known = match kind {
+                ListKind::Prompts => registry.prompts.find(&name).is_some(),
+                _ => registry.templates.find(&name).is_some() || registry.resources.find(&name).is_some(),
+            };
+            (is_known, registry.completions.get(&key).cloned())
+        });
+        if !is_known {
+            return Err(Fault::invalid_params(format!("ref names an unknown prompt or template {name:?}")));
+        }
+        let call = CompleteCall::new(caller, &argument, &request.params)?;
+        let completion = match complete {
+            None => Ok(Completion::default()),
+            Some(complete) => tokio::select! {
+                ended = complete(call) => ended,
+                () = link.cancelled().cancelled() => Err(Stop::failed("the request was cancelled")),
+            },
+        };
+        match completion {
+            Ok(completion) => {
+                let mut result = Members::new();
+                result.set("completion", to_raw(&completion.cut()));
+                Ok(result.to_raw())
+            }
+            Err(Stop::Fault(fault)) => Err(fault),
+            Err(Stop::Failed(text)) => Err(Fault::internal(text)),
+            Err(Stop::InputRequired(_)) => Err(Fault::internal("a completion cannot ask for input")),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Runs a handler to its end: in the request, in rounds, or on as a task.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError};
+
+use futures_util::FutureExt as _;
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+
+use super::call::Call;
+use super::input::requests;
+use super::rounds::{ROUNDS_MAX, binding};
+use super::stop::{InputRequired, Stop};
+use super::tasks::undeclared;
+use super::tool::TaskSupport;
+use crate::mcp::{Era, Fault, Members, raw};
+
+pub(super) type Future<T> = Pin<Box<dyn std::future::Future<Output = T> + Send>>;
+/// A handler, whatever it serves: from the call to the raw result.
+pub(super) type Work = Arc<dyn Fn(Call) -> Future<Result<Box<RawValue>, Stop>> + Send + Sync>;
+
+/// Runs `work` and answers the request, until the result is there or the call has become a task.
+///
+/// Dropping this future cancels the call, unless it has become a task.
+///
+/// # Errors
+/// The handler's fault; -32021 where the tool must be a task and the client knows none; -32603 for failures and panics.
+pub(super) async fn serve(work: Work, call: Call, support: TaskSupport) -> Result<Box<RawValue>, Fault> {
+    let stop = call.0.stop.clone().drop_guard();
+    let wanted = offer_task(&call, support)?;
+    let mut running = complete(work, call.clone()).boxed();
+    let adopted = tokio::select! {
+        biased;
+        result = &mut running => return result,
+        Some(adopted) = wanted => adopted,
+        () = call.0.link.cancelled().cancelled() => return Err(Fault::internal("the request was cancelled")),
+    };
+    let table = &call.0.shared.tasks;
+    let task = table.create(&call.caller().principal, &call.0.stop)?;
+    let created = task.created().to_raw();
+    assert!(call.0.task.set(task.clone()).is_ok(), "a call becomes a task once");
+    table.run(task, running, stop.disarm());
+    // The handler waits for this word; it is dropped only with the future that the table now holds.
+    let _ = adopted.send(());
+    Ok(created)
+}
+
+/// Lets the call become a task where tool and client allow it; the word that it wants to comes out.
+fn offer_task(
+    call: &Call,
+    support: TaskSupport,
+) -> Result<impl std::future::Future<Output = Option<oneshot::Sender<()>>> + use<>, Fault> {
+    let knows_tasks =
+        call.caller().era() == Era::Modern && call.client().has_extension(super::TASKS_EXTENSION);
+    let mut wants = None;
+    match (support, knows_tasks) {
+        (TaskSupport::Required, false) => return Err(undeclared()),
+        (TaskSupport::Forbidden, _) | (_, false) => {}
+        (TaskSupport::Optional | TaskSupport::Required, true) => {
+            let (sender, receiver) = oneshot::channel();
+            *call.0.wants_task.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+            wants = Some(receiver);
+        }
+    }
+    Ok(async move {
+        match wants {
+            Some(wants) => wants.await.ok(),
+            None => std::future::pending().await,
+        }
+    })
+}
+
+/// The handler with its rounds.
+async fn complete(work: Work, call: Call) -> Result<Box<RawValue>, Fault> {
+    for _ in 0..=ROUNDS_MAX {
+        let ended = AssertUnwindSafe(work(call.clone())).catch_unwind().await;
+        let stop = match ended {
+            Ok(Ok(result)) => return Ok(result),
+            Ok(Err(stop)) => stop,
+            Err(_) => return Err(Fault::internal("the handler panicked")),
+        };
+        let wanted = match stop {
+            Stop::Fault(fault) => return Err(fault),
+            Stop::Failed(text) => return Err(Fault::internal(text)),
+            Stop::InputRequired(wanted) => wanted,
+        };
+        if !call.answers_in_place() {
+            return input_required(&call, &wanted);
+        }
+        match call.gather_checked(&wanted.asks).await {
+            Ok(()) => {}
+            Err(Stop::Fault(fault)) => return Err(fault),
+            Err(Stop::Failed(text)) => return Err(Fault::internal(text)),
+            Err(Stop::InputRequired(_)) => unreachable!("a question in place has an answer or fails"),
+        }
+    }
+    Err(Fault::internal(format!("more than {ROUNDS_MAX} rounds of questions")))
+}
+
+/// The result that asks a modern client for input.
+fn input_required(call: &Call, wanted: &InputRequired) -> Result<Box<RawValue>, Fault> {
+    let (shared, request) = (&call.0.shared, call.request());
+    let bound = binding(&shared.name, &call.caller().principal, &request.method, &request.params);
+    let state = call.rounds().clone().seal(&shared.settings, &bound)?;
+    let mut members = Members::new();
+    members.set("resultType", raw("input_required"));
+    if !wanted.asks.is_empty() {
+        members.set("inputRequests", requests(wanted.asks.iter().map(|ask| (ask.key(), ask))));
+    }
+    members.set("requestState", raw(&state));
+    Ok(members.to_raw())
+}

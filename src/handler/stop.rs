@@ -1,0 +1,79 @@
+//! Why a handler ends without a result.
+//!
+//! Three ends that a client can tell apart: the model may read a failure and try again, the program that called gets a
+//! fault, and a person is asked for input. `?` on any error makes a failure, so its text reaches the client: put no secret in it.
+
+use std::error::Error;
+use std::fmt::Display;
+
+use super::input::Ask;
+use crate::mcp::Fault;
+
+/// The end of a handler that has no result.
+#[derive(Debug)]
+pub enum Stop {
+    /// The client must answer first; the handler then runs again from its start. Made by [`Call::elicit`](super::Call::elicit)
+    /// and its like; pass it on with `?`.
+    InputRequired(InputRequired),
+    /// The request itself is wrong, or cannot be served: a JSON-RPC error.
+    Fault(Fault),
+    /// The work failed: for tools a result with `isError` that the model sees, else -32603.
+    Failed(String),
+}
+
+/// Questions that the client must answer before the handler can go on. With none, the client just comes back with the state.
+#[derive(Debug, Default)]
+pub struct InputRequired {
+    /// The questions, by key.
+    pub asks: Vec<Ask>,
+}
+
+impl Stop {
+    /// A failure with this text.
+    pub fn failed(why: impl Display) -> Stop {
+        Stop::Failed(why.to_string())
+    }
+
+    /// Asks for this input, in the explicit form.
+    #[must_use]
+    pub fn input_required(asks: Vec<Ask>) -> Stop {
+        Stop::InputRequired(InputRequired { asks })
+    }
+}
+
+/// A [`Fault`] stays one; any other error is a failure with its text and that of its sources.
+impl<E: Error + Send + Sync + 'static> From<E> for Stop {
+    fn from(error: E) -> Stop {
+        let error: Box<dyn Error + Send + Sync> = Box::new(error);
+        match error.downcast::<Fault>() {
+            Ok(fault) => Stop::Fault(*fault),
+            Err(error) => Stop::Failed(chain(&*error)),
+        }
+    }
+}
+
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_stays_a_fault_and_other_errors_become_failures() {
+        assert!(matches!(Stop::from(Fault::invalid_params("x")), Stop::Fault(fault) if fault.code == -32602));
+        let error = "x".parse::<u8>().unwrap_err();
+        assert!(matches!(Stop::from(error), Stop::Failed(text) if text.contains("invalid digit")));
+    }
+}

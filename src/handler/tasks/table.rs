@@ -1,0 +1,262 @@
+//! The tasks of one server: bounded in number and in time.
+//!
+//! What a client may see is decided here: an unknown id and the id of another principal look alike.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ring::rand::{SecureRandom, SystemRandom};
+use serde_json::value::RawValue;
+use tokio::sync::broadcast;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::entry::{Entry, Status};
+use crate::handler::input::Ask;
+use crate::handler::settings::Limits;
+use crate::handler::stop::Stop;
+use crate::mcp::{Event, Fault, Members};
+
+/// Bytes of a task's id before hex.
+const ID_BYTES: usize = 16;
+
+/// An unguessable name.
+pub(in crate::handler) fn random_id() -> String {
+    let mut bytes = [0_u8; ID_BYTES];
+    assert!(SystemRandom::new().fill(&mut bytes).is_ok(), "the system has no random bytes");
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// All tasks.
+pub(in crate::handler) struct TaskTable {
+    limits: Limits,
+    clock: fn() -> u64,
+    events: broadcast::Sender<Event>,
+    entries: Mutex<HashMap<Arc<str>, Entry>>,
+    running: Mutex<JoinSet<()>>,
+}
+
+impl TaskTable {
+    pub(in crate::handler) fn new(
+        limits: Limits,
+        clock: fn() -> u64,
+        events: broadcast::Sender<Event>,
+    ) -> Arc<TaskTable> {
+        let (entries, running) = (Mutex::default(), Mutex::default());
+        Arc::new(TaskTable { limits, clock, events, entries, running })
+    }
+
+    /// A new task of `principal`; `stop` is cancelled when it is to end early.
+    ///
+    /// # Errors
+    /// -32603 when the table is full.
+    pub(in crate::handler) fn create(
+        self: &Arc<Self>,
+        principal: &Arc<str>,
+        stop: &CancellationToken,
+    ) -> Result<TaskRef, Fault> {
+        let (id, now): (Arc<str>, _) = (random_id().into(), (self.clock)());
+        let mut entries = self.lock();
+        entries.retain(|_, entry| entry.ends_ms() > now);
+        if entries.len() >= self.limits.tasks_max {
+            let held = entries.len();
+            return Err(Fault::internal(format!("no room for another task (held {held}); try again later")));
+        }
+        let (ttl, poll) = (self.limits.task_ttl_ms, self.limits.task_poll_ms);
+        entries.insert(id.clone(), Entry::new(principal.clone(), stop.clone(), now, ttl, poll));
+        drop(entries);
+        Ok(TaskRef { id, table: self.clone() })
+    }
+
+    /// Runs the rest of a call as `task`, until it ends, is cancelled or its time is over.
+    pub(in crate::handler) fn run(
+        self: &Arc<Self>,
+        task: TaskRef,
+        work: impl Future<Output = Result<Box<RawValue>, Fault>> + Send + 'static,
+        stop: CancellationToken,
+    ) {
+        let ttl = Duration::from_millis(self.limits.task_ttl_ms);
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        while running.try_join_next().is_some() {}
+        running.spawn(async move {
+            let ended = tokio::select! {
+                biased;
+                () = stop.cancelled() => None,
+                outcome = work => Some(outcome),
+                () = tokio::time::sleep(ttl) => None,
+            };
+            match ended {
+                Some(outcome) => task.end(outcome),
+                None => task.cancel(),
+            }
+            stop.cancel();
+        });
+    }
+
+    /// The task `id` of `principal`, as `tasks/get` answers.
+    ///
+    /// # Errors
+    /// -32602 if there is no such task for this principal.
+    pub(super) fn view(&self, id: &str, principal: &str) -> Result<Members, Fault> {
+        self.with(id, principal, |entry, _| Ok(entry.detailed(id)))
+    }
+
+    /// Hands answers to a task.
+    ///
+    /// # Errors
+    /// -32602 for no such task, or answers of another shape.
+    pub(super) fn answer(&self, id: &str, principal: &str, responses: &Members) -> Result<(), Fault> {
+        self.with(id, principal, |entry, now| {
+            if entry.answer(responses, now)? {
+                self.tell(id, entry);
+            }
+            Ok(())
+        })
+    }
+
+    /// Cancels a task; does nothing if it has ended.
+    ///
+    /// # Errors
+    /// -32602 for no such task.
+    pub(super) fn cancel(&self, id: &str, principal: &str) -> Result<(), Fault> {
+        self.with(id, principal, |entry, now| {
+            if entry.end(Status::Cancelled, None, now) {
+                entry.stop.cancel();
+                self.tell(id, entry);
+            }
+            Ok(())
+        })
+    }
+
+    /// Cancels all of them.
+    pub(in crate::handler) fn cancel_all(&self) {
+        let now = (self.clock)();
+        for (id, entry) in self.lock().iter_mut() {
+            if entry.end(Status::Cancelled, None, now) {
+                entry.stop.cancel();
+                self.tell(id, entry);
+            }
+        }
+    }
+
+    /// How many are held, ended ones too.
+    pub(in crate::handler) fn held(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn with<T>(
+        &self,
+        id: &str,
+        principal: &str,
+        act: impl FnOnce(&mut Entry, u64) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let now = (self.clock)();
+        let mut entries = self.lock();
+        let known = entries.get_mut(id).filter(|entry| *entry.principal == *principal);
+        match known.filter(|entry| entry.ends_ms() > now) {
+            Some(entry) => act(entry, now),
+            None => Err(Fault::invalid_params(format!("unknown task {id:?}"))),
+        }
+    }
+
+    fn tell(&self, id: &str, entry: &Entry) {
+        let event = Event::TaskChanged {
+            task_id: id.into(),
+            method: "notifications/tasks".into(),
+            params: Arc::from(entry.detailed(id).to_raw()),
+        };
+        // Nobody listens: fine.
+        let _ = self.events.send(event);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A task as its own handler holds it.
+#[derive(Clone)]
+pub(in crate::handler) struct TaskRef {
+    id: Arc<str>,
+    table: Arc<TaskTable>,
+}
+
+impl TaskRef {
+    /// What the client gets in place of a result.
+    pub(in crate::handler) fn created(&self) -> Members {
+        let mut members =
+            self.table.lock().get(&self.id).map(|entry| entry.members(&self.id)).unwrap_or_default();
+        members.set("resultType", crate::mcp::raw("task"));
+        members
+    }
+
+    /// Says what the task is doing.
+    pub(in crate::handler) fn say(&self, message: &str) {
+        self.change(|entry, now| entry.say(message, now));
+    }
+
+    /// Puts questions to the client and waits for all answers, in the order of `asks`.
+    ///
+    /// # Errors
+    /// A failure if the task has ended.
+    pub(in crate::handler) async fn ask(&self, asks: &[Ask]) -> Result<Vec<Box<RawValue>>, Stop> {
+        let mut waits = Vec::with_capacity(asks.len());
+        let mut open = OpenAsks { task: self, keys: Vec::with_capacity(asks.len()) };
+        self.change(|entry, now| {
+            for ask in asks {
+                if let Some((key, wait)) = entry.open(ask, now) {
+                    open.keys.push(key);
+                    waits.push(wait);
+                }
+            }
+            true
+        });
+        let mut answers = Vec::with_capacity(waits.len());
+        for wait in waits {
+            answers.push(wait.await.map_err(|_| Stop::failed("the task has ended"))?);
+        }
+        if answers.len() < asks.len() {
+            return Err(Stop::failed("the task has ended"));
+        }
+        Ok(answers)
+    }
+
+    fn end(&self, outcome: Result<Box<RawValue>, Fault>) {
+        let end = if outcome.is_ok() { Status::Completed } else { Status::Failed };
+        self.change(|entry, now| entry.end(end, Some(outcome), now));
+    }
+
+    fn cancel(&self) {
+        self.change(|entry, now| entry.end(Status::Cancelled, None, now));
+    }
+
+    /// Changes the entry, and tells listeners if `act` says that it did.
+    fn change(&self, act: impl FnOnce(&mut Entry, u64) -> bool) {
+        let now = (self.table.clock)();
+        let mut entries = self.table.lock();
+        if let Some(entry) = entries.get_mut(&self.id)
+            && act(entry, now)
+        {
+            self.table.tell(&self.id, entry);
+        }
+    }
+}
+
+/// Takes questions back that nobody waits for any more.
+struct OpenAsks<'a> {
+    task: &'a TaskRef,
+    keys: Vec<String>,
+}
+
+impl Drop for OpenAsks<'_> {
+    fn drop(&mut self) {
+        let now = (self.task.table.clock)();
+        if let Some(entry) = self.task.table.lock().get_mut(&self.task.id) {
+            for key in &self.keys {
+                entry.close(key, now);
+            }
+        }
+    }
+}

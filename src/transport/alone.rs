@@ -1,0 +1,84 @@
+//! One server over HTTP in this process alone, without a cluster: for examples, tests and tools that need no more.
+//!
+//! It has no configuration and no credentials; bind it to loopback.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::edge::{Edge, EdgeOptions};
+use super::{Limits, listener};
+use crate::clock::Clock;
+use crate::mcp::Provider;
+use crate::monitor::Recorder;
+use crate::router::{Naming, Router};
+
+/// Providers served at one address until this is stopped or dropped.
+pub struct Alone {
+    address: SocketAddr,
+    stop: CancellationToken,
+    serving: JoinHandle<io::Result<()>>,
+}
+
+impl Alone {
+    /// Serves `provider` at `address`, under the name and version in `server_info`. Port 0 takes any.
+    ///
+    /// # Errors
+    /// The system's own, for instance that the address is in use.
+    pub async fn start(
+        provider: impl Provider,
+        server_info: Box<RawValue>,
+        address: SocketAddr,
+    ) -> io::Result<Alone> {
+        let listener = listener::bind(address, listener::BACKLOG)?;
+        let address = listener.local_addr()?;
+        let (stop, recorder, limits) =
+            (CancellationToken::new(), Arc::<Recorder>::default(), Limits::default());
+        let edge = Edge::new(EdgeOptions {
+            router: Router::start(vec![Arc::new(provider)], 1, Naming::Never, &stop),
+            recorder: recorder.clone(),
+            server_info,
+            node_id: 1,
+            limits: limits.clone(),
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            clock: Clock::new(),
+            stop: stop.clone(),
+        });
+        let (routes, stopped) = (edge.routes(), stop.clone());
+        let serving =
+            tokio::spawn(async move { listener::serve(listener, routes, &limits, recorder, stopped).await });
+        Ok(Alone { address, stop, serving })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What clients connect to.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}/mcp", self.address)
+    }
+
+    /// Lets running requests end, then returns.
+    ///
+    /// # Errors
+    /// Why it could not serve.
+    pub async fn stop(mut self) -> io::Result<()> {
+        self.stop.cancel();
+        (&mut self.serving).await.map_err(io::Error::other)?
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}

@@ -1,0 +1,218 @@
+//! A provider under the control of a test.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use erlmcp::mcp::{
+    Caller, Catalog, Era, Event, Fault, Item, Link, List, ListKind, Members, Notification, Offers, Provider,
+    Request, Served, encode_notification, raw,
+};
+use serde_json::json;
+use serde_json::value::RawValue;
+use tokio::sync::{Notify, broadcast, watch};
+
+const OFFERS: &str = r#"{"tools":{"listChanged":true},"prompts":{},
+    "resources":{"subscribe":true,"listChanged":true},"logging":{}}"#;
+
+/// Counts what reaches it, and waits where its tools are told to.
+pub struct Fake {
+    catalog: watch::Sender<Arc<Catalog>>,
+    events: broadcast::Sender<Event>,
+    /// Opens `wait` once for each permit.
+    pub gate: tokio::sync::Semaphore,
+    /// Calls that are running.
+    pub running: watch::Sender<usize>,
+    /// Calls that ran to their end.
+    pub finished: watch::Sender<usize>,
+    /// Notifications heard.
+    pub heard: Mutex<Vec<String>>,
+    pub heard_one: Notify,
+    /// Sessions that ended.
+    pub ended: Mutex<Vec<String>>,
+    served: AtomicUsize,
+}
+
+struct Running<'a>(&'a Fake);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.send_modify(|count| *count -= 1);
+    }
+}
+
+pub fn item(kind: ListKind, json: &serde_json::Value) -> Item {
+    Item::read(kind, &raw(json)).unwrap()
+}
+
+impl Fake {
+    pub fn new() -> Arc<Fake> {
+        let tools = ["echo", "wait", "progress", "log", "ask", "hang_up", "fail", "flood", "push", "params"];
+        let tools =
+            tools.map(|name| item(ListKind::Tools, &json!({ "name": name, "inputSchema": {} }))).to_vec();
+        let region = json!({ "name": "region", "inputSchema":
+            { "properties": { "region": { "type": "string", "x-mcp-header": "Region" } } } });
+        let mut tools = List { version: 1, items: tools };
+        tools.items.push(item(ListKind::Tools, &region));
+        let offers = Offers(Members::parse(OFFERS).unwrap());
+        let catalog = Catalog { offers, tools, instructions: Some("Be kind.".into()), ..Catalog::default() };
+        Arc::new(Fake {
+            catalog: watch::Sender::new(Arc::new(catalog)),
+            events: broadcast::Sender::new(64),
+            gate: tokio::sync::Semaphore::new(0),
+            running: watch::Sender::new(0),
+            finished: watch::Sender::new(0),
+            heard: Mutex::default(),
+            heard_one: Notify::new(),
+            ended: Mutex::default(),
+            served: AtomicUsize::new(0),
+        })
+    }
+
+    /// Changes the list of tools.
+    pub fn change_tools(&self) {
+        self.catalog.send_modify(|catalog| Arc::make_mut(catalog).tools.version += 1);
+    }
+
+    pub fn change_resources(&self) {
+        self.catalog.send_modify(|catalog| Arc::make_mut(catalog).resources.version += 1);
+    }
+
+    pub fn emit(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+
+    /// Waits until so many calls are running.
+    pub async fn until_running(&self, count: usize) {
+        self.running.subscribe().wait_for(|running| *running == count).await.unwrap();
+    }
+
+    /// Waits until so many calls have finished.
+    pub async fn until_finished(&self, count: usize) {
+        self.finished.subscribe().wait_for(|finished| *finished == count).await.unwrap();
+    }
+
+    pub fn served(&self) -> usize {
+        self.served.load(Ordering::SeqCst)
+    }
+
+    async fn call(&self, request: &Request, caller: &Caller, link: &Link) -> Result<Box<RawValue>, Fault> {
+        let name = request.params.text("name").unwrap();
+        let arguments =
+            request.params.read::<serde_json::Value>("arguments").ok().flatten().unwrap_or_default();
+        let count = arguments["count"].as_u64().unwrap_or(1);
+        let text = match name.as_str() {
+            "echo" => return Ok(raw(&json!({ "content": [], "echo": arguments }))),
+            "params" => format!("{:?}", request.param_headers),
+            "wait" => self.wait(link).await,
+            "progress" => {
+                for n in 0..count {
+                    let params = json!({ "progressToken": "t", "progress": n });
+                    let _ = link.notify("notifications/progress", &raw(&params)).await;
+                }
+                "progressed".to_owned()
+            }
+            "flood" => {
+                let data = "x".repeat(1024);
+                for _ in 0..count {
+                    let params = json!({ "level": "info", "data": data });
+                    let _ = link.notify("notifications/message", &raw(&params)).await;
+                }
+                self.wait(link).await
+            }
+            "log" => {
+                for level in ["debug", "warning"] {
+                    let _ = link
+                        .notify("notifications/message", &raw(&json!({ "level": level, "data": 1 })))
+                        .await;
+                }
+                "logged".to_owned()
+            }
+            "ask" => match link.ask("elicitation/create", Some(&raw(&json!({ "message": "?" })))).await {
+                Ok(answer) => answer.get().to_owned(),
+                Err(error) => error.to_string(),
+            },
+            "hang_up" => {
+                let _ = link.hang_up(10).await;
+                self.wait(link).await
+            }
+            "push" => {
+                let session = caller.session.as_ref().unwrap();
+                for n in 0..count {
+                    let params = raw(&json!({ "n": n }));
+                    session.push(encode_notification("notifications/x", Some(&params)));
+                }
+                "pushed".to_owned()
+            }
+            "fail" => return Err(Fault::internal("it failed").with_status(404)),
+            _ => return Err(Fault::invalid_params("no such tool")),
+        };
+        Ok(raw(&json!({ "content": [{ "type": "text", "text": text }] })))
+    }
+
+    async fn wait(&self, link: &Link) -> String {
+        tokio::select! {
+            permit = self.gate.acquire() => { permit.unwrap().forget(); "waited".to_owned() }
+            () = link.cancelled().cancelled() => std::future::pending().await,
+        }
+    }
+}
+
+impl Provider for Fake {
+    fn name(&self) -> &str {
+        "fake"
+    }
+
+    fn catalog(&self, _: Era) -> Option<watch::Receiver<Arc<Catalog>>> {
+        Some(self.catalog.subscribe())
+    }
+
+    fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, link: &'a Link) -> Served<'a> {
+        Box::pin(async move {
+            self.served.fetch_add(1, Ordering::SeqCst);
+            self.running.send_modify(|count| *count += 1);
+            let _running = Running(self);
+            let result = match &*request.method {
+                "tools/call" => self.call(request, caller, link).await,
+                "resources/subscribe" | "resources/unsubscribe" | "logging/setLevel" => Ok(raw(&json!({}))),
+                "resources/read" => {
+                    let uri = request.params.text("uri").unwrap();
+                    if uri != "test://one" {
+                        return Err(Fault::resource_not_found(caller.era(), &uri));
+                    }
+                    Ok(RawValue::from_string("{\"contents\":[\n\n]}".to_owned()).unwrap())
+                }
+                method => Err(Fault::method_not_found(caller.era(), method)),
+            };
+            self.finished.send_modify(|count| *count += 1);
+            result
+        })
+    }
+
+    fn notify(&self, notification: &Notification, _: &Caller) {
+        self.heard.lock().unwrap().push(notification.method.to_string());
+        self.heard_one.notify_one();
+    }
+
+    fn session_ended(&self, session_key: &str) {
+        self.ended.lock().unwrap().push(session_key.to_owned());
+    }
+}
+
+/// A request of a legacy client.
+pub fn request(id: u64, method: &str, params: &serde_json::Value) -> String {
+    json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string()
+}
+
+/// A call of a tool by a legacy client.
+pub fn call(id: u64, tool: &str, arguments: &serde_json::Value) -> String {
+    request(id, "tools/call", &json!({ "name": tool, "arguments": arguments }))
+}
+
+pub fn bytes(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}

@@ -1,0 +1,13 @@
+//! The HTTP edge over real sockets, with a provider that does what a test asks: every status, every code,
+//! every limit.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it fails")]
+#![allow(unreachable_pub, reason = "its modules are read by one another only")]
+
+mod fake;
+mod legacy;
+mod limits;
+mod modern;
+mod refusals;
+mod server;
+mod streams;
+mod wire;

@@ -1,0 +1,84 @@
+//! A running edge and what a test needs of it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use erlmcp::clock::Clock;
+use erlmcp::mcp::{Provider, raw};
+use erlmcp::monitor::Recorder;
+use erlmcp::router::{Naming, Router};
+use erlmcp::transport::{Edge, EdgeOptions, Limits, listener};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::fake::Fake;
+use crate::wire::Wire;
+
+/// One edge on its own port; it stops when it is dropped.
+pub struct Server {
+    pub address: SocketAddr,
+    pub edge: Arc<Edge>,
+    pub fake: Arc<Fake>,
+    pub recorder: Arc<Recorder>,
+    pub stop: CancellationToken,
+    pub serving: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Server {
+    pub async fn start() -> Server {
+        Server::with(Limits::default()).await
+    }
+
+    pub async fn with(limits: Limits) -> Server {
+        let fake = Fake::new();
+        let stop = CancellationToken::new();
+        let recorder = Arc::new(Recorder::default());
+        let router = Router::start(vec![fake.clone() as Arc<dyn Provider>], 1, Naming::OnConflict, &stop);
+        let edge = Edge::new(EdgeOptions {
+            router,
+            recorder: recorder.clone(),
+            server_info: raw(&json!({ "name": "test", "version": "1" })),
+            node_id: 7,
+            limits: limits.clone(),
+            allowed_hosts: vec!["mcp.example.com".to_owned()],
+            allowed_origins: vec!["https://app.example.com".to_owned()],
+            clock: Clock::new(),
+            stop: stop.clone(),
+        });
+        let socket = listener::bind("127.0.0.1:0".parse().unwrap(), 64).unwrap();
+        let address = socket.local_addr().unwrap();
+        let (routes, counting, until) = (edge.routes(), recorder.clone(), stop.clone());
+        let serving =
+            tokio::spawn(async move { listener::serve(socket, routes, &limits, counting, until).await });
+        Server { address, edge, fake, recorder, stop, serving }
+    }
+
+    pub async fn wire(&self) -> Wire {
+        Wire::connect(self.address).await
+    }
+
+    /// Opens a legacy session and returns its id.
+    pub async fn session(&self) -> String {
+        self.session_of("2025-11-25").await
+    }
+
+    pub async fn session_of(&self, version: &str) -> String {
+        let mut wire = self.wire().await;
+        let answer = wire.post(&[], &initialize(version)).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.header("mcp-session-id").unwrap().to_owned()
+    }
+}
+
+pub fn initialize(version: &str) -> String {
+    json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+        "protocolVersion": version, "capabilities": { "elicitation": {} },
+        "clientInfo": { "name": "test", "version": "1" } } })
+    .to_string()
+}
