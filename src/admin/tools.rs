@@ -31,15 +31,24 @@ pub fn node_tools(source: &Arc<StatusSource>, seal: Arc<SealKey>, is_gateway: bo
             },
         )
         .tool(
-            read_only("cluster_status", "The cluster as the answering node knows it: health, leader, members, load."),
+            read_only(
+                "cluster_status",
+                "The cluster as the answering node knows it: health, leader, members, load.",
+            ),
             view(source, |status| status),
         )
         .tool(
-            read_only("cluster_members", "The nodes of the cluster, with role, state and how far each is behind."),
+            read_only(
+                "cluster_members",
+                "The nodes of the cluster, with role, state and how far each is behind.",
+            ),
             view(source, |status| json!({ "members": status.members })),
         )
         .tool(
-            read_only("cluster_quota", "The limits of the cluster and the connections of the answering node."),
+            read_only(
+                "cluster_quota",
+                "The limits of the cluster and the connections of the answering node.",
+            ),
             view(source, |status| json!({ "quota": status.quota, "connections": status.connections })),
         );
     if is_gateway {
@@ -53,7 +62,11 @@ pub fn node_tools(source: &Arc<StatusSource>, seal: Arc<SealKey>, is_gateway: bo
 }
 
 fn read_only(name: &str, description: &str) -> Tool {
-    let annotations = ToolAnnotations { read_only_hint: Some(true), open_world_hint: Some(false), ..ToolAnnotations::default() };
+    let annotations = ToolAnnotations {
+        read_only_hint: Some(true),
+        open_world_hint: Some(false),
+        ..ToolAnnotations::default()
+    };
     Tool::new(name).describe(description).annotate(annotations)
 }
 

@@ -61,7 +61,13 @@ async fn live(launch: Launch, bound: Bound, control: &Handle) -> Result<(), Node
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(sample(source.clone(), stop.clone()));
-    serve(&launch, bound.http, &mut tasks, &stop, Parts { source, upstreams: upstreams.clone(), token, seal });
+    serve(
+        &launch,
+        bound.http,
+        &mut tasks,
+        &stop,
+        Parts { source, upstreams: upstreams.clone(), token, seal },
+    );
     tracing::info!(node = config.node_id, http = %config.http_listen, peers = %config.peer_listen, "started");
 
     let outcome = stop::wait(&mut signals, replica.fatal()).await;
@@ -93,7 +99,13 @@ struct Parts {
 }
 
 /// Puts providers, router, edge and admin surface together behind the HTTP port.
-fn serve(launch: &Launch, http: TcpListener, tasks: &mut JoinSet<()>, stop: &CancellationToken, parts: Parts) {
+fn serve(
+    launch: &Launch,
+    http: TcpListener,
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+    parts: Parts,
+) {
     let config = &launch.config;
     let behind = parts.upstreams.providers();
     let own = node_tools(&parts.source, Arc::new(parts.seal), !behind.is_empty());
@@ -112,7 +124,8 @@ fn serve(launch: &Launch, http: TcpListener, tasks: &mut JoinSet<()>, stop: &Can
         clock: parts.source.clock,
         stop: stop.clone(),
     });
-    let routes = edge.routes().merge(Admin::routes(AdminOptions { source: parts.source, token: parts.token }));
+    let routes =
+        edge.routes().merge(Admin::routes(AdminOptions { source: parts.source, token: parts.token }));
     let stop = stop.clone();
     tasks.spawn(async move {
         if let Err(error) = listener::serve(http, routes, &limits, recorder, stop).await {
@@ -158,7 +171,10 @@ async fn on<T: Send + 'static>(
     control: &Handle,
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, NodeError> {
-    let failed = |error| NodeError::System { what: "run on the control threads", source: std::io::Error::other(error) };
+    let failed = |error| NodeError::System {
+        what: "run on the control threads",
+        source: std::io::Error::other(error),
+    };
     control.spawn(work).await.map_err(failed)
 }
 

@@ -1,5 +1,5 @@
 //! The answer to a modern request: JSON if the result comes first, else a stream. Dropping either cancels the
-//! request.
+//! request. A fault alone is always JSON, as its HTTP status says what it is.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use super::{Edge, answer};
 use crate::exchange::{Call, Step};
 use crate::mcp::Frame;
 
-/// Answers with what comes out of `call`.
-pub(super) async fn respond(edge: &Edge, mut call: Call) -> Response {
+/// Answers with what comes out of `call`; with `prefers_stream` a result is a stream of one event.
+pub(super) async fn respond(edge: &Edge, mut call: Call, prefers_stream: bool) -> Response {
     let keepalive_ms = edge.limits.sse_keepalive_ms;
     if call.is_listening() {
         return sse::response(Calling { call: Some(call), first: None }, keepalive_ms);
@@ -25,6 +25,9 @@ pub(super) async fn respond(edge: &Edge, mut call: Call) -> Response {
             () = &mut quiet => return sse::response(Calling { call: Some(call), first: None }, keepalive_ms),
         };
         match step {
+            Step::Done(outcome) if prefers_stream && !outcome.is_fault => {
+                return sse::response(Calling { call: None, first: Some(outcome.body) }, keepalive_ms);
+            }
             Step::Done(outcome) => return answer::json(outcome, edge.chance()),
             Step::Frame(Frame::Hangup { .. }) => {}
             Step::Frame(Frame::Message(message)) => {

@@ -72,7 +72,7 @@ async fn post(edge: &Arc<Edge>, request: Request<Body>) -> Result<Response, Refu
             response
         }
         Reply::Call(call, Some(session)) => legacy::respond(edge, call, session).await,
-        Reply::Call(call, None) => modern::respond(edge, call).await,
+        Reply::Call(call, None) => modern::respond(edge, call, prefers_stream(headers)).await,
     })
 }
 
@@ -174,6 +174,24 @@ fn accepts(headers: &HeaderMap, kind: &str, name: &str) -> bool {
             || range_kind.eq_ignore_ascii_case(kind)
                 && (range_name == "*" || range_name.eq_ignore_ascii_case(name))
     })
+}
+
+/// Whether the client would rather have a stream than JSON: it gives it more weight, or the same and names it first.
+fn prefers_stream(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let (mut stream, mut json) = (None, None);
+    for (place, range) in values.flat_map(|value| value.split(',')).enumerate() {
+        let mut parts = range.split(';').map(str::trim);
+        let kind = parts.next().unwrap_or_default();
+        let weight = parts.find_map(|part| part.strip_prefix("q=")).map_or(Ok(1.0), str::parse::<f32>);
+        let rank = (weight.unwrap_or(0.0), std::cmp::Reverse(place));
+        if kind.eq_ignore_ascii_case("text/event-stream") {
+            stream = stream.or(Some(rank));
+        } else if kind.eq_ignore_ascii_case("application/json") {
+            json = json.or(Some(rank));
+        }
+    }
+    matches!((stream, json), (Some(stream), Some(json)) if stream > json)
 }
 
 /// The origin is one of ours by now, so its pages may send what they ask to.

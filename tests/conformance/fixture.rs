@@ -13,7 +13,7 @@ use erlmcp::handler::Server;
 
 /// The whole fixture.
 #[must_use]
-pub fn server() -> Server {
+pub(crate) fn server() -> Server {
     let server = Server::new("conformance-fixture", "1.0.0");
     tasks::add(rounds::add(questions::add(resources::add(answers::add(server)))))
 }

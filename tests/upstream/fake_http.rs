@@ -170,7 +170,8 @@ async fn handle(State(fake): State<Arc<Fake>>, method: Method, headers: HeaderMa
         let key = format!("s{}", fake.next.fetch_add(1, Ordering::SeqCst));
         let talk = Talk { hello: value["params"].clone(), get: None };
         fake.sessions.lock().unwrap().insert(key.clone(), talk);
-        let result = json!({"protocolVersion": value["params"]["protocolVersion"], "capabilities": capabilities(),
+        let version = &value["params"]["protocolVersion"];
+        let result = json!({"protocolVersion": version, "capabilities": capabilities(),
             "serverInfo": {"name": "fake", "version": "1"}});
         let mut response = json_response(StatusCode::OK, answer(&value["id"], &result.to_string()));
         response.headers_mut().insert("mcp-session-id", key.parse().unwrap());
@@ -359,7 +360,8 @@ async fn modern(fake: &Arc<Fake>, value: &Value, text: &str) -> Response {
     let ok = |result: &str| json_response(StatusCode::OK, answer(&id, result));
     match value["method"].as_str().unwrap() {
         "server/discover" => {
-            let result = json!({"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": capabilities()});
+            let result = json!({"resultType": "complete", "supportedVersions": ["2026-07-28"],
+                "capabilities": capabilities()});
             ok(&result.to_string())
         }
         "tools/list" => ok(&tools(fake)),
@@ -368,7 +370,8 @@ async fn modern(fake: &Arc<Fake>, value: &Value, text: &str) -> Response {
             let (sender, response) = sse(fake);
             let honoured = &value["params"]["notifications"];
             let ack = json!({"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged",
-                "params": {"notifications": honoured, "_meta": {"io.modelcontextprotocol/subscriptionId": id}}});
+                "params": {"notifications": honoured,
+                    "_meta": {"io.modelcontextprotocol/subscriptionId": id}}});
             sender.send(event(&ack)).await.unwrap();
             fake.listeners.lock().unwrap().push((id, sender));
             response

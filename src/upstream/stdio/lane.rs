@@ -231,7 +231,7 @@ impl Lane {
             };
             tokio::select! {
                 refused = running.pipe.listen(&params) => {
-                    tracing::debug!(upstream = shared.base.name(), refused, "a listen stream of an upstream ended");
+                    tracing::debug!(upstream = shared.base.name(), refused, "a listen stream ended");
                     if refused {
                         let _ = wishes.changed().await;
                         continue;

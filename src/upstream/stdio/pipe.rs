@@ -277,8 +277,8 @@ impl Pipe {
                 "no request of a client is running that it could belong to".to_owned()
             }
             None => format!(
-                "{} requests are running and nothing tells which of them asks; give each session its own child \
-                 (instances = \"session\")",
+                "{} requests are running and nothing tells which of them asks; \
+                 give each session its own child (instances = \"session\")",
                 running.len()
             ),
         };

@@ -54,7 +54,7 @@ impl Running {
     pub(super) async fn discover(&mut self, within: Duration) -> Result<(), String> {
         let params = hello::with_own_meta(Members::new());
         let result = self.pipe.ask_within("server/discover", &params, within.min(DISCOVER_MAX)).await;
-        let greeting = hello::read_discovered(&*result.map_err(|fault| fault.message)?)?;
+        let greeting = hello::read_discovered(&result.map_err(|fault| fault.message)?)?;
         self.modern = Some(greeting);
         Ok(())
     }
