@@ -67,7 +67,7 @@ pub(super) struct Counts {
     pub dropped: AtomicU64,
 }
 
-/// [`Counts`] at one moment.
+/// What was counted, at one moment.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[allow(missing_docs, reason = "as in Counts")]
 pub struct CountsView {
