@@ -84,12 +84,14 @@ impl Fake {
 
     /// Waits until so many calls are running.
     pub async fn until_running(&self, count: usize) {
-        self.running.subscribe().wait_for(|running| *running == count).await.unwrap();
+        let mut running = self.running.subscribe();
+        in_time("running calls", running.wait_for(|running| *running == count)).await.unwrap();
     }
 
     /// Waits until so many calls have finished.
     pub async fn until_finished(&self, count: usize) {
-        self.finished.subscribe().wait_for(|finished| *finished == count).await.unwrap();
+        let mut finished = self.finished.subscribe();
+        in_time("finished calls", finished.wait_for(|finished| *finished == count)).await.unwrap();
     }
 
     pub fn served(&self) -> usize {
@@ -215,4 +217,22 @@ pub fn call(id: u64, tool: &str, arguments: &serde_json::Value) -> String {
 
 pub fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
+}
+
+/// Longest time that a test waits for anything.
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// What `work` yields, or the end of the test.
+pub async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("{what}: not in time"))
+}
+
+/// Waits until `claim` holds.
+pub async fn until(what: &str, claim: impl Fn() -> bool) {
+    let holds = async {
+        while !claim() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    };
+    in_time(what, holds).await;
 }

@@ -4,7 +4,7 @@ use erlmcp::mcp::Event;
 use erlmcp::transport::Limits;
 use serde_json::json;
 
-use crate::fake::{call, request};
+use crate::fake::{call, request, until};
 use crate::server::Server;
 use crate::wire::{SseEvent, Wire};
 
@@ -88,9 +88,7 @@ async fn a_dropped_connection_is_not_a_cancel_even_before_the_answer_is_a_stream
     wire.send_post(&session_headers(&session), &call(1, "wait", &json!({}))).await;
     server.fake.until_running(1).await;
     drop(wire);
-    while server.edge.exchange().sessions().tasks() == 0 {
-        tokio::task::yield_now().await;
-    }
+    until("the call is adopted", || server.edge.exchange().sessions().tasks() == 1).await;
     server.fake.gate.add_permits(1);
     server.fake.until_finished(1).await;
 }
@@ -248,9 +246,7 @@ async fn the_end_of_a_session_frees_its_streams_calls_and_memory() {
     while own.event().await.is_some() {}
     while wire.event().await.is_some() {}
     server.fake.until_running(0).await;
-    while sessions.tasks() > 0 {
-        tokio::task::yield_now().await;
-    }
+    until("its tasks end", || sessions.tasks() == 0).await;
     assert_eq!((sessions.len(), sessions.replay_bytes()), (0, 0));
     assert_eq!(server.fake.ended.lock().unwrap().as_slice(), [session]);
 }

@@ -1,14 +1,11 @@
 //! A client that writes bytes and reads bytes, so that nothing is done for the server on the way.
 
-use std::net::SocketAddr;
-use std::time::Duration;
-
 use serde_json::Value;
+use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Longest time that a test waits for bytes.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::fake::in_time;
 
 pub struct Wire {
     stream: TcpStream,
@@ -194,8 +191,7 @@ impl Wire {
     /// Reads more bytes; false at the end.
     async fn more(&mut self) -> bool {
         let mut part = [0_u8; 16 * 1024];
-        let read =
-            tokio::time::timeout(PATIENCE, self.stream.read(&mut part)).await.expect("no bytes in time");
+        let read = in_time("bytes", self.stream.read(&mut part)).await;
         match read {
             Ok(size) => {
                 self.read.extend_from_slice(&part[..size]);
