@@ -100,21 +100,18 @@ impl Router {
                 let result = listing::page(kind, merged.catalog.list(kind), cursor.as_deref())?;
                 return Ok(cacheable(caller, result, LIST_TTL_MS));
             }
+            let asked = Asked { merged: &merged, request, caller, link };
             match &*request.method {
-                "tools/call" => self.by_name(&merged, ListKind::Tools, "tool", request, caller, link).await,
-                "prompts/get" => {
-                    self.by_name(&merged, ListKind::Prompts, "prompt", request, caller, link).await
-                }
+                "tools/call" => self.by_name(&asked, ListKind::Tools, "tool").await,
+                "prompts/get" => self.by_name(&asked, ListKind::Prompts, "prompt").await,
                 "resources/read" => {
-                    let result = self.by_uri(&merged, request, caller, link).await?;
+                    let result = self.by_uri(&asked).await?;
                     Ok(cacheable(caller, result, 0))
                 }
-                "resources/subscribe" | "resources/unsubscribe" => {
-                    self.by_uri(&merged, request, caller, link).await
-                }
-                "completion/complete" => self.by_reference(&merged, request, caller, link).await,
-                "logging/setLevel" => self.to_all(&merged, "logging", request, caller, link).await,
-                method if method.starts_with("tasks/") => self.by_task(&merged, request, caller, link).await,
+                "resources/subscribe" | "resources/unsubscribe" => self.by_uri(&asked).await,
+                "completion/complete" => self.by_reference(&asked).await,
+                "logging/setLevel" => self.to_all(&asked, "logging").await,
+                method if method.starts_with("tasks/") => self.by_task(&asked).await,
                 method => Err(Fault::method_not_found(caller.era(), method)),
             }
         })
@@ -127,49 +124,35 @@ impl Router {
         }
     }
 
-    async fn by_name(
-        &self,
-        merged: &Merged,
-        kind: ListKind,
-        noun: &str,
-        request: &Request,
-        caller: &Caller,
-        link: &Link,
-    ) -> Result<Box<RawValue>, Fault> {
-        let name = required(&request.params, "name")?;
-        let Some(route) = merged.route(kind, &name) else {
+    async fn by_name(&self, asked: &Asked<'_>, kind: ListKind, noun: &str) -> Answered {
+        let name = required(&asked.request.params, "name")?;
+        let Some(route) = asked.merged.route(kind, &name) else {
             return Err(Fault::invalid_params(format!("unknown {noun} {name:?}")));
         };
-        self.forward(route, "name", &name, request, caller, link).await
+        self.forward(asked, route, "name", &name).await
     }
 
     /// By the list, then by the templates, then whoever offers resources may know a URI that it does not
     /// list.
-    async fn by_uri(
-        &self,
-        merged: &Merged,
-        request: &Request,
-        caller: &Caller,
-        link: &Link,
-    ) -> Result<Box<RawValue>, Fault> {
-        let uri = required(&request.params, "uri")?;
-        if let Some(route) = merged.route(ListKind::Resources, &uri) {
-            return self.forward(route, "uri", &uri, request, caller, link).await;
+    async fn by_uri(&self, asked: &Asked<'_>) -> Answered {
+        let uri = required(&asked.request.params, "uri")?;
+        if let Some(route) = asked.merged.route(ListKind::Resources, &uri) {
+            return self.forward(asked, route, "uri", &uri).await;
         }
-        if let Some(route) = self.by_template(merged, &uri) {
-            return self.forward(&route, "uri", &uri, request, caller, link).await;
+        if let Some(route) = self.by_template(asked.merged, &uri) {
+            return self.forward(asked, &route, "uri", &uri).await;
         }
-        for (provider, offers) in merged.offers.iter().enumerate() {
+        for (provider, offers) in asked.merged.offers.iter().enumerate() {
             if offers.0.get("resources").is_none() {
                 continue;
             }
             let route = Route { provider, own: uri.as_str().into() };
-            match self.forward(&route, "uri", &uri, request, caller, link).await {
+            match self.forward(asked, &route, "uri", &uri).await {
                 Err(fault) if is_not_found(&fault) => {}
                 answer => return answer,
             }
         }
-        Err(Fault::resource_not_found(caller.era(), &uri))
+        Err(Fault::resource_not_found(asked.caller.era(), &uri))
     }
 
     /// The template whose literal ends fit `uri`, the longest start first.
@@ -188,14 +171,8 @@ impl Router {
         Some(Route { provider: route.provider, own: own.into() })
     }
 
-    async fn by_reference(
-        &self,
-        merged: &Merged,
-        request: &Request,
-        caller: &Caller,
-        link: &Link,
-    ) -> Result<Box<RawValue>, Fault> {
-        let reference = request.params.read::<Members>("ref").ok().flatten();
+    async fn by_reference(&self, asked: &Asked<'_>) -> Answered {
+        let reference = asked.request.params.read::<Members>("ref").ok().flatten();
         let reference =
             reference.ok_or_else(|| Fault::invalid_params("params.ref is missing or no object"))?;
         let (kind, member) = match reference.text("type").as_deref() {
@@ -204,72 +181,52 @@ impl Router {
             _ => return Err(Fault::invalid_params("params.ref.type must be ref/prompt or ref/resource")),
         };
         let name = required(&reference, member)?;
-        let route = merged.route(kind, &name).or_else(|| merged.route(ListKind::Resources, &name));
+        let route =
+            asked.merged.route(kind, &name).or_else(|| asked.merged.route(ListKind::Resources, &name));
         let Some(route) = route else {
             return Err(Fault::invalid_params(format!("params.ref names an unknown {member} {name:?}")));
         };
         let mut own = reference.clone();
         own.set(member, raw(&*route.own));
-        let mut request = request.clone();
+        let mut request = asked.request.clone();
         request.params.set("ref", own.to_raw());
-        self.providers[route.provider].serve(&request, caller, link).await
+        self.providers[route.provider].serve(&request, asked.caller, asked.link).await
     }
 
     /// Tasks are named by their server: those that offer tasks are asked in order.
-    async fn by_task(
-        &self,
-        merged: &Merged,
-        request: &Request,
-        caller: &Caller,
-        link: &Link,
-    ) -> Result<Box<RawValue>, Fault> {
+    async fn by_task(&self, asked: &Asked<'_>) -> Answered {
         let mut last = None;
-        for (provider, offers) in self.providers.iter().zip(&merged.offers) {
+        for (provider, offers) in self.providers.iter().zip(&asked.merged.offers) {
             if !offers_tasks(&offers.0) {
                 continue;
             }
-            match provider.serve(request, caller, link).await {
+            match provider.serve(asked.request, asked.caller, asked.link).await {
                 Err(fault) if fault.code == code::INVALID_PARAMS => last = Some(fault),
                 answer => return answer,
             }
         }
-        Err(last.unwrap_or_else(|| Fault::method_not_found(caller.era(), &request.method)))
+        Err(last.unwrap_or_else(|| Fault::method_not_found(asked.caller.era(), &asked.request.method)))
     }
 
-    async fn to_all(
-        &self,
-        merged: &Merged,
-        capability: &str,
-        request: &Request,
-        caller: &Caller,
-        link: &Link,
-    ) -> Result<Box<RawValue>, Fault> {
-        for (provider, offers) in self.providers.iter().zip(&merged.offers) {
+    async fn to_all(&self, asked: &Asked<'_>, capability: &str) -> Answered {
+        for (provider, offers) in self.providers.iter().zip(&asked.merged.offers) {
             if offers.0.get(capability).is_some()
-                && let Err(fault) = provider.serve(request, caller, link).await
+                && let Err(fault) = provider.serve(asked.request, asked.caller, asked.link).await
             {
-                tracing::debug!(provider = provider.name(), %fault, method = %request.method, "not taken");
+                tracing::debug!(provider = provider.name(), %fault, method = %asked.request.method, "not taken");
             }
         }
         Ok(Members::new().to_raw())
     }
 
-    async fn forward(
-        &self,
-        route: &Route,
-        member: &str,
-        shown: &str,
-        request: &Request,
-        caller: &Caller,
-        link: &Link,
-    ) -> Result<Box<RawValue>, Fault> {
+    async fn forward(&self, asked: &Asked<'_>, route: &Route, member: &str, shown: &str) -> Answered {
         let provider = &self.providers[route.provider];
         if *route.own == *shown {
-            return provider.serve(request, caller, link).await;
+            return provider.serve(asked.request, asked.caller, asked.link).await;
         }
-        let mut request = request.clone();
+        let mut request = asked.request.clone();
         request.params.set(member, raw(&*route.own));
-        let result = provider.serve(&request, caller, link).await?;
+        let result = provider.serve(&request, asked.caller, asked.link).await?;
         Ok(if &*request.method == "resources/read" {
             shown_contents(&result, &route.own, shown)
         } else {
@@ -289,6 +246,16 @@ fn shown_contents(result: &RawValue, own: &str, shown: &str) -> Box<RawValue> {
     }
     members.set("contents", raw(&contents));
     members.to_raw()
+}
+
+type Answered = Result<Box<RawValue>, Fault>;
+
+/// One request on its way to a provider.
+struct Asked<'a> {
+    merged: &'a Merged,
+    request: &'a Request,
+    caller: &'a Caller,
+    link: &'a Link,
 }
 
 fn required(params: &Members, member: &str) -> Result<String, Fault> {
