@@ -67,14 +67,18 @@ pub(super) struct Counts {
     pub dropped: AtomicU64,
 }
 
-/// What was counted, at one moment.
+/// What is counted, at one moment.
 #[derive(Clone, Copy, Debug, Serialize)]
-#[allow(missing_docs, reason = "as in Counts")]
 pub struct CountsView {
+    /// Requests passed on.
     pub calls: u64,
+    /// Requests that ended in an error of ours, not those that the upstream answered with one.
     pub failures: u64,
+    /// What was no JSON-RPC message, or longer than the limit.
     pub invalid: u64,
+    /// Answers nobody waited for.
     pub unasked: u64,
+    /// Notifications dropped.
     pub dropped: u64,
 }
 
