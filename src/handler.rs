@@ -36,3 +36,6 @@ pub use settings::Limits;
 pub use stop::{InputRequired, Stop};
 pub use tasks::TASKS_EXTENSION;
 pub use tool::{TaskSupport, Tool, ToolAnnotations, ToolResult};
+
+#[cfg(test)]
+mod tests;

@@ -100,6 +100,9 @@ async fn complete(work: Work, call: Call) -> Result<Box<RawValue>, Fault> {
 
 /// The result that asks a modern client for input.
 fn input_required(call: &Call, wanted: &InputRequired) -> Result<Box<RawValue>, Fault> {
+    if let Some(needs) = wanted.asks.iter().find_map(|ask| ask.lacks(call.client())) {
+        return Err(Fault::capability_missing(&needs));
+    }
     let (shared, request) = (&call.0.shared, call.request());
     let bound = binding(&shared.name, &call.caller().principal, &request.method, &request.params);
     let state = call.rounds().clone().seal(&shared.settings, &bound)?;
