@@ -6,6 +6,7 @@
 mod address_book;
 mod clock;
 mod core;
+mod elect;
 mod error;
 mod handle;
 mod identity;

@@ -32,7 +32,7 @@ use crate::secret::ClusterSecret;
 use crate::state_machine::StateMachine;
 use crate::timing::Timing;
 use crate::types::{MemberNode, Raft};
-use crate::{join, raft_routes, reconciler};
+use crate::{elect, join, raft_routes, reconciler};
 
 /// How long a leader tries to hand over when it stops.
 const HAND_OVER_TIME: Duration = Duration::from_secs(2);
@@ -174,6 +174,7 @@ impl Replica {
         let closing = CancellationToken::new();
         let (count, changes) = watch::channel(0);
         let mut tasks = JoinSet::new();
+        tasks.spawn(elect::run(Arc::clone(&core), closing.clone()));
         tasks.spawn(reconciler::run(Arc::clone(&core), closing.clone()));
         tasks.spawn(join::run(Arc::clone(&core), closing.clone()));
         tasks.spawn(watch_changes(Arc::clone(&core), count, closing.clone()));

@@ -81,6 +81,8 @@ impl Timing {
             max_in_snapshot_log_to_keep: self.keep_entries,
             replication_lag_threshold: self.snapshot_entries.saturating_mul(2),
             purge_batch_size: 256,
+            // Until the log names this life of the node, see `elect`.
+            enable_elect: false,
             // A node that cannot win must not raise the term when it comes back.
             enable_pre_vote: Some(true),
             // Without it a leader that only some can hear may block writes for ever.

@@ -74,7 +74,7 @@ async fn a_leader_that_dies_is_replaced_and_nothing_acknowledged_is_lost() {
     let other = *cluster.nodes.keys().next().unwrap();
     cluster.wait(other, SOON, |status| status.leader.is_some_and(|now| now != leader)).await;
     println!("new leader after {:?}", begin.elapsed());
-    assert_eq!(cluster.node(other).view().borrow().ledger.limits().connections, 54);
+    cluster.wait_limit(54).await;
     assert_eq!(cluster.node(other).propose(set_limit(55)).await.unwrap(), Receipt::Done);
     cluster.wait_limit(55).await;
     cluster.start(leader).await;

@@ -13,16 +13,22 @@ pub(super) fn start(config: &Config) -> Result<Upstreams, NodeError> {
         .map_err(|source| NodeError::System { what: "find the path of this program", source })?;
     let around =
         Surroundings { launcher: Some(vec![own.into_os_string()]), now_unix_ms: || Clock::new().unix_ms() };
-    let options = config.sections.upstream.iter().map(options).collect();
+    let gateway = &config.sections.gateway;
+    let options = config.sections.upstream.iter().map(|upstream| options(gateway, upstream)).collect();
     Ok(Upstreams::start(options, &around)?)
 }
 
-fn options(upstream: &config::Upstream) -> UpstreamOptions {
+fn options(gateway: &config::Gateway, upstream: &config::Upstream) -> UpstreamOptions {
     UpstreamOptions {
         tools: NameRules { allow: upstream.allow.clone(), deny: upstream.deny.clone() },
         timeout_ms: upstream.timeout_ms,
         restart_min_ms: upstream.restart_min_ms,
         restart_max_ms: upstream.restart_max_ms,
+        idle_ms: upstream.idle_s.saturating_mul(1_000),
+        message_bytes_max: gateway.message_bytes_max,
+        connect_timeout_ms: gateway.connect_timeout_ms,
+        connections_idle_max: gateway.pool_connections as usize,
+        in_flight_max: gateway.queue_requests_max as usize,
         ..UpstreamOptions::new(&upstream.name, reach(upstream))
     }
 }

@@ -1,6 +1,8 @@
-//! Pauses between starts of an upstream that fails: doubling, bounded, with jitter so that nodes do not start in step.
+//! Pauses between starts of an upstream that fails: doubling, bounded, with jitter so that nodes do not start
+//! in step.
 //!
-//! Pure: chance is an argument. Who holds it decides when the time without failure is long enough for [`Backoff::reset`].
+//! Pure: chance is an argument. Who holds it decides when the time without failure is long enough for
+//! [`Backoff::reset`].
 
 use std::time::Duration;
 

@@ -1,6 +1,8 @@
-//! What every upstream has, whatever its transport: options, catalogs, events, counts, and the words of its errors.
+//! What every upstream has, whatever its transport: options, catalogs, events, counts, and the words of its
+//! errors.
 //!
-//! An error names the upstream, what was tried and why it failed; never its command's arguments, environment or headers.
+//! An error names the upstream, what was tried and why it failed; never its command's arguments, environment
+//! or headers.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -64,13 +66,19 @@ impl Base {
         })
     }
 
+    /// Requests of clients that run now.
+    pub(super) fn running(&self) -> usize {
+        self.options.in_flight_max - self.in_flight.available_permits()
+    }
+
     /// The error of a request that this upstream could not serve.
     pub(super) fn fault(&self, method: &str, why: &str) -> Fault {
         self.counts.failures.fetch_add(1, Ordering::Relaxed);
         Fault::internal(format!("upstream {:?}: {method}: {why}", self.name()))
     }
 
-    /// Serves a request within the limits that hold for every transport: admitted names, places, time, cancellation.
+    /// Serves a request within the limits that hold for every transport: admitted names, places, time,
+    /// cancellation.
     pub(super) async fn bounded(
         &self,
         request: &Request,
@@ -137,9 +145,10 @@ impl Base {
             pulses.iter().map(|pulse| pulse.read()).collect()
         };
         let rank = |state: State| match state {
-            State::Down => 3,
-            State::Starting => 2,
-            State::Ready => 1,
+            State::Down => 4,
+            State::Starting => 3,
+            State::Ready => 2,
+            State::Asleep => 1,
             State::Stopped => 0,
         };
         let worst = beats.iter().max_by_key(|beat| rank(beat.state));
@@ -156,7 +165,7 @@ impl Base {
             restarts: beats.iter().map(|beat| beat.restarts).sum(),
             pids,
             eras: eras.iter().filter(|(_, era)| self.stock.speaks(*era)).map(|(name, _)| *name).collect(),
-            running: self.options.in_flight_max - self.in_flight.available_permits(),
+            running: self.running(),
             sessions,
             counts: self.counts.view(),
         }

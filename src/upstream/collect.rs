@@ -1,6 +1,7 @@
 //! Reads an upstream's four lists to the end, page by page, in its order.
 //!
-//! An upstream is not trusted to end: pages and entries are bounded, and a cursor that comes twice ends the list.
+//! An upstream is not trusted to end: pages and entries are bounded, and a cursor that comes twice ends the
+//! list.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -30,7 +31,8 @@ pub(super) trait Asker: Sync {
     fn ask<'a>(&'a self, method: &'a str, params: Members) -> Asked<'a>;
 }
 
-/// Reads those of `kinds` that `greeting` declares into `lists`, whole; tools only as far as `rules` admit them.
+/// Reads those of `kinds` that `greeting` declares into `lists`, whole; tools only as far as `rules` admit
+/// them.
 ///
 /// # Errors
 /// The list that could not be read, and why.

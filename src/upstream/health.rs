@@ -16,6 +16,8 @@ pub enum State {
     Starting,
     /// It answers.
     Ready,
+    /// Nobody used it for a while; the next request starts it again.
+    Asleep,
     /// It failed and waits for its next start; calls are answered with errors at once.
     Down,
     /// The node has ended it.
@@ -54,7 +56,8 @@ pub struct Health {
 pub(super) struct Counts {
     /// Requests passed on.
     pub calls: AtomicU64,
-    /// Requests that ended in an error of ours (down, timeout, ...), not those that the upstream answered with one.
+    /// Requests that ended in an error of ours (down, timeout, ...), not those that the upstream answered
+    /// with one.
     pub failures: AtomicU64,
     /// Lines or events that were no JSON-RPC message, or longer than the limit.
     pub invalid: AtomicU64,

@@ -1,4 +1,5 @@
-//! The first words with an upstream: `initialize` and `server/discover`, as ourselves or as one of our clients.
+//! The first words with an upstream: `initialize` and `server/discover`, as ourselves or as one of our
+//! clients.
 
 use serde_json::value::RawValue;
 
@@ -11,8 +12,8 @@ fn client_info() -> Box<RawValue> {
     raw(&serde_json::json!({ "name": "erlmcp-node", "version": env!("CARGO_PKG_VERSION") }))
 }
 
-/// Params of `initialize` for a conversation that several clients share: whatever a client may be asked is declared, and
-/// a client that has not declared it answers with an error.
+/// Params of `initialize` for a conversation that several clients share: whatever a client may be asked is
+/// declared, and a client that has not declared it answers with an error.
 pub(super) fn initialize_for_all() -> Members {
     let capabilities = serde_json::json!({
         "elicitation": { "form": {}, "url": {} },
@@ -84,7 +85,8 @@ pub(super) fn read_discovered(result: &RawValue) -> Result<Greeting, String> {
     Greeting::read(result)
 }
 
-/// The filter of `subscriptions/listen` for what `greeting` can announce and the resources `uris`; `None` if that is nothing.
+/// The filter of `subscriptions/listen` for what `greeting` can announce and the resources `uris`; `None` if
+/// that is nothing.
 pub(super) fn listen_params(greeting: &Greeting, uris: &[String]) -> Option<Members> {
     let mut filter = Members::new();
     for (capability, key) in [

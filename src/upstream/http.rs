@@ -1,6 +1,6 @@
 //! An upstream behind a URL: Streamable HTTP in both eras, as a client.
 
-pub(super) mod client;
+mod client;
 mod core;
 mod errand;
 mod headers;

@@ -1,4 +1,5 @@
-//! What comes from an upstream for one running request before its answer, in bounded space; and what concerns none.
+//! What comes from an upstream for one running request before its answer, in bounded space; and what concerns
+//! none.
 //!
 //! Who reads the upstream never waits for a client: what does not fit is refused, and its reader counts it.
 

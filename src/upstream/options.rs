@@ -1,7 +1,7 @@
 //! What the operator says about one upstream, proven once and then trusted.
 //!
-//! Independent of the configuration file, so that a test writes a struct literal. `Debug` never shows the environment or
-//! the headers: they hold secrets.
+//! Independent of the configuration file, so that a test writes a struct literal. `Debug` never shows the
+//! environment or the headers: they hold secrets.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 /// One upstream MCP server.
 #[derive(Clone, Debug)]
 pub struct UpstreamOptions {
-    /// Short name: `[a-z0-9-]`, unique in the node.
+    /// Short name: letters, digits, `-`, `_` and `.`, unique in the node.
     pub name: String,
     /// Where it is.
     pub reach: Reach,
@@ -19,7 +19,8 @@ pub struct UpstreamOptions {
     pub speaks: Speaks,
     /// Which of its tools are offered.
     pub tools: NameRules,
-    /// Longest silence of a running request, in milliseconds; while the client is being asked something it does not count.
+    /// Longest silence of a running request, in milliseconds; while the client is being asked something it
+    /// does not count.
     pub timeout_ms: u64,
     /// Longest a request may run in all, in milliseconds.
     pub call_max_ms: u64,
@@ -35,10 +36,22 @@ pub struct UpstreamOptions {
     pub stop_step_ms: u64,
     /// Requests that may run at once; more are answered with an error.
     pub in_flight_max: usize,
-    /// Sessions of clients that may be open to it at once (children with [`Instances::Session`], or HTTP sessions).
+    /// Sessions of clients that may be open to it at once (children with [`Instances::Session`], or HTTP
+    /// sessions).
     pub sessions_max: usize,
-    /// How often an HTTP upstream's lists are read again, in milliseconds, for those that do not announce changes.
+    /// How often an HTTP upstream's lists are read again, in milliseconds, for those that do not announce
+    /// changes.
     pub refresh_ms: u64,
+    /// A shared child that nobody used for this long is ended, and the next request starts it again, in
+    /// milliseconds. One that is subscribed to is used. 0: never. The child of a session lives as long as the
+    /// session.
+    pub idle_ms: u64,
+    /// Longest message read from it, in bytes; a longer one is skipped and its request gets an error.
+    pub message_bytes_max: usize,
+    /// Longest wait for a connection to a URL, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// Idle connections kept to a URL.
+    pub connections_idle_max: usize,
 }
 
 impl UpstreamOptions {
@@ -60,6 +73,10 @@ impl UpstreamOptions {
             in_flight_max: 1_024,
             sessions_max: 10_000,
             refresh_ms: 60_000,
+            idle_ms: 0,
+            message_bytes_max: 16 * 1024 * 1024,
+            connect_timeout_ms: 5_000,
+            connections_idle_max: 100,
         }
     }
 
@@ -69,9 +86,9 @@ impl UpstreamOptions {
     /// One line that names the upstream, the key and what it must be.
     pub fn check(&self) -> Result<(), String> {
         let name = &self.name;
-        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
-            return Err(format!("upstream {name:?}: a name has 1 to 64 of a-z, 0-9 and '-'"));
+            return Err(format!("upstream {name:?}: a name has 1 to 64 letters, digits, '-', '_' and '.'"));
         }
         let times = [
             ("timeout_ms", self.timeout_ms),
@@ -82,6 +99,7 @@ impl UpstreamOptions {
             ("healthy_after_ms", self.healthy_after_ms),
             ("stop_step_ms", self.stop_step_ms),
             ("refresh_ms", self.refresh_ms),
+            ("connect_timeout_ms", self.connect_timeout_ms),
         ];
         if let Some((key, value)) = times.iter().find(|(_, value)| !(1..=86_400_000).contains(value)) {
             return Err(format!("upstream {name:?}: {key} is {value}; it must be between 1 and 86400000"));
@@ -89,8 +107,13 @@ impl UpstreamOptions {
         if self.restart_min_ms > self.restart_max_ms {
             return Err(format!("upstream {name:?}: restart_min_ms is above restart_max_ms"));
         }
-        if self.in_flight_max == 0 || self.sessions_max == 0 {
-            return Err(format!("upstream {name:?}: in_flight_max and sessions_max must be at least 1"));
+        let counts = [
+            ("in_flight_max", self.in_flight_max, 1_000_000),
+            ("sessions_max", self.sessions_max, 10_000_000),
+            ("message_bytes_max", self.message_bytes_max, 256 * 1024 * 1024),
+        ];
+        if let Some((key, value, max)) = counts.iter().find(|(_, value, max)| !(1..=*max).contains(value)) {
+            return Err(format!("upstream {name:?}: {key} is {value}; it must be between 1 and {max}"));
         }
         self.reach.check().map_err(|why| format!("upstream {name:?}: {why}"))
     }
@@ -133,7 +156,8 @@ pub enum Instances {
     /// One for all clients (one for each era, where it cannot speak both on one connection).
     #[default]
     Shared,
-    /// One for each legacy session, initialised as that client initialised; the shared one serves the lists and the modern era.
+    /// One for each legacy session, initialised as that client initialised; the shared one serves the lists
+    /// and the modern era.
     Session,
 }
 
@@ -182,7 +206,8 @@ impl fmt::Debug for Reach {
     }
 }
 
-/// Which names pass: those that an `allow` pattern matches (all, if there is none) and no `deny` pattern does.
+/// Which names pass: those that an `allow` pattern matches (all, if there is none) and no `deny` pattern
+/// does.
 ///
 /// A pattern is a name in which `*` stands for any run of characters.
 #[derive(Clone, Debug, Default)]
@@ -259,7 +284,7 @@ mod tests {
             options.check()
         };
         assert_eq!(with(|_| {}), Ok(()));
-        assert!(with(|o| o.name = "Up".into()).unwrap_err().contains("a-z"));
+        assert!(with(|o| o.name = "a b".into()).unwrap_err().contains("letters"));
         assert!(with(|o| o.timeout_ms = 0).unwrap_err().contains("timeout_ms is 0"));
         let file =
             |o: &mut UpstreamOptions| o.reach = Reach::Url { url: "ftp://host/x".into(), headers: vec![] };

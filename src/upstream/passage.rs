@@ -1,7 +1,9 @@
-//! One client's request on its way through an upstream: what comes back before the result goes to the client's link.
+//! One client's request on its way through an upstream: what comes back before the result goes to the
+//! client's link.
 //!
-//! Notifications pass unchanged. Requests of the upstream are put to the client, several at a time, and their answers go
-//! back under the upstream's own ids; a client that cannot be asked makes an error that says so, never silence.
+//! Notifications pass unchanged. Requests of the upstream are put to the client, several at a time, and their
+//! answers go back under the upstream's own ids; a client that cannot be asked makes an error that says so,
+//! never silence.
 
 use std::collections::HashMap;
 use std::future::Future;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,11 +16,15 @@ use super::options::{Reach, UpstreamOptions};
 use super::stdio::StdioUpstream;
 use super::stdio::child::Spawner;
 
+/// Steps of an orderly end (see [`UpstreamOptions::stop_step_ms`]) that an upstream may take one after the
+/// other.
+const STOP_STEPS_MAX: u64 = 5;
+
 /// What upstreams need of the node.
 #[derive(Clone, Debug)]
 pub struct Surroundings {
-    /// Program (and arguments) to which `upstream-exec PARENT -- command` is appended to start a child that dies with
-    /// the node; `None` starts commands directly.
+    /// Program (and arguments) to which `upstream-exec PARENT -- command` is appended to start a child that
+    /// dies with the node; `None` starts commands directly.
     pub launcher: Option<Vec<OsString>>,
     /// Unix time in milliseconds, for health only.
     pub now_unix_ms: fn() -> u64,
@@ -49,10 +54,12 @@ pub struct Upstreams {
     all: Vec<Upstream>,
     stop: CancellationToken,
     tasks: TaskTracker,
+    stop_max: Duration,
 }
 
 impl Upstreams {
-    /// Starts all of them without waiting for any: what they offer appears in their catalogs. Needs a tokio runtime.
+    /// Starts all of them without waiting for any: what they offer appears in their catalogs. Needs a tokio
+    /// runtime.
     ///
     /// # Errors
     /// [`UpstreamError`]; nothing was started then.
@@ -63,9 +70,10 @@ impl Upstreams {
                 return Err(UpstreamError::Twice(one.name.clone()));
             }
         }
+        let step_ms = options.iter().map(|one| one.stop_step_ms).max().unwrap_or_default();
+        let stop_max = Duration::from_millis(STOP_STEPS_MAX.saturating_mul(step_ms).saturating_add(1_000));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let spawner = Spawner::start(around.launcher.clone())?;
-        let client = super::http::client::connect();
         let start = |options: UpstreamOptions| {
             let base = Arc::new(Base::new(options, around.now_unix_ms));
             match base.options.reach.clone() {
@@ -76,21 +84,13 @@ impl Upstreams {
                     stop.clone(),
                     tasks.clone(),
                 )),
-                Reach::Url { url, headers } => Upstream::Http(HttpUpstream::start(
-                    base,
-                    client.clone(),
-                    &url,
-                    &headers,
-                    stop.clone(),
-                    tasks.clone(),
-                )),
+                Reach::Url { url, headers } => {
+                    Upstream::Http(HttpUpstream::start(base, &url, &headers, stop.clone(), tasks.clone()))
+                }
             }
         };
-        Ok(Upstreams {
-            all: options.into_iter().map(start).collect(),
-            stop: stop.clone(),
-            tasks: tasks.clone(),
-        })
+        let all = options.into_iter().map(start).collect();
+        Ok(Upstreams { all, stop: stop.clone(), tasks: tasks.clone(), stop_max })
     }
 
     /// All of them, in their order.
@@ -119,7 +119,9 @@ impl Upstreams {
     pub async fn stop(&self) {
         self.stop.cancel();
         self.tasks.close();
-        self.tasks.wait().await;
+        if tokio::time::timeout(self.stop_max, self.tasks.wait()).await.is_err() {
+            tracing::warn!(left = self.tasks.len(), "upstreams have not ended in time; they are killed");
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! Whether clients of an era can be served now, and over what: a level that calls wait for while a start is under way.
+//! Whether clients of an era can be served now, and over what: a level that calls wait for while a start is
+//! under way.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,8 @@ pub(super) enum Seat<T> {
     Waiting,
     /// Over this.
     Open(T),
+    /// Nobody used it; the next request wakes it.
+    Asleep,
     /// No, for this reason; later perhaps.
     Shut(Arc<str>),
 }
@@ -59,14 +62,33 @@ impl<T: Clone> Seats<T> {
         }
     }
 
+    /// Resolves when one of `eras`, all asleep until now, is wanted.
+    pub(super) async fn wanted(&self, eras: &[Era]) {
+        let (mut modern, mut legacy) = (self.modern.subscribe(), self.legacy.subscribe());
+        let is_awake = |seat: &Seat<T>| !matches!(seat, Seat::Asleep);
+        tokio::select! {
+            _ = modern.wait_for(is_awake), if eras.contains(&Era::Modern) => {}
+            _ = legacy.wait_for(is_awake), if eras.contains(&Era::Legacy) => {}
+        }
+    }
+
     /// What serves `era`. Waits for a first start, in bounded time; fails at once while the upstream is down.
     ///
     /// # Errors
     /// A fault that says why `method` cannot be served.
     pub(super) async fn open(&self, base: &Base, era: Era, method: &str) -> Result<T, Fault> {
         let mut seat = self.of(era).subscribe();
+        self.of(era).send_if_modified(|seat| {
+            let is_asleep = matches!(seat, Seat::Asleep);
+            if is_asleep {
+                *seat = Seat::Waiting;
+            }
+            is_asleep
+        });
         let within = Duration::from_millis(base.options.start_timeout_ms);
-        let known = tokio::time::timeout(within, seat.wait_for(|seat| !matches!(seat, Seat::Waiting))).await;
+        let known =
+            tokio::time::timeout(within, seat.wait_for(|seat| matches!(seat, Seat::Open(_) | Seat::Shut(_))))
+                .await;
         let why = match known.as_ref().map(|known| known.as_deref()) {
             Ok(Ok(Seat::Open(open))) => return Ok(open.clone()),
             Ok(Ok(Seat::Shut(why))) => why.to_string(),

@@ -1,7 +1,7 @@
 //! The catalogs of one upstream, one for each era, as whole values that readers watch.
 //!
-//! A list's version grows with each announced change, also one that leaves the entries alike: listeners were promised to
-//! hear of it. What an upstream offered stays listed while it is down; calls say that it is.
+//! A list's version grows with each announced change, also one that leaves the entries alike: listeners were
+//! promised to hear of it. What an upstream offered stays listed while it is down; calls say that it is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -104,7 +104,8 @@ impl Stock {
         }
     }
 
-    /// Shows new lists; those in `announced` get a new version in any case, others only if their entries differ.
+    /// Shows new lists; those in `announced` get a new version in any case, others only if their entries
+    /// differ.
     pub(super) fn publish(&self, era: Era, greeting: &Greeting, lists: &Lists, announced: &[ListKind]) {
         let shelf = self.shelf(era);
         shelf.spoken.store(SPOKEN, Ordering::Relaxed);

@@ -1,4 +1,5 @@
-//! A Streamable HTTP server on loopback that behaves, or lies, as its tools are told; it remembers what it was sent.
+//! A Streamable HTTP server on loopback that behaves, or lies, as its tools are told; it remembers what it
+//! was sent.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -20,7 +21,6 @@ pub struct Seen {
     pub http_method: Method,
     pub headers: HeaderMap,
     pub body: Value,
-    pub text: String,
 }
 
 #[derive(Default)]
@@ -94,15 +94,6 @@ impl Fake {
         self.sessions.lock().unwrap().clear();
     }
 
-    /// Sends a message on every open GET stream.
-    pub async fn say_on_gets(&self, message: &Value) {
-        let gets: Vec<_> =
-            self.sessions.lock().unwrap().values().filter_map(|talk| talk.get.clone()).collect();
-        for get in gets {
-            let _ = get.send(event(message)).await;
-        }
-    }
-
     /// Sends a notification on every listen stream, tagged.
     pub async fn say_to_listeners(&self, method: &str, params: Value) {
         let listeners = self.listeners.lock().unwrap().clone();
@@ -166,12 +157,8 @@ fn sse(fake: &Arc<Fake>) -> (mpsc::Sender<String>, Response) {
 async fn handle(State(fake): State<Arc<Fake>>, method: Method, headers: HeaderMap, body: Bytes) -> Response {
     let value: Value = serde_json::from_slice(&body).unwrap_or_default();
     let text = String::from_utf8_lossy(&body).into_owned();
-    fake.seen.lock().unwrap().push(Seen {
-        http_method: method.clone(),
-        headers: headers.clone(),
-        body: value.clone(),
-        text: text.clone(),
-    });
+    let seen = Seen { http_method: method.clone(), headers: headers.clone(), body: value.clone() };
+    fake.seen.lock().unwrap().push(seen);
     if value["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"].is_string() {
         return modern(&fake, &value, &text).await;
     }
@@ -183,7 +170,8 @@ async fn handle(State(fake): State<Arc<Fake>>, method: Method, headers: HeaderMa
         let key = format!("s{}", fake.next.fetch_add(1, Ordering::SeqCst));
         let talk = Talk { hello: value["params"].clone(), get: None };
         fake.sessions.lock().unwrap().insert(key.clone(), talk);
-        let result = json!({"protocolVersion": value["params"]["protocolVersion"], "capabilities": capabilities(),
+        let version = &value["params"]["protocolVersion"];
+        let result = json!({"protocolVersion": version, "capabilities": capabilities(),
             "serverInfo": {"name": "fake", "version": "1"}});
         let mut response = json_response(StatusCode::OK, answer(&value["id"], &result.to_string()));
         response.headers_mut().insert("mcp-session-id", key.parse().unwrap());
@@ -289,7 +277,8 @@ async fn legacy_tool(fake: &Arc<Fake>, key: &str, value: &Value, text: &str) -> 
             json_response(StatusCode::OK, done("grown"))
         }
         "touch" => {
-            let message = json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": "fake://a"}});
+            let message = json!({"jsonrpc": "2.0", "method": "notifications/resources/updated",
+                "params": {"uri": "fake://a"}});
             get.unwrap().send(event(&message)).await.unwrap();
             json_response(StatusCode::OK, done("touched"))
         }
@@ -371,7 +360,8 @@ async fn modern(fake: &Arc<Fake>, value: &Value, text: &str) -> Response {
     let ok = |result: &str| json_response(StatusCode::OK, answer(&id, result));
     match value["method"].as_str().unwrap() {
         "server/discover" => {
-            let result = json!({"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": capabilities()});
+            let result = json!({"resultType": "complete", "supportedVersions": ["2026-07-28"],
+                "capabilities": capabilities()});
             ok(&result.to_string())
         }
         "tools/list" => ok(&tools(fake)),
@@ -380,7 +370,8 @@ async fn modern(fake: &Arc<Fake>, value: &Value, text: &str) -> Response {
             let (sender, response) = sse(fake);
             let honoured = &value["params"]["notifications"];
             let ack = json!({"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged",
-                "params": {"notifications": honoured, "_meta": {"io.modelcontextprotocol/subscriptionId": id}}});
+                "params": {"notifications": honoured,
+                    "_meta": {"io.modelcontextprotocol/subscriptionId": id}}});
             sender.send(event(&ack)).await.unwrap();
             fake.listeners.lock().unwrap().push((id, sender));
             response

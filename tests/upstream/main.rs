@@ -1,5 +1,12 @@
 //! Upstreams as real processes and real HTTP servers, seen through `Provider` only.
-#![allow(missing_docs, unreachable_pub, clippy::disallowed_methods, reason = "tests")]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 mod fake_http;
 mod http;

@@ -1,7 +1,7 @@
 //! The official Python SDK as upstream, over both transports and in both eras.
 //!
-//! Needs a Python with `mcp==2.*`: `ERLMCP_TEST_PYTHON=/path/to/venv/bin/python`, and is ignored without being asked for,
-//! as a fresh machine has none.
+//! Needs a Python with `mcp==2.*`: `ERLMCP_TEST_PYTHON=/path/to/venv/bin/python`, and is ignored without
+//! being asked for, as a fresh machine has none.
 
 use std::process::Stdio;
 
@@ -39,45 +39,48 @@ async fn http() -> (Child, UpstreamOptions) {
     (child, UpstreamOptions::new("py", Reach::Url { url, headers: vec![] }))
 }
 
+const COUNT: &str = r#"{"name":"count","arguments":{"to":3},"_meta":{"progressToken":"tok"}}"#;
+
 async fn speaks_like_itself(options: UpstreamOptions) {
     let (upstreams, provider) = start_one(options);
     for era in [Era::Legacy, Era::Modern] {
         let catalog = catalog_where(&provider, era, |catalog| !catalog.tools.items.is_empty()).await;
         assert_eq!(
             names(&catalog),
-            ["add", "slow_progress", "fail", "log", "who", "hang", "grow"],
+            ["add", "pid", "fail", "count", "greet", "sleep", "log", "grow"],
             "{era:?}"
         );
-        assert_eq!(&*catalog.resources.items[0].key, "memo://one");
-        assert_eq!(&*catalog.templates.items[0].key, "memo://by-name/{name}");
-        assert_eq!(&*catalog.prompts.items[0].key, "greet");
-        assert_eq!(catalog.instructions.as_deref(), Some("A server to stand behind a gateway."));
+        assert_eq!(&*catalog.resources.items[0].key, "note://static");
+        assert_eq!(&*catalog.templates.items[0].key, "note://{id}/text");
+        assert_eq!(&*catalog.prompts.items[0].key, "review");
+        assert_eq!(catalog.instructions.as_deref(), Some("Tools for tests."));
     }
     for mut client in [Client::legacy(), Client::modern()] {
         client.caller.log_level = Some(LogLevel::Info);
         let era = client.caller.era();
         let sum = client.call(&provider, "add", r#"{"a":123456789012345678901234567890,"b":1}"#).await;
         assert!(sum.outcome.as_ref().unwrap().get().contains("123456789012345678901234567891"), "{sum:?}");
-        let answer = client.call_with_token(&provider, "slow_progress", "\"tok\"").await;
+        let answer = client.send(&provider, "tools/call", COUNT).await;
         assert_eq!(
             (answer.text().as_str(), answer.methods()),
-            ("done", vec!["notifications/progress"; 3]),
+            ("counted to 3", vec!["notifications/progress"; 3]),
             "{era:?}"
         );
         assert!(answer.frames.iter().all(|frame| frame["params"]["progressToken"] == "tok"));
-        assert_eq!(client.call(&provider, "fail", "{}").await.result()["isError"], true);
-        let memo = client.send(&provider, "resources/read", r#"{"uri":"memo://one"}"#).await.result();
-        assert_eq!(memo["contents"][0]["text"], "remember the milk");
-        let missing = client.send(&provider, "resources/read", r#"{"uri":"memo://none/x/y"}"#).await;
-        println!("{era:?} unknown resource: {:?}", missing.fault());
+        assert_eq!(client.call(&provider, "fail", r#"{"why":"so"}"#).await.result()["isError"], true);
+        let memo = client.send(&provider, "resources/read", r#"{"uri":"note://static"}"#).await.result();
+        assert_eq!(memo["contents"][0]["text"], "a static note");
+        let missing = client.send(&provider, "resources/read", r#"{"uri":"note://none/x/y"}"#).await;
+        assert_eq!(missing.fault().data.as_ref().unwrap().get(), r#"{"uri":"note://none/x/y"}"#);
         let prompt =
-            client.send(&provider, "prompts/get", r#"{"name":"greet","arguments":{"name":"Ada"}}"#).await;
-        assert_eq!(prompt.result()["messages"][0]["content"]["text"], "Please greet Ada.");
-        println!("{era:?} log: {:?}", client.call(&provider, "log", "{}").await.frames);
+            client.send(&provider, "prompts/get", r#"{"name":"review","arguments":{"code":"Ada"}}"#).await;
+        assert_eq!(prompt.result()["messages"][0]["content"]["text"], "Review this: Ada");
+        assert_eq!(client.call(&provider, "log", "{}").await.methods(), ["notifications/message"], "{era:?}");
     }
     asks(&provider).await;
     changes(&provider).await;
-    println!("{}", serde_json::to_string(&upstreams.health()).unwrap());
+    let counts = upstreams.health()[0].counts;
+    assert_eq!((counts.failures, counts.invalid, counts.unasked), (0, 0, 0));
     upstreams.stop().await;
 }
 
@@ -86,12 +89,12 @@ async fn asks(provider: &std::sync::Arc<dyn erlmcp::mcp::Provider>) {
         assert_eq!(question["method"], "elicitation/create");
         Some(json!({"result": {"action": "accept", "content": {"name": "Ada"}}}))
     });
-    assert_eq!(client.call(provider, "who", "{}").await.text(), "Hello, Ada!");
+    assert_eq!(client.call(provider, "greet", "{}").await.text(), "Hello, Ada!");
     let client = Client::modern();
-    let first = client.call(provider, "who", "{}").await.result();
+    let first = client.call(provider, "greet", "{}").await.result();
     assert_eq!(first["resultType"], "input_required", "{first}");
     let key = first["inputRequests"].as_object().unwrap().keys().next().unwrap().clone();
-    let mut params = json!({"name": "who", "arguments": {},
+    let mut params = json!({"name": "greet", "arguments": {},
         "inputResponses": {key: {"action": "accept", "content": {"name": "Grace"}}}});
     if let Some(state) = first.get("requestState").filter(|state| **state != Value::Null) {
         params["requestState"] = state.clone();

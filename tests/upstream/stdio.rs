@@ -30,7 +30,8 @@ async fn all_pages_of_a_childs_lists_are_shown_in_its_order_in_both_eras() {
 async fn params_and_results_pass_unchanged_except_id_and_progress_token() {
     let (upstreams, provider) = start_one(fake("up", &[]));
     let client = Client::legacy();
-    let params = "{\"name\":\"echo\",\n \"zz\":123456789012345678901234567890,\"arguments\":{\"b\":1.50,\"a\":[ ]},\
+    let params = "{\"name\":\"echo\",\n \"zz\":123456789012345678901234567890,\
+                  \"arguments\":{\"b\":1.50,\"a\":[ ]},\
                   \"_meta\":{\"x\":1e2,\"progressToken\":\"t\",\"y\":{}}}";
     let answer = client.send(&provider, "tools/call", params).await;
     let raw = answer.outcome.as_ref().unwrap().get();
@@ -40,7 +41,7 @@ async fn params_and_results_pass_unchanged_except_id_and_progress_token() {
     let line = answer.result()["line"].as_str().unwrap().to_owned();
     let (head, tail) = line.split_once(r#""progressToken":"#).unwrap();
     assert!(head.ends_with(
-        r#""params":{"name":"echo","zz":123456789012345678901234567890,"arguments":{"b":1.50,"a":[ ]},"_meta":{"x":1e2,"#
+        r#""zz":123456789012345678901234567890,"arguments":{"b":1.50,"a":[ ]},"_meta":{"x":1e2,"#
     ));
     assert!(tail.ends_with(r#","y":{}}}}"#) && !tail.starts_with("\"t\""), "{tail}");
     upstreams.stop().await;
@@ -383,4 +384,54 @@ async fn requests_above_the_limit_are_refused_at_once() {
     assert!(answer.fault().message.contains("1 requests are running"), "{answer:?}");
     client.call(&provider, "echo", "{}").await.result();
     upstreams.stop().await;
+}
+
+#[tokio::test]
+async fn an_idle_child_is_ended_and_the_next_request_starts_it_again_without_an_error() {
+    let mut options = fake("up", &[]);
+    options.idle_ms = 200;
+    let (upstreams, provider) = start_one(options);
+    let client = Client::legacy();
+    let pid = client.call(&provider, "pids", "{}").await.result()["pid"].as_u64().unwrap();
+    eventually("it sleeps", || upstreams.health()[0].state == State::Asleep).await;
+    eventually("its child is gone", || !is_alive(pid)).await;
+    let catalog = catalog_where(&provider, Era::Legacy, |_| true).await;
+    assert_eq!(catalog.tools.items.len(), 25, "what it offered stays listed");
+    let again = client.call(&provider, "pids", "{}").await.result()["pid"].as_u64().unwrap();
+    assert_ne!(pid, again);
+    assert_eq!((upstreams.health()[0].restarts, upstreams.health()[0].counts.failures), (0, 0));
+    upstreams.stop().await;
+}
+
+#[tokio::test]
+async fn a_child_that_is_subscribed_to_or_called_is_not_idle() {
+    let mut options = fake("up", &["--eras", "legacy"]);
+    options.idle_ms = 100;
+    let (upstreams, provider) = start_one(options);
+    let client = Client::legacy();
+    client.send(&provider, "resources/subscribe", r#"{"uri":"fake://a"}"#).await.result();
+    let pid = client.call(&provider, "pids", "{}").await.result()["pid"].clone();
+    client.call(&provider, "late", r#"{"s":0.6}"#).await.result();
+    assert_eq!(client.call(&provider, "pids", "{}").await.result()["pid"], pid);
+    provider.session_ended(client.caller.session.as_ref().unwrap().key());
+    eventually("it sleeps", || upstreams.health()[0].state == State::Asleep).await;
+    upstreams.stop().await;
+}
+
+fn zombies_of_ours() -> usize {
+    let me = std::process::id().to_string();
+    let is_ours = |entry: &std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+        fields.first() == Some(&"Z") && fields.get(1) == Some(&me.as_str())
+    };
+    std::fs::read_dir("/proc").unwrap().flatten().filter(is_ours).count()
+}
+
+#[tokio::test]
+async fn children_that_failed_leave_no_zombies() {
+    let (upstreams, _) = start_one(fake("bad", &["--refuse-start"]));
+    eventually("four starts failed", || upstreams.health()[0].restarts >= 4).await;
+    upstreams.stop().await;
+    eventually("all are reaped", || zombies_of_ours() == 0).await;
 }

@@ -176,6 +176,9 @@ impl Client {
             };
             meta.set("io.modelcontextprotocol/protocolVersion", raw("2026-07-28"));
             meta.set("io.modelcontextprotocol/clientCapabilities", self.caller.capabilities.to_raw());
+            if let Some(level) = self.caller.log_level {
+                meta.set("io.modelcontextprotocol/logLevel", raw(&level));
+            }
             params.set("_meta", meta.to_raw());
         }
         let text =

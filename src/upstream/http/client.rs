@@ -1,7 +1,7 @@
 //! One endpoint over HTTP: requests out, and what comes back as JSON or as events, both bounded.
 //!
-//! Redirects are not followed and no header of a client is passed on: what is sent beside the protocol's own headers is
-//! the operator's.
+//! Redirects are not followed and no header of a client is passed on: what is sent beside the protocol's own
+//! headers is the operator's.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -16,30 +16,28 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use crate::upstream::options::UpstreamOptions;
+
 use super::sse::{SseEvent, SseParser};
 
-/// Longest message of an upstream, in bytes.
-pub(super) const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest body of a refusal that is read, in bytes.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
-/// Longest wait for a connection.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// Idle connections kept to one upstream.
-const IDLE_MAX: usize = 64;
+/// How long an idle connection is kept. Below the 5 s after which common servers (Node, uvicorn) close it
+/// themselves: a request on a connection that is just being closed is lost, and may not be sent twice.
+const IDLE_KEPT: Duration = Duration::from_secs(4);
 
-/// The client that all upstreams share.
-pub(in crate::upstream) type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-/// Makes the client.
-pub(in crate::upstream) fn connect() -> HttpClient {
+fn client(options: &UpstreamOptions) -> HttpClient {
     let mut tcp = HttpConnector::new();
     tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(CONNECT_MAX));
+    tcp.set_connect_timeout(Some(Duration::from_millis(options.connect_timeout_ms)));
     tcp.enforce_http(false);
     let tls = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_all_versions();
     Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
-        .pool_max_idle_per_host(IDLE_MAX)
+        .pool_idle_timeout(IDLE_KEPT)
+        .pool_max_idle_per_host(options.connections_idle_max)
         .build(tls.wrap_connector(tcp))
 }
 
@@ -48,6 +46,7 @@ pub(super) struct Endpoint {
     client: HttpClient,
     uri: Uri,
     headers: HeaderMap,
+    bytes_max: usize,
 }
 
 /// What came back.
@@ -64,14 +63,19 @@ pub(super) enum Reply {
 
 impl Endpoint {
     /// `url` and `headers` were proven by the options' check.
-    pub(super) fn new(client: HttpClient, url: &str, headers: &[(String, String)]) -> Endpoint {
+    pub(super) fn new(options: &UpstreamOptions, url: &str, headers: &[(String, String)]) -> Endpoint {
         let uri = url.parse().unwrap_or_else(|_| Uri::from_static("http://invalid.invalid/"));
         let read = |(name, value): &(String, String)| {
             let mut value = HeaderValue::try_from(value).ok()?;
             value.set_sensitive(true);
             Some((HeaderName::try_from(name).ok()?, value))
         };
-        Endpoint { client, uri, headers: headers.iter().filter_map(read).collect() }
+        Endpoint {
+            client: client(options),
+            uri,
+            headers: headers.iter().filter_map(read).collect(),
+            bytes_max: options.message_bytes_max,
+        }
     }
 
     /// Sends one encoded message.
@@ -121,9 +125,9 @@ impl Endpoint {
         }
         let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         if kind.starts_with("text/event-stream") {
-            return Ok(Reply::Events(EventStream::new(body), head.headers));
+            return Ok(Reply::Events(EventStream::new(body, self.bytes_max), head.headers));
         }
-        let body = whole(body, MESSAGE_BYTES_MAX).await?;
+        let body = whole(body, self.bytes_max).await?;
         if body.is_empty() {
             return Ok(Reply::Nothing);
         }
@@ -170,8 +174,8 @@ pub(super) struct EventStream {
 }
 
 impl EventStream {
-    fn new(body: Incoming) -> EventStream {
-        EventStream { body: Box::pin(body), parser: SseParser::new(MESSAGE_BYTES_MAX) }
+    fn new(body: Incoming, bytes_max: usize) -> EventStream {
+        EventStream { body: Box::pin(body), parser: SseParser::new(bytes_max) }
     }
 
     /// The next event; `None` at the end, however it came.

@@ -1,4 +1,5 @@
-//! What all requests to one HTTP upstream share: its endpoint, what it announced, and the modern way of asking.
+//! What all requests to one HTTP upstream share: its endpoint, what it announced, and the modern way of
+//! asking.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

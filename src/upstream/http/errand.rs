@@ -1,4 +1,5 @@
-//! The one loop that carries a client's request to an HTTP upstream and everything that comes back to the client.
+//! The one loop that carries a client's request to an HTTP upstream and everything that comes back to the
+//! client.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -35,10 +35,9 @@ fn search(schema: &Value, path: &mut Vec<String>, found: &mut Annotated) {
     let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
     for (name, property) in properties {
         path.push(name.clone());
-        if let Some(header) = property.get("x-mcp-header").and_then(Value::as_str) {
-            if let Ok(header) = HeaderName::try_from(format!("mcp-param-{header}")) {
-                found.push((path.clone(), header));
-            }
+        let header = property.get("x-mcp-header").and_then(Value::as_str);
+        if let Some(Ok(header)) = header.map(|header| HeaderName::try_from(format!("mcp-param-{header}"))) {
+            found.push((path.clone(), header));
         }
         search(property, path, found);
         path.pop();
@@ -149,11 +148,11 @@ mod tests {
         let tool = Item::read(ListKind::Tools, &RawValue::from_string(tool.into()).unwrap()).unwrap();
         let annotated = annotations(&[tool]);
         let request = request(
-            r#"{"name":"t","arguments":{"region":"ü","plain":"x","in":{"deep":12345678901234567890123,"no":null}}}"#,
+            r#"{"name":"t","arguments":{"region":"ü","p":"x","in":{"deep":1234567890123456789,"no":null}}}"#,
         );
         let headers = modern(&request, annotated.get("t"));
         assert_eq!(headers["mcp-param-region"], "=?base64?w7w=?=");
-        assert_eq!(headers["mcp-param-deep"], "12345678901234567890123");
+        assert_eq!(headers["mcp-param-deep"], "1234567890123456789");
         assert_eq!(headers["mcp-name"], "t");
         assert_eq!(headers.len(), 5);
     }

@@ -1,4 +1,5 @@
-//! The life of an HTTP upstream: probed in both eras, its lists read and kept fresh, probed again when it was lost.
+//! The life of an HTTP upstream: probed in both eras, its lists read and kept fresh, probed again when it was
+//! lost.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -40,6 +41,9 @@ pub(super) async fn keep(core: Arc<Core>) {
             why = serve_once(&core, &pulse, &mut backoff) => why,
             () = core.stop.cancelled() => break,
         };
+        if core.stop.is_cancelled() {
+            break;
+        }
         core.set_own(None);
         core.seats.shut(&format!("it is down: {why}"));
         let pause = backoff.pause(chance());
@@ -97,7 +101,7 @@ async fn probe(core: &Arc<Core>) -> Result<Found, String> {
     };
     let legacy = match speaks {
         Speaks::Modern => Err("legacy: not tried".to_owned()),
-        _ => open_own(core, within).await.map_err(|fault| fault.message),
+        _ => open_own(core).await.map_err(|fault| fault.message),
     };
     match (modern, legacy) {
         (Err(modern), Err(legacy)) if modern == legacy => Err(modern),
@@ -111,10 +115,10 @@ async fn discover(core: &Core, within: Duration) -> Result<Greeting, Fault> {
     hello::read_discovered(&result).map_err(Fault::internal)
 }
 
-async fn open_own(core: &Arc<Core>, within: Duration) -> Result<Arc<HttpSession>, Fault> {
+async fn open_own(core: &Arc<Core>) -> Result<Arc<HttpSession>, Fault> {
     let outside: Arc<dyn Outside> = core.clone();
-    let opened =
-        HttpSession::open(&core.base, &core.endpoint, &hello::initialize_for_us(), outside, within).await;
+    let hello = hello::initialize_for_us();
+    let opened = HttpSession::open(&core.base, &core.endpoint, &hello, outside, &core.stop).await;
     let session = opened?;
     core.tasks.spawn(stream::hold(session.clone()));
     core.set_own(Some(session.clone()));
@@ -193,7 +197,7 @@ async fn refresh(core: &Arc<Core>, found: &Found) -> Result<(), String> {
     if found.modern.is_none() && speaks != Speaks::Legacy && discover(core, within).await.is_ok() {
         return Err("it speaks the modern era now".to_owned());
     }
-    if found.legacy.is_none() && speaks != Speaks::Modern && open_own(core, within).await.is_ok() {
+    if found.legacy.is_none() && speaks != Speaks::Modern && open_own(core).await.is_ok() {
         return Err("it speaks the legacy era now".to_owned());
     }
     read_lists(core, found, &KINDS, &[]).await

@@ -14,7 +14,7 @@ use crate::mcp::{
 use crate::upstream::base::Base;
 use crate::upstream::health::Health;
 
-use super::client::{Endpoint, HttpClient};
+use super::client::Endpoint;
 use super::core::Core;
 use super::errand::{self, Failed};
 use super::keep::keep;
@@ -30,13 +30,13 @@ impl HttpUpstream {
     /// Starts to probe it; ends its sessions when `stop` is cancelled, in tasks of `tasks`.
     pub(in crate::upstream) fn start(
         base: Arc<Base>,
-        client: HttpClient,
         url: &str,
         headers: &[(String, String)],
         stop: CancellationToken,
         tasks: TaskTracker,
     ) -> Arc<HttpUpstream> {
-        let core = Core::new(base, Endpoint::new(client, url, headers), stop, tasks);
+        let endpoint = Endpoint::new(&base.options, url, headers);
+        let core = Core::new(base, endpoint, stop, tasks);
         let sessions = Arc::new(Sessions::new(core.clone()));
         core.tasks.spawn(keep(core.clone()));
         core.tasks.spawn(sessions.clone().end_with_the_node());

@@ -1,6 +1,7 @@
 //! One legacy session at an HTTP upstream: of one of our clients, or our own.
 //!
-//! Opened as its client opened ours, so that what the upstream may ask is what the client can answer. Ended with it.
+//! Opened as its client opened ours, so that what the upstream may ask is what the client can answer. Ended
+//! with it.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -42,12 +43,13 @@ pub(super) struct HttpSession {
     running: Mutex<HashMap<u64, InboxSender>>,
     is_lost: AtomicBool,
     pub(super) outside: Arc<dyn Outside>,
-    /// Cancelled when it ends or is lost.
+    /// Cancelled when it ends or is lost, or the node stops.
     pub(super) ended: CancellationToken,
 }
 
 impl HttpSession {
-    /// `initialize` and `notifications/initialized`. The GET stream is the caller's to open ([`super::stream::hold`]).
+    /// `initialize` and `notifications/initialized`. The GET stream is the caller's to open
+    /// ([`super::stream::hold`]).
     ///
     /// # Errors
     /// Why there is no session; status [`UNREACHABLE`] if the upstream did not answer at all.
@@ -56,10 +58,11 @@ impl HttpSession {
         endpoint: &Arc<Endpoint>,
         hello: &Members,
         outside: Arc<dyn Outside>,
-        within: Duration,
+        stop: &CancellationToken,
     ) -> Result<Arc<HttpSession>, Fault> {
         let unreachable =
             |why: String| Fault::internal(format!("initialize: {why}")).with_status(UNREACHABLE);
+        let within = Duration::from_millis(base.options.start_timeout_ms);
         let opening = tokio::time::timeout(within, async {
             let id = Id::from_number(0);
             let message = encode_request(&id, "initialize", Some(&hello.to_raw()));
@@ -80,7 +83,7 @@ impl HttpSession {
                 running: Mutex::default(),
                 is_lost: AtomicBool::new(false),
                 outside,
-                ended: CancellationToken::new(),
+                ended: stop.child_token(),
             };
             let message = encode_notification("notifications/initialized", None);
             endpoint.post(session.headers.clone(), message).await.map_err(unreachable)?;
@@ -102,8 +105,8 @@ impl HttpSession {
         self.ended.cancel();
     }
 
-    /// Whether this refusal means that the session is not known any more. Beside the specified 404 there are servers that
-    /// answer 400 and name the session in the message.
+    /// Whether this refusal means that the session is not known any more. Beside the specified 404 there are
+    /// servers that answer 400 and name the session in the message.
     pub(super) fn is_forgotten(&self, status: StatusCode, body: &[u8]) -> bool {
         if !self.headers.contains_key(SESSION_ID) {
             return false;

@@ -1,4 +1,5 @@
-//! The sessions that clients have at an HTTP upstream: one for each of theirs with us, opened with their first request.
+//! The sessions that clients have at an HTTP upstream: one for each of theirs with us, opened with their
+//! first request.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -82,7 +83,7 @@ impl Sessions {
         let outside = Arc::new(ClientEar { core: self.core.clone(), caller: caller.clone() });
         let within = Duration::from_millis(base.options.start_timeout_ms);
         let hello = hello::initialize_for(caller);
-        let opened = HttpSession::open(base, &self.core.endpoint, &hello, outside, within).await;
+        let opened = HttpSession::open(base, &self.core.endpoint, &hello, outside, &self.core.stop).await;
         let session = opened.map_err(|fault| base.fault(method, &fault.message))?;
         self.core.tasks.spawn(stream::hold(session.clone()));
         self.restore(&session, port, &slot, within).await;

@@ -1,4 +1,5 @@
-//! Server-sent events from bytes, each at most as long as the limit; a longer one is skipped to its end, never kept.
+//! Server-sent events from bytes, each at most as long as the limit; a longer one is skipped to its end,
+//! never kept.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -12,7 +13,8 @@ pub(super) struct SseEvent {
     pub(super) id: Option<String>,
     /// `retry:`, if it had one.
     pub(super) retry_ms: Option<u64>,
-    /// `data:`, its lines joined by spaces (JSON allows a space where it allows a line end); empty if it had none.
+    /// `data:`, its lines joined by spaces (JSON allows a space where it allows a line end); empty if it had
+    /// none.
     pub(super) data: Bytes,
     /// It was longer than the limit; `data` is empty then.
     pub(super) is_too_long: bool,

@@ -1,6 +1,8 @@
-//! One exchange with an endpoint: a request goes out, messages come back until its answer, over as many streams as it takes.
+//! One exchange with an endpoint: a request goes out, messages come back until its answer, over as many
+//! streams as it takes.
 //!
-//! A stream that ends before the answer is taken up again where it stopped, if the upstream gave its events ids.
+//! A stream that ends before the answer is taken up again where it stopped, if the upstream gave its events
+//! ids.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -71,7 +73,8 @@ impl<'a> Talk<'a> {
         self
     }
 
-    /// The next step. May be cancelled without loss. After [`Step::Over`] and [`Step::Refused`] there is none.
+    /// The next step. May be cancelled without loss. After [`Step::Over`] and [`Step::Refused`] there is
+    /// none.
     pub(super) async fn next(&mut self) -> Step {
         loop {
             match &mut self.source {

@@ -1,7 +1,7 @@
 //! Who stands behind the shared children: sessions, what they subscribed to, how much they want logged.
 //!
-//! A shared child knows one client. Subscriptions are joined before it sees them, and told to it again after a restart;
-//! messages that belong to no running request go to every session that used it.
+//! A shared child knows one client. Subscriptions are joined before it sees them, and told to it again after
+//! a restart; messages that belong to no running request go to every session that used it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -81,7 +81,13 @@ impl Audience {
         last
     }
 
-    /// Records a session's log level. Returns the most talkative of all, which is what the child has to be set to.
+    /// Whether anybody waits for updates of a resource.
+    pub(super) fn is_subscribed(&self) -> bool {
+        !self.lock().subscriptions.is_empty() || !self.wishes.watch().borrow().is_empty()
+    }
+
+    /// Records a session's log level. Returns the most talkative of all, which is what the child has to be
+    /// set to.
     pub(super) fn level(&self, key: &str, level: LogLevel) -> LogLevel {
         let mut inner = self.lock();
         inner.levels.insert(key.into(), level);

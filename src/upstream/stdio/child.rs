@@ -1,7 +1,8 @@
 //! A child process in its own group, from its start to the last of its group.
 //!
-//! All children are started by one thread that lives as long as any of them, because the kernel ties a child's death to
-//! the thread that started it. The group is signalled only while its leader is not reaped, so that the id cannot be another's.
+//! All children are started by one thread that lives as long as any of them, because the kernel ties a
+//! child's death to the thread that started it. The group is signalled only while its leader is not reaped,
+//! so that the id cannot be another's.
 
 use std::ffi::OsString;
 use std::io;
@@ -56,8 +57,9 @@ pub(in crate::upstream) struct Started {
 }
 
 impl Spawner {
-    /// Starts the thread; it ends with the last child and the last owner of the spawner. `launcher`: program (and
-    /// arguments) to which `upstream-exec PARENT -- command` is appended; `None` starts commands directly.
+    /// Starts the thread; it ends with the last child and the last owner of the spawner. `launcher`: program
+    /// (and arguments) to which `upstream-exec PARENT -- command` is appended; `None` starts commands
+    /// directly.
     pub(in crate::upstream) fn start(launcher: Option<Vec<OsString>>) -> io::Result<Arc<Spawner>> {
         let (starts, mut queue) = mpsc::channel::<Start>(STARTS_MAX);
         let runtime = tokio::runtime::Handle::current();
@@ -157,7 +159,8 @@ impl Process {
         }
     }
 
-    /// Ends the group in bounded time: waits (its stdin must be closed by now), SIGTERM, waits, SIGKILL. Says how it went.
+    /// Ends the group in bounded time: waits (its stdin must be closed by now), SIGTERM, waits, SIGKILL. Says
+    /// how it went.
     pub(super) async fn end(mut self, step: Duration) -> String {
         if timeout(step, self.exited()).await.is_err() {
             let _ = kill_process_group(self.pid, Signal::TERM);

@@ -1,6 +1,7 @@
 //! One shared child, kept running: started, read, watched, ended, started again after a pause.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::mcp::{Era, ListKind};
@@ -11,8 +12,17 @@ use crate::upstream::hello;
 use crate::upstream::seats::Seat;
 use crate::upstream::stock::{KINDS, Lists};
 
+use super::pipe::Pipe;
 use super::running::{PipeAsker, Running};
 use super::shared::Shared;
+
+/// Why a child is not watched any more.
+enum End {
+    /// It cannot be talked to, or must not be any more.
+    Over(&'static str),
+    /// Nobody uses it.
+    Idle,
+}
 
 /// One shared child and the eras that it serves.
 pub(super) struct Lane {
@@ -40,11 +50,19 @@ impl Lane {
             let why = match opened {
                 Ok(running) => {
                     pulse.set(State::Ready);
-                    let why = self.watch(&shared, &running, &mut backoff).await;
-                    self.shut(&shared, why);
-                    let why = running.end(why, step).await;
-                    self.shut(&shared, &why);
-                    why
+                    match self.watch(&shared, &running, &mut backoff).await {
+                        End::Idle => {
+                            pulse.set(State::Asleep);
+                            running.end("nobody used it", step).await;
+                            self.sleep(&shared).await;
+                            pulse.set(State::Starting);
+                            continue;
+                        }
+                        End::Over(why) => {
+                            self.set_seats(&shared, &Seat::Shut(format!("it is down: {why}").into()));
+                            running.end(why, step).await
+                        }
+                    }
                 }
                 Err(why) => why,
             };
@@ -59,7 +77,7 @@ impl Lane {
                 "an upstream is down"
             );
             pulse.failed(&why);
-            self.shut(&shared, &why);
+            self.set_seats(&shared, &Seat::Shut(format!("it is down: {why}").into()));
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = shared.stop.cancelled() => return pulse.set(State::Stopped),
@@ -68,10 +86,47 @@ impl Lane {
         }
     }
 
-    fn shut(&self, shared: &Shared, why: &str) {
+    fn set_seats(&self, shared: &Shared, seat: &Seat<Arc<Pipe>>) {
         for era in &self.eras {
-            shared.seats.set(*era, Seat::Shut(format!("it is down: {why}").into()));
+            shared.seats.set(*era, seat.clone());
         }
+    }
+
+    /// Until somebody wants it, or the node stops.
+    async fn sleep(&self, shared: &Shared) {
+        tokio::select! {
+            () = shared.seats.wanted(&self.eras) => self.set_seats(shared, &Seat::Waiting),
+            () = shared.stop.cancelled() => {}
+        }
+    }
+
+    /// Resolves when nobody has used the child for long enough, with its seats asleep.
+    async fn idle(&self, shared: &Shared, pipe: &Arc<Pipe>) {
+        const STEPS: u32 = 4;
+        let idle_ms = shared.base.options.idle_ms;
+        if idle_ms == 0 {
+            return std::future::pending().await;
+        }
+        let step = Duration::from_millis(idle_ms.div_ceil(u64::from(STEPS)));
+        let (mut quiet, mut calls) = (0, 0);
+        while quiet < STEPS || !self.fall_asleep(shared, pipe) {
+            tokio::time::sleep(step).await;
+            let now = shared.base.counts.calls.load(Ordering::Relaxed);
+            let is_used = now != calls || shared.base.running() > 0 || shared.audience.is_subscribed();
+            calls = now;
+            quiet = if is_used { 0 } else { quiet + 1 };
+        }
+    }
+
+    /// False if somebody came while it fell asleep.
+    fn fall_asleep(&self, shared: &Shared, pipe: &Arc<Pipe>) -> bool {
+        self.set_seats(shared, &Seat::Asleep);
+        // Who found the seat open before the line above runs now, and is counted.
+        let is_idle = shared.base.running() == 0;
+        if !is_idle {
+            self.set_seats(shared, &Seat::Open(pipe.clone()));
+        }
+        is_idle
     }
 
     /// Starts the child, makes the handshakes, reads the lists, and lets clients in.
@@ -90,9 +145,7 @@ impl Lane {
             shared.note_legacy(running.changes.clone());
             shared.audience.restore(&running.pipe);
         }
-        for era in &self.eras {
-            shared.seats.set(*era, Seat::Open(running.pipe.clone()));
-        }
+        self.set_seats(shared, &Seat::Open(running.pipe.clone()));
         Ok(running)
     }
 
@@ -137,17 +190,19 @@ impl Lane {
     }
 
     /// Until the child ends or the node stops; says why.
-    async fn watch(&self, shared: &Shared, running: &Running, backoff: &mut Backoff) -> &'static str {
+    async fn watch(&self, shared: &Shared, running: &Running, backoff: &mut Backoff) -> End {
         let healthy = tokio::time::sleep(Duration::from_millis(shared.base.options.healthy_after_ms));
         tokio::pin!(healthy);
         let listening = self.listen(shared, running);
-        tokio::pin!(listening);
+        let idle = self.idle(shared, &running.pipe);
+        tokio::pin!(listening, idle);
         loop {
             tokio::select! {
-                () = running.over() => return "its process ended",
-                () = shared.stop.cancelled() => return "the node is stopping",
+                () = running.over() => return End::Over("its process ended"),
+                () = shared.stop.cancelled() => return End::Over("the node is stopping"),
                 () = &mut healthy, if !healthy.is_elapsed() => backoff.reset(),
                 kinds = running.changes.next() => self.refresh(shared, running, &kinds).await,
+                () = &mut idle => return End::Idle,
                 () = &mut listening => unreachable!("listening has no end"),
             }
         }
@@ -176,7 +231,7 @@ impl Lane {
             };
             tokio::select! {
                 refused = running.pipe.listen(&params) => {
-                    tracing::debug!(upstream = shared.base.name(), refused, "a listen stream of an upstream ended");
+                    tracing::debug!(upstream = shared.base.name(), refused, "a listen stream ended");
                     if refused {
                         let _ = wishes.changed().await;
                         continue;

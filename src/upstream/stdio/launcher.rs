@@ -1,7 +1,9 @@
-//! The hidden sub-command that becomes an upstream's process: it ties its life to the node's, then gives way to the command.
+//! The hidden sub-command that becomes an upstream's process: it ties its life to the node's, then gives way
+//! to the command.
 //!
-//! `erlmcp-node upstream-exec PARENT -- program args`: the kernel kills this process when the thread that started it ends,
-//! also by kill -9 of the node, and that outlives exec. It must be started by a thread that lives as long as the node.
+//! `erlmcp-node upstream-exec PARENT -- program args`: the kernel kills this process when the thread that
+//! started it ends, also by kill -9 of the node, and that outlives exec. It must be started by a thread that
+//! lives as long as the node.
 
 use std::ffi::OsString;
 use std::io;
@@ -12,7 +14,8 @@ use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 /// The first argument that makes the node's program a launcher.
 pub const LAUNCHER_COMMAND: &str = "upstream-exec";
 
-/// Becomes the command; `args` are those after [`LAUNCHER_COMMAND`]. Returns only if that failed, with one line for stderr.
+/// Becomes the command; `args` are those after [`LAUNCHER_COMMAND`]. Returns only if that failed, with one
+/// line for stderr.
 ///
 /// Call it first thing in `main`, before any thread is started.
 #[must_use]

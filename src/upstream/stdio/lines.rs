@@ -1,4 +1,5 @@
-//! Lines of a child's output, each at most as long as the limit; a longer one is skipped to its end, never kept.
+//! Lines of a child's output, each at most as long as the limit; a longer one is skipped to its end, never
+//! kept.
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -33,7 +34,8 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         Lines { from, buffer: BytesMut::new(), scanned: 0, skipping: false, bytes_max, head_bytes }
     }
 
-    /// The next line; `None` at the end or when reading fails. What follows the last line end counts as a line.
+    /// The next line; `None` at the end or when reading fails. What follows the last line end counts as a
+    /// line.
     pub(super) async fn next(&mut self) -> Option<Line> {
         loop {
             if let Some(line) = self.take_line() {

@@ -1,7 +1,7 @@
 //! Children that belong to one legacy session each (`instances = "session"`).
 //!
-//! Started with the first request of the session, initialised as the client initialised with us, ended with the session.
-//! Their questions and messages have one possible receiver, so several requests may run at once.
+//! Started with the first request of the session, initialised as the client initialised with us, ended with
+//! the session. Their questions and messages have one possible receiver, so several requests may run at once.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,7 +1,8 @@
-//! One conversation with a child over its stdin and stdout: our ids on the wire, every answer to the one who waits for it.
+//! One conversation with a child over its stdin and stdout: our ids on the wire, every answer to the one who
+//! waits for it.
 //!
-//! The reader never waits for a client: what a slow one does not take is dropped and counted, so nobody else is delayed.
-//! An unknown id, a second answer or a line that is no message is counted and changes nothing.
+//! The reader never waits for a client: what a slow one does not take is dropped and counted, so nobody else
+//! is delayed. An unknown id, a second answer or a line that is no message is counted and changes nothing.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -27,10 +28,8 @@ use crate::upstream::passage::{Inbound, ReplyTo, fault_of};
 
 use super::lines::{Line, Lines};
 use super::ticket::{Cancel, Forget, Ticket};
-use super::wire::{head_id, number, one_line, retoken};
+use super::wire::{head_id, number, one_line, retokened};
 
-/// Longest line read from a child, in bytes.
-const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How much of a longer line is looked at to find whose answer it is.
 const HEAD_BYTES: usize = 1_024;
 /// Messages that may wait to be written to a child.
@@ -79,7 +78,8 @@ pub(super) struct Pipe {
 }
 
 impl Pipe {
-    /// Starts the tasks that read and write; they end when the child closes its output or [`Pipe::close`] is called.
+    /// Starts the tasks that read and write; they end when the child closes its output or [`Pipe::close`] is
+    /// called.
     pub(super) fn start(
         base: Arc<Base>,
         pid: u32,
@@ -91,7 +91,8 @@ impl Pipe {
         let (outbox, queue) = mpsc::channel(OUTBOX_MAX);
         let closed = CancellationToken::new();
         let pipe = Arc::new(Pipe { base, pid, outbox, open: Mutex::default(), closed, owned, outside });
-        // Both tasks end with the token, which whoever ends the child cancels; the child's pipes end with them.
+        // Both tasks end with the token, which whoever ends the child cancels; the child's pipes end with
+        // them.
         tokio::spawn(write(stdin, queue, pipe.clone()));
         tokio::spawn(read(stdout, pipe.clone()));
         pipe
@@ -135,11 +136,10 @@ impl Pipe {
         let (sender, inbox) = inbox(request.meta.progress_token.clone());
         let (id, answer) = self.open(Some(sender))?;
         let ticket = Ticket { answer, inbox, _cancel: Cancel { pipe: self.clone(), id } };
-        let mut params = request.params.clone();
-        if request.meta.progress_token.is_some() {
-            retoken(&mut params, &raw(&id));
-        }
-        let params = (!params.is_empty()).then(|| params.to_raw());
+        let params = match request.meta.progress_token {
+            Some(_) => Some(retokened(&request.params, &raw(&id))),
+            None => (!request.params.is_empty()).then(|| request.params.to_raw()),
+        };
         self.send(encode_request(&Id::from_number(id), &request.method, params.as_deref())).await?;
         Ok(ticket)
     }
@@ -169,7 +169,8 @@ impl Pipe {
             .unwrap_or_else(|_| Err(lost(format!("no answer within {} ms", within.as_millis()).into())))
     }
 
-    /// Holds a `subscriptions/listen` open until the child ends it; true if the child refuses it. Dropped, it is cancelled.
+    /// Holds a `subscriptions/listen` open until the child ends it; true if the child refuses it. Dropped, it
+    /// is cancelled.
     pub(super) async fn listen(self: &Arc<Self>, params: &Members) -> bool {
         let Ok((id, mut answer)) = self.open(None) else { return true };
         let _cancel = Cancel { pipe: self.clone(), id };
@@ -276,8 +277,8 @@ impl Pipe {
                 "no request of a client is running that it could belong to".to_owned()
             }
             None => format!(
-                "{} requests are running and nothing tells which of them asks; give each session its own child \
-                 (instances = \"session\")",
+                "{} requests are running and nothing tells which of them asks; \
+                 give each session its own child (instances = \"session\")",
                 running.len()
             ),
         };
@@ -346,7 +347,8 @@ async fn write(mut stdin: ChildStdin, mut queue: mpsc::Receiver<Bytes>, pipe: Ar
 }
 
 async fn read(stdout: ChildStdout, pipe: Arc<Pipe>) {
-    let mut lines = Lines::new(stdout, LINE_BYTES_MAX, HEAD_BYTES);
+    let bytes_max = pipe.base.options.message_bytes_max;
+    let mut lines = Lines::new(stdout, bytes_max, HEAD_BYTES);
     let closed = pipe.closed.clone();
     loop {
         let line = tokio::select! {
@@ -356,7 +358,7 @@ async fn read(stdout: ChildStdout, pipe: Arc<Pipe>) {
         match line {
             Some(Line::Whole(line)) => pipe.take(&line),
             Some(Line::TooLong(head)) => {
-                let why = format!("a line is longer than {LINE_BYTES_MAX} bytes");
+                let why = format!("a line is longer than {bytes_max} bytes");
                 pipe.base.invalid(&why);
                 pipe.lose(head_id(&head), &why);
             }

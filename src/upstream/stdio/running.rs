@@ -26,6 +26,7 @@ pub(super) struct Running {
     pub(super) pipe: Arc<Pipe>,
     /// Lists that it announced as changed.
     pub(super) changes: Arc<Changes>,
+    _close: CloseOnDrop,
     /// Modern and legacy, as far as the handshakes were made.
     pub(super) modern: Option<Greeting>,
     pub(super) legacy: Option<Greeting>,
@@ -45,14 +46,15 @@ impl Running {
         let pid = started.process.pid();
         tokio::spawn(super::stderr::log(base.name().into(), pid, started.stderr));
         let pipe = Pipe::start(base.clone(), pid, started.stdin, started.stdout, owned, outside);
-        Ok(Running { process: started.process, pipe, changes, modern: None, legacy: None })
+        let close = CloseOnDrop(pipe.clone());
+        Ok(Running { process: started.process, pipe, changes, _close: close, modern: None, legacy: None })
     }
 
     /// `server/discover`.
     pub(super) async fn discover(&mut self, within: Duration) -> Result<(), String> {
         let params = hello::with_own_meta(Members::new());
         let result = self.pipe.ask_within("server/discover", &params, within.min(DISCOVER_MAX)).await;
-        let greeting = hello::read_discovered(&*result.map_err(|fault| fault.message)?)?;
+        let greeting = hello::read_discovered(&result.map_err(|fault| fault.message)?)?;
         self.modern = Some(greeting);
         Ok(())
     }
@@ -99,6 +101,15 @@ impl Running {
         let why = self.pipe.over().unwrap_or_else(|| why.into());
         let status = self.process.end(step).await;
         format!("{why} ({status})")
+    }
+}
+
+/// Ends the conversation with the child, also where the child was given up half-way.
+struct CloseOnDrop(Arc<Pipe>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close("its child was given up");
     }
 }
 

@@ -1,7 +1,8 @@
 //! The children that all clients of one upstream share: which eras they speak, their starts, ends and lists.
 //!
-//! Probed once after the node's start: one child speaks both eras on its connection, or each era gets a child of its own,
-//! or there is one era only. Each child is then kept running, with growing pauses between starts that fail.
+//! Probed once after the node's start: one child speaks both eras on its connection, or each era gets a child
+//! of its own, or there is one era only. Each child is then kept running, with growing pauses between starts
+//! that fail.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! What children write on stderr, into the log: untrusted text, cut and rated so that one child cannot flood it.
+//! What children write on stderr, into the log: untrusted text, cut and rated so that one child cannot flood
+//! it.
 
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ pub(super) async fn log(upstream: std::sync::Arc<str>, pid: u32, stderr: ChildSt
             _ = second.tick() => {
                 left = LINES_PER_SECOND;
                 if cut > 0 {
-                    tracing::warn!(upstream = %upstream, pid, lines = cut, "stderr of an upstream was left out");
+                    tracing::warn!(upstream = %upstream, pid, lines = cut, "stderr was left out");
                     cut = 0;
                 }
             }

@@ -20,12 +20,14 @@ pub(super) fn number(id: &Id) -> Option<u64> {
     id.as_json().parse().ok()
 }
 
-/// Puts our token in the place of the client's in `params._meta.progressToken`.
-pub(super) fn retoken(params: &mut Members, token: &RawValue) {
-    let Some(meta) = params.get("_meta") else { return };
-    let Ok(mut meta) = Members::parse(meta.get()) else { return };
+/// The params with our token in the place of the client's in `_meta.progressToken`.
+pub(super) fn retokened(params: &Members, token: &RawValue) -> Box<RawValue> {
+    let meta = params.get("_meta").map(|meta| Members::parse(meta.get()));
+    let Some(Ok(mut meta)) = meta else { return params.to_raw() };
+    let mut params = params.clone();
     meta.set("progressToken", token.to_owned());
     params.set("_meta", meta.to_raw());
+    params.to_raw()
 }
 
 /// The id of an answer of which only the head can be read: the members before the first nested value.
@@ -85,9 +87,8 @@ mod tests {
 
     #[test]
     fn only_the_progress_token_is_replaced() {
-        let mut params =
-            Members::parse(r#"{"a":1.0,"_meta":{"x":1e5,"progressToken":"mine","y":[ ]}}"#).unwrap();
-        retoken(&mut params, &crate::mcp::raw(&9));
-        assert_eq!(params.to_raw().get(), r#"{"a":1.0,"_meta":{"x":1e5,"progressToken":9,"y":[ ]}}"#);
+        let params = r#"{"a":1.0,"_meta":{"x":1e5,"progressToken":"mine","y":[ ]}}"#;
+        let params = retokened(&Members::parse(params).unwrap(), &crate::mcp::raw(&9));
+        assert_eq!(params.get(), r#"{"a":1.0,"_meta":{"x":1e5,"progressToken":9,"y":[ ]}}"#);
     }
 }

@@ -66,6 +66,22 @@ async def sleep(seconds: float) -> str:
     return "awake"
 
 
+@server.tool()
+async def log(ctx: Context) -> str:
+    """Logs one line at level info, then answers."""
+    await ctx.info("a line of log")
+    return "logged"
+
+
+@server.tool()
+async def grow(name: str, ctx: Context) -> str:
+    """Adds a tool and announces it, in the words of either era."""
+    server.add_tool(lambda: name, name=name, description="grown")
+    await ctx.notify_tools_changed()
+    await ctx.session.send_tool_list_changed()
+    return "grown"
+
+
 @server.resource("note://static")
 def static_note() -> str:
     """A note."""
