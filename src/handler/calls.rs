@@ -1,4 +1,5 @@
-//! What each kind of handler gets: the call, and what belongs to tools, prompts, resources or completions alone.
+//! What each kind of handler gets: the call, and what belongs to tools, prompts, resources or completions
+//! alone.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;

@@ -25,7 +25,8 @@ pub(super) type Work = Arc<dyn Fn(Call) -> Future<Result<Box<RawValue>, Stop>> +
 /// Dropping this future cancels the call, unless it has become a task.
 ///
 /// # Errors
-/// The handler's fault; -32021 where the tool must be a task and the client knows none; -32603 for failures and panics.
+/// The handler's fault; -32021 where the tool must be a task and the client knows none; -32603 for failures
+/// and panics.
 pub(super) async fn serve(work: Work, call: Call, support: TaskSupport) -> Result<Box<RawValue>, Fault> {
     let stop = call.0.stop.clone().drop_guard();
     let wanted = offer_task(&call, support)?;

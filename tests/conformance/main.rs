@@ -1,7 +1,8 @@
 //! The official MCP conformance suite against the fixture, which is written on the library's own API.
 //!
-//! Three runs, as the reference server of the official Rust SDK was measured: no failure, scored or not, and no fewer checks. It needs
-//! Node and the suite's files; without them the test says so and passes, but in CI (`CI=true`) it fails.
+//! Three runs, as the reference server of the official Rust SDK was measured: no failure, scored or not,
+//! and no fewer checks. It needs Node and the suite's files; without them the test says so and passes, but
+//! in CI (`CI=true`) it fails.
 
 #![forbid(unsafe_code)]
 

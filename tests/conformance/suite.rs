@@ -40,6 +40,7 @@ pub(crate) struct Suite {
 
 impl Suite {
     /// Looks for files and Node; without them says so, and fails in CI.
+    #[allow(clippy::print_stderr, reason = "a test that did not run says so")]
     pub(crate) async fn find() -> Option<Suite> {
         let missing = |what: &str| {
             assert!(std::env::var_os("CI").is_none(), "{what}");
