@@ -102,9 +102,9 @@ async fn forecast(call: ToolCall) -> Result<ToolResult, Stop> {
 
 /// Progress reaches clients that asked for it. If the client goes away, this ends at its next `.await`.
 async fn survey(call: ToolCall) -> Result<String, Stop> {
-    for (asked, city) in (0_u32..).zip(&CITIES) {
-        call.progress(f64::from(asked), Some(3.0), Some(city.name)).await;
+    for (asked, city) in (1_u32..).zip(&CITIES) {
         tokio::time::sleep(Duration::from_secs(1)).await;
+        call.progress(f64::from(asked), Some(3.0), Some(city.name)).await;
     }
     let warmest = CITIES.iter().max_by_key(|city| city.degrees).map_or("none", |city| city.name);
     Ok(format!("The warmest is {warmest}."))

@@ -35,7 +35,7 @@ impl ToolCall {
     /// A failure that the model can read: which argument is missing or has another type.
     pub fn arguments<T: DeserializeOwned>(&self) -> Result<T, Stop> {
         serde_json::from_str(self.arguments.get())
-            .map_err(|error| Stop::failed(format!("invalid arguments: {error}")))
+            .map_err(|error| Stop::failed(format!("invalid arguments: {}", without_place(&error))))
     }
 
     /// The arguments as the client wrote them.
@@ -172,6 +172,13 @@ impl CompleteCall {
         let fits = |value: &&str| value.to_lowercase().starts_with(&typed);
         values.into_iter().filter(fits).map(ToOwned::to_owned).collect()
     }
+}
+
+/// What is wrong, without the line and column of a text that the reader does not see.
+fn without_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let end = text.rfind(" at line ").unwrap_or(text.len());
+    text[..end].to_owned()
 }
 
 /// A result that the node can send.
