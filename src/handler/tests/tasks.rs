@@ -99,6 +99,8 @@ async fn a_task_is_there_at_once_and_ends_with_its_result() {
     let done = get(&client, id).await.unwrap();
     assert_eq!(done["result"]["content"][0]["text"], "task: true");
     assert_eq!(done.get("error"), None);
+    client.ask("tasks/cancel", json!({ "taskId": id })).await.unwrap();
+    assert_eq!(get(&client, id).await.unwrap()["status"], "completed", "an end is an end");
 }
 
 #[tokio::test]
