@@ -1,4 +1,5 @@
-//! The Model Context Protocol as this node speaks it: messages, eras, faults, and the seams between edge and tools.
+//! The Model Context Protocol as this node speaks it: messages, eras, faults, and the seams between edge and
+//! tools.
 //!
 //! Only the envelope of a message is parsed; every member that we do not know stays raw and survives.
 

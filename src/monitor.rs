@@ -1,6 +1,7 @@
 //! What this node does, counted: connections, messages, latencies.
 //!
-//! Recording is on the path of every message: a few relaxed atomic adds in a shard of the thread, never a lock, never an allocation.
+//! Recording is on the path of every message: a few relaxed atomic adds in a shard of the thread, never a
+//! lock, never an allocation.
 
 mod histogram;
 mod rates;

@@ -1,7 +1,7 @@
 //! A node: everything of it assembled, started in order, stopped in reverse.
 //!
-//! No behaviour of its own: each part is told what it needs and owns its tasks. Ports are bound before anything else starts, so that a port in
-//! use costs nothing.
+//! No behaviour of its own: each part is told what it needs and owns its tasks. Ports are bound before
+//! anything else starts, so that a port in use costs nothing.
 
 mod bind;
 mod error;

@@ -1,6 +1,7 @@
 //! Which provider serves a request, and the lists of all providers as one.
 //!
-//! Providers publish whole catalogs; the router merges the newest ones and routes by the merged names. It holds no state of any client.
+//! Providers publish whole catalogs; the router merges the newest ones and routes by the merged names. It
+//! holds no state of any client.
 
 mod dispatch;
 mod follow;

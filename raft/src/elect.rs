@@ -1,9 +1,9 @@
 //! Who may stand for election: a node in the life that the group knows.
 //!
-//! openraft knows nodes by id only. A node whose id was used before reads, at the beginning of the log, of a group in
-//! which "it" votes, perhaps alone; that was its predecessor. Standing for election then would split the group. So
-//! elections begin disabled, and are enabled once the newest membership in the log names this very life. The log never
-//! goes back behind that: its predecessor's removal was committed before.
+//! openraft knows nodes by id only. A node whose id was used before reads, at the beginning of the log, of a
+//! group in which "it" votes, perhaps alone; that was its predecessor. Standing for election then would split
+//! the group. So elections begin disabled, and are enabled once the newest membership in the log names this
+//! very life. The log never goes back behind that: its predecessor's removal was committed before.
 
 use std::sync::Arc;
 
@@ -80,7 +80,8 @@ mod tests {
         }
     }
 
-    /// What a leader, node 3, sends first: the group as it was when node 1 was alone, in the life `incarnation`.
+    /// What a leader, node 3, sends first: the group as it was when node 1 was alone, in the life
+    /// `incarnation`.
     fn beginning(incarnation: Incarnation) -> AppendEntriesRequest<TypeConfig> {
         let node = MemberNode { peer_address: "127.0.0.1:1".to_owned(), incarnation };
         let members =

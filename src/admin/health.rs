@@ -1,7 +1,7 @@
 //! Liveness and readiness.
 //!
-//! Alive: the process answers, whatever the group does. Ready: new clients may be sent here. A node that has lost its leader goes on serving;
-//! it is not ready only once its lease could no longer be renewed.
+//! Alive: the process answers, whatever the group does. Ready: new clients may be sent here. A node that has
+//! lost its leader goes on serving; it is not ready only once its lease could no longer be renewed.
 
 use std::fmt;
 use std::sync::Arc;

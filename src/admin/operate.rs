@@ -40,7 +40,7 @@ struct Remove {
 pub(super) async fn drain(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes) -> Response {
     let order: Drain = match read(&admin, &headers, &body) {
         Ok(order) => order,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     let done = admin.source.replica.set_draining(order.node, order.draining).await;
     tracing::info!(
@@ -56,7 +56,7 @@ pub(super) async fn drain(State(admin): State<Arc<Admin>>, headers: HeaderMap, b
 pub(super) async fn transfer(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes) -> Response {
     let order: Transfer = match read(&admin, &headers, &body) {
         Ok(order) => order,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     let done = admin.source.replica.transfer_leader(order.to).await;
     tracing::info!(to = order.to, done = done.is_ok(), "operator moves the leadership");
@@ -67,21 +67,22 @@ pub(super) async fn transfer(State(admin): State<Arc<Admin>>, headers: HeaderMap
 pub(super) async fn remove(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes) -> Response {
     let order: Remove = match read(&admin, &headers, &body) {
         Ok(order) => order,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     let done = admin.source.replica.remove(order.node, order.dead).await;
     tracing::info!(node = order.node, dead = order.dead, done = done.is_ok(), "operator removes a node");
     answer(done.map(|()| json!({ "node": order.node, "removed": true })))
 }
 
-fn read<T: DeserializeOwned>(admin: &Admin, headers: &HeaderMap, body: &Bytes) -> Result<T, Response> {
+fn read<T: DeserializeOwned>(admin: &Admin, headers: &HeaderMap, body: &Bytes) -> Result<T, Box<Response>> {
     if !admin.token.admits(headers) {
         let mut refused =
             refuse(StatusCode::UNAUTHORIZED, "this needs the admin token: Authorization: Bearer <token>");
         refused.headers_mut().insert("www-authenticate", axum::http::HeaderValue::from_static("Bearer"));
-        return Err(refused);
+        return Err(Box::new(refused));
     }
-    serde_json::from_slice(body).map_err(|error| refuse(StatusCode::BAD_REQUEST, &format!("body: {error}")))
+    serde_json::from_slice(body)
+        .map_err(|error| Box::new(refuse(StatusCode::BAD_REQUEST, &format!("body: {error}"))))
 }
 
 fn answer(done: Result<serde_json::Value, OperateError>) -> Response {

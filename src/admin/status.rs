@@ -1,6 +1,7 @@
 //! The cluster as this node knows it: the value behind `/cluster/status` and its parts.
 //!
-//! Local and applied state, never a consensus round: `applied`, `leader` and `lag` say how far it can be trusted.
+//! Local and applied state, never a consensus round: `applied`, `leader` and `lag` say how far it can be
+//! trusted.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

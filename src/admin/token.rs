@@ -1,6 +1,7 @@
 //! The operator's token: who holds the file may act on the cluster.
 //!
-//! The file is made by `init` (0600) and read once at start. Compared in constant time; never logged, never shown.
+//! The file is made by `init` (0600) and read once at start. Compared in constant time; never logged, never
+//! shown.
 
 use std::path::{Path, PathBuf};
 

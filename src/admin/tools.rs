@@ -16,8 +16,8 @@ struct Echo {
     text: String,
 }
 
-/// The tools. With `is_gateway` prompts and resources are declared even while no upstream has said what it offers: legacy clients learn the
-/// capabilities only once, when they connect.
+/// The tools. With `is_gateway` prompts and resources are declared even while no upstream has said what it
+/// offers: legacy clients learn the capabilities only once, when they connect.
 #[must_use]
 pub fn node_tools(source: &Arc<StatusSource>, seal: Arc<SealKey>, is_gateway: bool) -> Server {
     let mut server = Server::new("erlmcp", env!("CARGO_PKG_VERSION"))
@@ -72,13 +72,10 @@ fn read_only(name: &str, description: &str) -> Tool {
 
 type Answer = std::pin::Pin<Box<dyn Future<Output = Result<ToolResult, Stop>> + Send>>;
 
-fn view<T: Serialize>(
+fn view<T: Serialize + 'static>(
     source: &Arc<StatusSource>,
     take: fn(Status) -> T,
-) -> impl Fn(ToolCall) -> Answer + Send + Sync + 'static
-where
-    T: 'static,
-{
+) -> impl Fn(ToolCall) -> Answer + Send + Sync + 'static {
     let source = source.clone();
     move |_| {
         let source = source.clone();

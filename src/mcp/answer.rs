@@ -1,10 +1,12 @@
-//! What the modern era wants on every result: `resultType`, the server's name, and how long a list may be kept.
+//! What the modern era wants on every result: `resultType`, the server's name, and how long a list may be
+//! kept.
 
 use serde_json::value::RawValue;
 
 use super::{Members, raw};
 
-/// Adds `resultType` (if missing) and `_meta["io.modelcontextprotocol/serverInfo"]` (always ours) to a modern result.
+/// Adds `resultType` (if missing) and `_meta["io.modelcontextprotocol/serverInfo"]` (always ours) to a modern
+/// result.
 ///
 /// A result that is no object is returned as it is.
 #[must_use]

@@ -37,7 +37,8 @@ impl Caller {
 pub trait SessionPort: Send + Sync {
     /// The session's id: unique in the cluster.
     fn key(&self) -> &str;
-    /// Sends a message on the session's own stream (GET), kept for replay if none is open. Never waits; the oldest goes when it is full.
+    /// Sends a message on the session's own stream (GET), kept for replay if none is open. Never waits; the
+    /// oldest goes when it is full.
     fn push(&self, message: Bytes);
     /// Cancelled when the session ends.
     fn ended(&self) -> CancellationToken;

@@ -22,7 +22,8 @@ pub fn encode_fault(id: &Id, fault: &Fault) -> Bytes {
     encode_fault_under(Some(id.as_json()), fault)
 }
 
-/// An error for a message whose id could not be read. Legacy schemas allow no `null` here, so `id` is left out.
+/// An error for a message whose id could not be read. Legacy schemas allow no `null` here, so `id` is left
+/// out.
 #[must_use]
 pub fn encode_fault_without_id(fault: &Fault) -> Bytes {
     encode_fault_under(None, fault)

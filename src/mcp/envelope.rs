@@ -50,7 +50,8 @@ pub struct Response {
 
 /// Reads one message.
 ///
-/// Checks UTF-8, depth, repeated keys in the envelope, `params` and `_meta`. A batch (an array) is refused: the newest revisions have none.
+/// Checks UTF-8, depth, repeated keys in the envelope, `params` and `_meta`. A batch (an array) is refused:
+/// the newest revisions have none.
 ///
 /// # Errors
 /// The fault and, where it could still be read, the id to answer under.

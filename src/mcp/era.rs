@@ -1,7 +1,7 @@
 //! The two eras of the protocol and the revisions in each.
 //!
-//! Legacy (up to 2025-11-25): initialize, sessions, server-to-client requests. Modern (2026-07-28): every request carries its own
-//! metadata and there are no sessions.
+//! Legacy (up to 2025-11-25): initialize, sessions, server-to-client requests. Modern (2026-07-28): every
+//! request carries its own metadata and there are no sessions.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! Protocol errors: what a client gets in `error` when its message cannot be served.
 //!
-//! A fault is the answer to one request. "No" for reasons of load is a refusal, and a failure of ours is an error; both end as
-//! a fault only at the edge.
+//! A fault is the answer to one request. "No" for reasons of load is a refusal, and a failure of ours is an
+//! error; both end as a fault only at the edge.
 
 use serde::Serialize;
 use serde_json::value::RawValue;

@@ -1,6 +1,7 @@
 //! Request ids, kept as the JSON text that the client wrote.
 //!
-//! An id is only ever compared and sent back, so it stays raw: a big integer must not turn into a float on the way.
+//! An id is only ever compared and sent back, so it stays raw: a big integer must not turn into a float on
+//! the way.
 
 use std::fmt;
 

@@ -1,6 +1,8 @@
-//! The way back to the client while one request runs: messages that precede its result, and questions to the client.
+//! The way back to the client while one request runs: messages that precede its result, and questions to the
+//! client.
 //!
-//! Bounded: a client that does not read makes `send` wait, so the one who serves it slows down; it never piles up.
+//! Bounded: a client that does not read makes `send` wait, so the one who serves it slows down; it never
+//! piles up.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -63,7 +65,8 @@ pub struct Link {
 }
 
 impl Link {
-    /// A link whose frames come out of the receiver. `asks`: the legacy session's open questions; `None` where the client cannot be asked.
+    /// A link whose frames come out of the receiver. `asks`: the legacy session's open questions; `None`
+    /// where the client cannot be asked.
     #[must_use]
     pub fn new(asks: Option<Arc<Asks>>, cancelled: CancellationToken) -> (Link, mpsc::Receiver<Frame>) {
         let (frames, out) = mpsc::channel(LINK_FRAMES_MAX);
@@ -119,7 +122,8 @@ impl Link {
         self.asks.is_some()
     }
 
-    /// Asks the client (legacy: `elicitation/create`, `sampling/createMessage`, `roots/list`) and waits for its result.
+    /// Asks the client (legacy: `elicitation/create`, `sampling/createMessage`, `roots/list`) and waits for
+    /// its result.
     ///
     /// The caller bounds the wait.
     ///

@@ -1,7 +1,7 @@
 //! The members of one JSON object in their order, each value raw.
 //!
-//! This is how unknown members survive: one level is read, everything below stays the text that the sender wrote.
-//! A repeated key is an error, as two readers could disagree about which one counts.
+//! This is how unknown members survive: one level is read, everything below stays the text that the sender
+//! wrote. A repeated key is an error, as two readers could disagree about which one counts.
 
 use std::fmt;
 

@@ -42,12 +42,14 @@ pub trait Provider: Send + Sync + 'static {
     /// What happens outside requests; a receiver that lags must take it as "anything may have changed".
     fn events(&self) -> broadcast::Receiver<Event>;
 
-    /// Serves one request (`tools/call`, `prompts/get`, `resources/read`, `completion/complete`, `resources/subscribe`, `tasks/*`, ...; never a
-    /// list). Names in `request` are the provider's own. Messages that precede the result go through `link`. Dropping the
-    /// future, or `link.cancelled()`, cancels the request.
+    /// Serves one request (`tools/call`, `prompts/get`, `resources/read`, `completion/complete`,
+    /// `resources/subscribe`, `tasks/*`, ...; never a list). Names in `request` are the provider's own.
+    /// Messages that precede the result go through `link`. Dropping the future, or `link.cancelled()`,
+    /// cancels the request.
     fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, link: &'a Link) -> Served<'a>;
 
-    /// A client's notification that concerns this provider (`notifications/roots/list_changed`, ...). Must not wait.
+    /// A client's notification that concerns this provider (`notifications/roots/list_changed`, ...). Must
+    /// not wait.
     fn notify(&self, notification: &Notification, caller: &Caller);
 
     /// A legacy session ended: free what was held for it. Must not wait.

@@ -1,7 +1,7 @@
 //! Authenticated encryption of what we hand to clients to keep for us (`requestState`).
 //!
-//! Treat what comes back as hostile: it opens only under the key, for the same `bound_to`, before its end. Every node of the
-//! cluster has the key, so any node can take the retry.
+//! Treat what comes back as hostile: it opens only under the key, for the same `bound_to`, before its end.
+//! Every node of the cluster has the key, so any node can take the retry.
 
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf;
@@ -40,7 +40,8 @@ impl SealKey {
         SealKey { key: LessSafeKey::new(UnboundKey::from(okm)), random: SystemRandom::new() }
     }
 
-    /// Seals `secret` until `expires_unix_ms`, bound to `bound_to` (principal, method, digest of parameters). Returns lower-case hex.
+    /// Seals `secret` until `expires_unix_ms`, bound to `bound_to` (principal, method, digest of parameters).
+    /// Returns lower-case hex.
     #[must_use]
     pub fn seal(&self, secret: &[u8], bound_to: &[u8], expires_unix_ms: u64) -> String {
         let mut nonce = [0_u8; NONCE_LEN];

@@ -1,6 +1,7 @@
 //! Latencies in log-linear buckets, so that histograms of threads and nodes add up exactly.
 //!
-//! 16 buckets for each power of two: a percentile is at most 6.25 % above the true value. Values are microseconds.
+//! 16 buckets for each power of two: a percentile is at most 6.25 % above the true value. Values are
+//! microseconds.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -21,7 +21,8 @@ impl Rates {
         self.samples.push_back((now_ms, total));
     }
 
-    /// Events per second over about the last `seconds`; over what there is if that is less, 0 without two samples.
+    /// Events per second over about the last `seconds`; over what there is if that is less, 0 without two
+    /// samples.
     #[must_use]
     pub fn per_second(&self, seconds: u64) -> f64 {
         let Some(&(end_ms, end)) = self.samples.back() else { return 0.0 };

@@ -16,7 +16,8 @@ use crate::mcp::{
     code, raw, stamp_cacheable,
 };
 
-/// Events of all providers that may wait for the slowest reader; one that lags takes it as "anything may have changed".
+/// Events of all providers that may wait for the slowest reader; one that lags takes it as "anything may have
+/// changed".
 const EVENTS_KEPT: usize = 1024;
 /// How long a modern client may keep a list without asking again; listeners hear of changes at once.
 const LIST_TTL_MS: u64 = 5_000;
@@ -32,7 +33,8 @@ pub struct Router {
 }
 
 impl Router {
-    /// Starts the tasks that follow `providers`; they end with `stop`. `natives` of them, from the first, are the node's own.
+    /// Starts the tasks that follow `providers`; they end with `stop`. `natives` of them, from the first, are
+    /// the node's own.
     #[must_use]
     pub fn start(
         providers: Vec<Arc<dyn Provider>>,
@@ -88,7 +90,8 @@ impl Router {
     /// Serves a list, or lets the provider serve that the request names.
     ///
     /// # Errors
-    /// The provider's own fault; -32602 for an unknown tool, prompt or task; the era's "resource not found"; -32601 for an unknown method.
+    /// The provider's own fault; -32602 for an unknown tool, prompt or task; the era's "resource not found";
+    /// -32601 for an unknown method.
     pub fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, link: &'a Link) -> Served<'a> {
         Box::pin(async move {
             let merged = self.merged(caller.era());
@@ -140,7 +143,8 @@ impl Router {
         self.forward(route, "name", &name, request, caller, link).await
     }
 
-    /// By the list, then by the templates, then whoever offers resources may know a URI that it does not list.
+    /// By the list, then by the templates, then whoever offers resources may know a URI that it does not
+    /// list.
     async fn by_uri(
         &self,
         merged: &Merged,

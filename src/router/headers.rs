@@ -1,4 +1,5 @@
-//! Tool parameters that a modern client repeats in `Mcp-Param-*` headers: those annotated `x-mcp-header` in the input schema.
+//! Tool parameters that a modern client repeats in `Mcp-Param-*` headers: those annotated `x-mcp-header` in
+//! the input schema.
 
 use serde::Deserialize;
 use serde_json::Value;

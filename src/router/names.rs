@@ -1,7 +1,8 @@
-//! Names that clients see, made from the providers' own: `<provider>__<name>` and `<provider>+<uri>` where they could collide.
+//! Names that clients see, made from the providers' own: `<provider>__<name>` and `<provider>+<uri>` where
+//! they could collide.
 //!
-//! The node's own tools keep their names. When two upstreams collide both get the prefix: were the first to keep the plain name, a
-//! call could silently reach another tool after a restart.
+//! The node's own tools keep their names. When two upstreams collide both get the prefix: were the first to
+//! keep the plain name, a call could silently reach another tool after a restart.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! One server over HTTP in this process alone, without a cluster: for examples, tests and tools that need
-//! no more.
+//! One server over HTTP in this process alone, without a cluster: for examples, tests and tools that need no
+//! more.
 //!
 //! It has no configuration and no credentials; bind it to loopback.
 

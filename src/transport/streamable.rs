@@ -176,8 +176,8 @@ fn accepts(headers: &HeaderMap, kind: &str, name: &str) -> bool {
     })
 }
 
-/// Whether the client would rather have a stream than JSON: it gives it more weight, or the same and names
-/// it first.
+/// Whether the client would rather have a stream than JSON: it gives it more weight, or the same and names it
+/// first.
 fn prefers_stream(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let (mut stream, mut json) = (None, None);

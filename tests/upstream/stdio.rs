@@ -31,7 +31,7 @@ async fn params_and_results_pass_unchanged_except_id_and_progress_token() {
     let (upstreams, provider) = start_one(fake("up", &[]));
     let client = Client::legacy();
     let params = "{\"name\":\"echo\",\n \"zz\":123456789012345678901234567890,\
-                  \"arguments\":{\"b\":1.50,\"a\":[ ]},\
+                  \"arguments\":{\"b\":1.50,\n\"a\":[ ]},\
                   \"_meta\":{\"x\":1e2,\"progressToken\":\"t\",\"y\":{}}}";
     let answer = client.send(&provider, "tools/call", params).await;
     let raw = answer.outcome.as_ref().unwrap().get();
@@ -41,7 +41,7 @@ async fn params_and_results_pass_unchanged_except_id_and_progress_token() {
     let line = answer.result()["line"].as_str().unwrap().to_owned();
     let (head, tail) = line.split_once(r#""progressToken":"#).unwrap();
     assert!(head.ends_with(
-        r#""zz":123456789012345678901234567890,"arguments":{"b":1.50,"a":[ ]},"_meta":{"x":1e2,"#
+        r#""zz":123456789012345678901234567890,"arguments":{"b":1.50, "a":[ ]},"_meta":{"x":1e2,"#
     ));
     assert!(tail.ends_with(r#","y":{}}}}"#) && !tail.starts_with("\"t\""), "{tail}");
     upstreams.stop().await;
