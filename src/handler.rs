@@ -1,8 +1,9 @@
 //! Tools, resources and prompts in Rust: the library's own API for the people who write them.
 //!
-//! A [`Server`] is put together from plain structs and async functions, and is a [`Provider`](crate::mcp::Provider) like any upstream, so
-//! the edge does not know the difference. Handlers are the same for both eras of the protocol: see [`Call::elicit`] for how a question to
-//! the client gets its answer in each. A handler never sees a socket, and none of its failures reaches another request.
+//! A [`Server`] is put together from plain structs and async functions, and is a
+//! [`Provider`](crate::mcp::Provider) like any upstream, so the edge does not know the difference. Handlers
+//! are the same for both eras of the protocol: see [`Call::elicit`] for how a question to the client gets
+//! its answer in each. A handler never sees a socket, and none of its failures reaches another request.
 
 mod call;
 mod calls;
@@ -36,3 +37,6 @@ pub use settings::Limits;
 pub use stop::{InputRequired, Stop};
 pub use tasks::TASKS_EXTENSION;
 pub use tool::{TaskSupport, Tool, ToolAnnotations, ToolResult};
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,10 @@
-//! One request as its handler sees it: who asks, the way back, and questions to the client in one form for both eras.
+//! One request as its handler sees it: who asks, the way back, and questions to the client in one form for
+//! both eras.
 //!
-//! A question is answered in place where the client can be asked (legacy sessions, tasks). A modern client cannot: the
-//! handler ends with [`Stop::InputRequired`], the client answers with a retry, and the handler runs again from its start, where the
-//! same question then has its answer. So what a handler does before its last question must bear being done twice.
+//! A question is answered in place where the client can be asked (legacy sessions, tasks). A modern client
+//! cannot: the handler ends with [`Stop::InputRequired`], the client answers with a retry, and the handler
+//! runs again from its start, where the same question then has its answer. So what a handler does before
+//! its last question must bear being done twice.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -89,15 +91,15 @@ impl Call {
         Handle::of(&self.0.shared)
     }
 
-    /// Cancelled when this request ends, by itself or by the client. A cancelled handler is dropped at its next `.await`; this is for
-    /// work that it has moved elsewhere.
+    /// Cancelled when this request ends, by itself or by the client. A cancelled handler is dropped at its
+    /// next `.await`; this is for work that it has moved elsewhere.
     #[must_use]
     pub fn cancelled(&self) -> &CancellationToken {
         &self.0.stop
     }
 
-    /// Tells the client how far the work is. Does nothing if the client gave no progress token, or if `done` has not grown.
-    /// In a task, `message` becomes the task's status message.
+    /// Tells the client how far the work is. Does nothing if the client gave no progress token, or if
+    /// `done` has not grown. In a task, `message` becomes the task's status message.
     pub async fn progress(&self, done: f64, total: Option<f64>, message: Option<&str>) {
         {
             let mut last = self.0.progress.lock().unwrap_or_else(PoisonError::into_inner);
@@ -146,17 +148,17 @@ impl Call {
         let _ = self.0.link.notify("notifications/message", &params.to_raw()).await;
     }
 
-    /// Legacy: closes the client's stream; what follows is delivered when it comes back, after `retry_ms`. For work that
-    /// lasts longer than a stream should. Does nothing elsewhere.
+    /// Legacy: closes the client's stream; what follows is delivered when it comes back, after `retry_ms`.
+    /// For work that lasts longer than a stream should. Does nothing elsewhere.
     pub async fn close_stream(&self, retry_ms: u64) {
         if self.0.caller.era() == Era::Legacy {
             let _ = self.0.link.hang_up(retry_ms).await;
         }
     }
 
-    /// Turns this call into a task: the client gets a task's id now and the result by `tasks/get`; what follows runs on its own.
-    /// Answers whether it is one: not for clients that do not know tasks, and only for tools that
-    /// [support](super::TaskSupport) them.
+    /// Turns this call into a task: the client gets a task's id now and the result by `tasks/get`; what
+    /// follows runs on its own. Answers whether it is one: not for clients that do not know tasks, and only
+    /// for tools that [support](super::TaskSupport) them.
     ///
     /// Questions asked before are put to the client in the ordinary way, questions after through the task.
     pub async fn start_task(&self) -> bool {
@@ -166,16 +168,17 @@ impl Call {
         let sender = self.0.wants_task.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(sender) = sender else { return false };
         let (adopted, is_adopted) = oneshot::channel();
-        // Whoever serves the request takes the future of this handler and lets it go on; else it is dropped right here.
+        // Whoever serves the request takes the future of this handler and lets it go on; else it is dropped
+        // right here.
         sender.send(adopted).is_ok() && is_adopted.await.is_ok()
     }
 
     /// Asks the user to fill in a form.
     ///
     /// # Errors
-    /// [`Stop::InputRequired`] in the modern era until the client has answered: pass it on with `?`. A fault if a modern
-    /// client did not declare the capability or answered with another shape; a failure if a legacy client cannot be asked, refuses or
-    /// does not answer in time.
+    /// [`Stop::InputRequired`] in the modern era until the client has answered: pass it on with `?`. A
+    /// fault if a modern client did not declare the capability or answered with another shape; a failure if
+    /// a legacy client cannot be asked, refuses or does not answer in time.
     pub async fn elicit(&self, key: &str, form: ElicitForm) -> Result<Elicited, Stop> {
         self.inputs([Ask::elicit(key, form)]).await?.elicited(key)
     }
@@ -231,7 +234,8 @@ impl Call {
         Ok(Answers(answers.collect()))
     }
 
-    /// The client's answer under `key`, raw and unchecked: for handlers that return [`Stop::InputRequired`] by hand.
+    /// The client's answer under `key`, raw and unchecked: for handlers that return [`Stop::InputRequired`]
+    /// by hand.
     #[must_use]
     pub fn response(&self, key: &str) -> Option<Box<RawValue>> {
         let rounds = self.rounds();
@@ -247,8 +251,8 @@ impl Call {
         state.map(|state| serde_json::from_str(state.get())).transpose()
     }
 
-    /// Keeps `state` for the next round of the same request. A modern client holds it, sealed: it can neither read nor alter it, but
-    /// it can come back with an older one.
+    /// Keeps `state` for the next round of the same request. A modern client holds it, sealed: it can
+    /// neither read nor alter it, but it can come back with an older one.
     ///
     /// # Errors
     /// serde_json's own words if `state` does not serialise.

@@ -1,4 +1,5 @@
-//! What each kind of handler gets: the call, and what belongs to tools, prompts, resources or completions alone.
+//! What each kind of handler gets: the call, and what belongs to tools, prompts, resources or completions
+//! alone.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -15,17 +16,16 @@ use crate::mcp::{Caller, Fault, Members, raw};
 #[derive(Clone)]
 pub struct ToolCall {
     call: Call,
-    arguments: Arc<RawValue>,
 }
 
 impl ToolCall {
     pub(super) fn new(call: Call) -> Result<ToolCall, Fault> {
-        let arguments = match call.request().params.get("arguments").filter(|value| value.get() != "null") {
-            Some(value) if value.get().starts_with('{') => value.to_owned(),
-            Some(_) => return Err(Fault::invalid_params("arguments must be an object")),
-            None => Members::new().to_raw(),
-        };
-        Ok(ToolCall { call, arguments: Arc::from(arguments) })
+        let call = ToolCall { call };
+        if call.raw_arguments().get().starts_with('{') {
+            Ok(call)
+        } else {
+            Err(Fault::invalid_params("arguments must be an object"))
+        }
     }
 
     /// The arguments as `T`.
@@ -33,15 +33,21 @@ impl ToolCall {
     /// # Errors
     /// A failure that the model can read: which argument is missing or has another type.
     pub fn arguments<T: DeserializeOwned>(&self) -> Result<T, Stop> {
-        serde_json::from_str(self.arguments.get())
-            .map_err(|error| Stop::failed(format!("invalid arguments: {error}")))
+        serde_json::from_str(self.raw_arguments().get())
+            .map_err(|error| Stop::failed(format!("invalid arguments: {}", without_place(&error))))
     }
 
-    /// The arguments as the client wrote them.
+    /// The arguments as the client wrote them; `{}` if it wrote none.
     #[must_use]
     pub fn raw_arguments(&self) -> &RawValue {
-        &self.arguments
+        let given = self.call.request().params.get("arguments");
+        given.filter(|value| value.get() != "null").unwrap_or_else(|| no_arguments())
     }
+}
+
+fn no_arguments() -> &'static RawValue {
+    let Ok(none) = serde_json::from_str("{}") else { unreachable!("{{}} is JSON") };
+    none
 }
 
 impl Deref for ToolCall {
@@ -171,6 +177,13 @@ impl CompleteCall {
         let fits = |value: &&str| value.to_lowercase().starts_with(&typed);
         values.into_iter().filter(fits).map(ToOwned::to_owned).collect()
     }
+}
+
+/// What is wrong, without the line and column of a text that the reader does not see.
+fn without_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let end = text.rfind(" at line ").unwrap_or(text.len());
+    text[..end].to_owned()
 }
 
 /// A result that the node can send.

@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 /// ```
 /// use erlmcp::handler::Content;
 /// let block = Content::text("17 degrees").meta("source", "station 4");
-/// assert_eq!(serde_json::to_string(&block).unwrap(), r#"{"type":"text","text":"17 degrees","_meta":{"source":"station 4"}}"#);
+/// let json = serde_json::to_value(&block).unwrap();
+/// assert_eq!((&json["type"], &json["_meta"]["source"]), (&"text".into(), &"station 4".into()));
 /// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct Content {

@@ -30,7 +30,8 @@ fn refuse<T>(what: String, why: impl Into<String>) -> Result<T, OfferError> {
     Err(OfferError { what, why: why.into() })
 }
 
-/// A handle on a server, to change what it offers while it runs. Cheap to clone; clients that listen hear of each change.
+/// A handle on a server, to change what it offers while it runs. Cheap to clone; clients that listen hear
+/// of each change.
 #[derive(Clone)]
 pub struct Handle {
     shared: Arc<Shared>,

@@ -1,6 +1,7 @@
 //! URI templates of RFC 6570, level 1: which URIs fit one, and what its variables then are.
 //!
-//! A variable stands for one or more characters other than `/`, `?` and `#`; what it matches is percent-decoded.
+//! A variable stands for one or more characters other than `/`, `?` and `#`; what it matches is
+//! percent-decoded.
 
 /// Most variables of one template; matching tries each boundary between them.
 const VARIABLES_MAX: usize = 16;

@@ -68,7 +68,8 @@ impl Resource {
 
 /// Resources by pattern, as clients see it in `resources/templates/list`.
 ///
-/// The pattern is RFC 6570 level 1: `{name}` stands for one or more characters other than `/`, percent-encoded in the URI.
+/// The pattern is RFC 6570 level 1: `{name}` stands for one or more characters other than `/`,
+/// percent-encoded in the URI.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Template {

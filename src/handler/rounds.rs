@@ -1,7 +1,8 @@
-//! What a handler remembers from one round of a request to the next (multi round-trip requests of 2026-07-28).
+//! What a handler remembers from one round of a request to the next (multi round-trip requests of
+//! 2026-07-28).
 //!
-//! A modern client keeps it for us as `requestState`, sealed: bound to the server, the principal, the method and the parameters, with
-//! an end. Nothing in it is believed that does not open.
+//! A modern client keeps it for us as `requestState`, sealed: bound to the server, the principal, the
+//! method and the parameters, with an end. Nothing in it is believed that does not open.
 
 use std::collections::BTreeMap;
 
@@ -46,7 +47,8 @@ impl Rounds {
     /// Takes up where the client's `requestState` and `inputResponses` say.
     ///
     /// # Errors
-    /// -32602 for a state that is not ours, altered, expired, or of another request; and for responses that are no object.
+    /// -32602 for a state that is not ours, altered, expired, or of another request; and for responses that
+    /// are no object.
     pub(super) fn resume(
         params: &Members,
         settings: &Settings,

@@ -25,7 +25,8 @@ pub(super) type Work = Arc<dyn Fn(Call) -> Future<Result<Box<RawValue>, Stop>> +
 /// Dropping this future cancels the call, unless it has become a task.
 ///
 /// # Errors
-/// The handler's fault; -32021 where the tool must be a task and the client knows none; -32603 for failures and panics.
+/// The handler's fault; -32021 where the tool must be a task and the client knows none; -32603 for failures
+/// and panics.
 pub(super) async fn serve(work: Work, call: Call, support: TaskSupport) -> Result<Box<RawValue>, Fault> {
     let stop = call.0.stop.clone().drop_guard();
     let wanted = offer_task(&call, support)?;
@@ -100,6 +101,9 @@ async fn complete(work: Work, call: Call) -> Result<Box<RawValue>, Fault> {
 
 /// The result that asks a modern client for input.
 fn input_required(call: &Call, wanted: &InputRequired) -> Result<Box<RawValue>, Fault> {
+    if let Some(needs) = wanted.asks.iter().find_map(|ask| ask.lacks(call.client())) {
+        return Err(Fault::capability_missing(&needs));
+    }
     let (shared, request) = (&call.0.shared, call.request());
     let bound = binding(&shared.name, &call.caller().principal, &request.method, &request.params);
     let state = call.rounds().clone().seal(&shared.settings, &bound)?;

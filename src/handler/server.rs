@@ -1,4 +1,5 @@
-//! A server of tools, resources and prompts written in Rust: put together here, served by the node as one provider among others.
+//! A server of tools, resources and prompts written in Rust: put together here, served by the node as one
+//! provider among others.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -56,8 +57,8 @@ pub struct Server {
 impl Server {
     /// A server without anything. `name` is its prefix where names collide: `a-z 0-9 -`.
     ///
-    /// States for clients to keep are sealed with a key of this process; give a [`Server::seal_key`] where several nodes serve the same
-    /// clients.
+    /// States for clients to keep are sealed with a key of this process; give a [`Server::seal_key`] where
+    /// several nodes serve the same clients.
     ///
     /// # Panics
     /// For another name.
@@ -149,11 +150,12 @@ impl Server {
         self
     }
 
-    /// The same with a tool. A handler ends with anything that is a [`ToolResult`], or with [`Stop`]; `?` works on any error and
-    /// gives a result with `isError` and the error's text.
+    /// The same with a tool. A handler ends with anything that is a [`ToolResult`], or with [`Stop`]; `?`
+    /// works on any error and gives a result with `isError` and the error's text.
     ///
     /// # Panics
-    /// For a name or schema that the protocol does not allow, and for a name given twice: both are bugs of the caller.
+    /// For a name or schema that the protocol does not allow, and for a name given twice: both are bugs of
+    /// the caller.
     #[must_use]
     pub fn tool<F, Fut, R>(self, tool: Tool, handler: F) -> Server
     where
@@ -258,7 +260,8 @@ impl Server {
         self
     }
 
-    /// Calls `hook` for each notification of a client, such as `notifications/roots/list_changed`. It must not wait.
+    /// Calls `hook` for each notification of a client, such as `notifications/roots/list_changed`. It must
+    /// not wait.
     #[must_use]
     pub fn on_notification(
         mut self,

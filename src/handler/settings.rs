@@ -7,7 +7,8 @@ use crate::mcp::SealKey;
 /// Bounds of what one server holds for its clients.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Longest wait for a client's answer, and life of a sealed state, in milliseconds. 10 minutes: a person answers.
+    /// Longest wait for a client's answer, and life of a sealed state, in milliseconds. 10 minutes: a
+    /// person answers.
     pub input_wait_ms: u64,
     /// Tasks held at once, running or with a result to be fetched.
     pub tasks_max: usize,

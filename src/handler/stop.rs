@@ -1,7 +1,8 @@
 //! Why a handler ends without a result.
 //!
-//! Three ends that a client can tell apart: the model may read a failure and try again, the program that called gets a
-//! fault, and a person is asked for input. `?` on any error makes a failure, so its text reaches the client: put no secret in it.
+//! Three ends that a client can tell apart: the model may read a failure and try again, the program that
+//! called gets a fault, and a person is asked for input. `?` on any error makes a failure, so its text
+//! reaches the client: put no secret in it.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -12,8 +13,8 @@ use crate::mcp::Fault;
 /// The end of a handler that has no result.
 #[derive(Debug)]
 pub enum Stop {
-    /// The client must answer first; the handler then runs again from its start. Made by [`Call::elicit`](super::Call::elicit)
-    /// and its like; pass it on with `?`.
+    /// The client must answer first; the handler then runs again from its start. Made by
+    /// [`Call::elicit`](super::Call::elicit) and its like; pass it on with `?`.
     InputRequired(InputRequired),
     /// The request itself is wrong, or cannot be served: a JSON-RPC error.
     Fault(Fault),
@@ -21,7 +22,8 @@ pub enum Stop {
     Failed(String),
 }
 
-/// Questions that the client must answer before the handler can go on. With none, the client just comes back with the state.
+/// Questions that the client must answer before the handler can go on. With none, the client just comes
+/// back with the state.
 #[derive(Debug, Default)]
 pub struct InputRequired {
     /// The questions, by key.

@@ -1,6 +1,7 @@
 //! Tasks: calls that outlive their request (extension `io.modelcontextprotocol/tasks`, modern era).
 //!
-//! They live in this process: a task ends with its node. A task's id is unguessable and is known only to its principal.
+//! They live in this process: a task ends with its node. A task's id is unguessable and is known only to
+//! its principal.
 
 mod entry;
 mod methods;

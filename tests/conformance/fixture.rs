@@ -1,7 +1,7 @@
 //! The server that the official conformance suite calls, written on the library's own API.
 //!
-//! Names, texts and shapes are those that the suite asks for; behaviour comes from the library alone, so what passes here passes for every
-//! server written on it.
+//! Names, texts and shapes are those that the suite asks for; behaviour comes from the library alone, so
+//! what passes here passes for every server written on it.
 
 mod answers;
 mod questions;

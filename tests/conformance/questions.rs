@@ -1,4 +1,5 @@
-//! Tools that ask the client in the middle of a call, as legacy sessions do; the modern era asks the same by rounds.
+//! Tools that ask the client in the middle of a call, as legacy sessions do; the modern era asks the same
+//! by rounds.
 
 use erlmcp::handler::{ElicitForm, Elicited, SampleParams, Server, Stop, Tool, ToolCall};
 use serde::Deserialize;

@@ -185,6 +185,33 @@ async fn messages_before_the_result_make_a_stream_without_ids() {
 }
 
 #[tokio::test]
+async fn a_client_that_names_streams_first_gets_a_stream_and_faults_keep_their_status() {
+    let server = Server::start().await;
+    let mut wire = server.wire().await;
+    for (accept, is_stream) in [
+        ("text/event-stream, application/json", true),
+        ("application/json;q=0.5, text/event-stream", true),
+        ("application/json, text/event-stream", false),
+        ("text/event-stream;q=0.9, application/json", false),
+        ("*/*", false),
+    ] {
+        let mut headers = headers("tools/call", Some("echo"));
+        headers.push(("accept", accept));
+        wire.send_post(&headers, &body("tools/call", tool("echo", json!({ "a": 1 })))).await;
+        if is_stream {
+            wire.stream().await;
+            assert_eq!(wire.event().await.unwrap().json()["result"]["echo"], json!({ "a": 1 }), "{accept}");
+            assert_eq!(wire.event().await, None);
+        } else {
+            assert_eq!(wire.answer().await.header("content-type"), Some("application/json"), "{accept}");
+        }
+    }
+    let mut headers = headers("nonsense", None);
+    headers.push(("accept", "text/event-stream, application/json"));
+    assert_eq!(wire.post(&headers, &body("nonsense", json!({}))).await.fault(), (404, -32601));
+}
+
+#[tokio::test]
 async fn no_log_without_a_level_and_none_below_it() {
     let server = Server::start().await;
     let mut wire = server.wire().await;

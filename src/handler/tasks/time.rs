@@ -10,7 +10,8 @@ pub(super) fn rfc3339(unix_ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
 }
 
-/// Days since 1970 as a date of the Gregorian calendar (Howard Hinnant, `civil_from_days`; years start in March).
+/// Days since 1970 as a date of the Gregorian calendar (Howard Hinnant, `civil_from_days`; years start in
+/// March).
 fn date(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
