@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, RawQuery, State};
-use axum::http::StatusCode;
+use axum::extract::{DefaultBodyLimit, RawQuery, Request, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
@@ -23,22 +24,22 @@ pub struct AdminOptions {
     pub source: Arc<StatusSource>,
     /// Who may act.
     pub token: AdminToken,
+    /// Whether `Host` and `Origin` of a request are this node's own: a foreign page must not read `/cluster`.
+    pub is_own: Box<dyn Fn(&Uri, &HeaderMap) -> bool + Send + Sync>,
 }
 
 /// The admin surface of one node.
 pub struct Admin {
     pub(super) source: Arc<StatusSource>,
     pub(super) token: AdminToken,
+    is_own: Box<dyn Fn(&Uri, &HeaderMap) -> bool + Send + Sync>,
 }
 
 impl Admin {
     /// The routes, to be merged with those for clients.
     pub fn routes(options: AdminOptions) -> Router {
-        let admin = Arc::new(Admin { source: options.source, token: options.token });
-        Router::new()
-            .route("/livez", get(|| async { "ok\n" }))
-            .route("/readyz", get(ready))
-            .route("/health", get(ready))
+        let admin = Arc::new(Admin { source: options.source, token: options.token, is_own: options.is_own });
+        let cluster = Router::new()
             .route("/cluster/status", get(|State(admin): State<Arc<Admin>>| part(admin, |s| s)))
             .route("/cluster/members", get(|State(admin): State<Arc<Admin>>| part(admin, |s| s.members)))
             .route(
@@ -55,8 +56,24 @@ impl Admin {
             .route("/cluster/transfer", post(operate::transfer))
             .route("/cluster/remove", post(operate::remove))
             .layer(DefaultBodyLimit::max(ORDER_BYTES_MAX))
+            .layer(from_fn_with_state(admin.clone(), refuse_foreign));
+        // Probes come from wherever the orchestrator is, under whatever name it uses.
+        Router::new()
+            .route("/livez", get(|| async { "ok\n" }))
+            .route("/readyz", get(ready))
+            .route("/health", get(ready))
+            .merge(cluster)
             .with_state(admin)
     }
+}
+
+async fn refuse_foreign(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+    if (admin.is_own)(request.uri(), request.headers()) {
+        return next.run(request).await;
+    }
+    let why =
+        "this Host or Origin may not ask this node; http.allowed_hosts and http.allowed_origins name others";
+    operate::refuse(StatusCode::FORBIDDEN, why)
 }
 
 async fn part<T: Serialize>(admin: Arc<Admin>, take: impl FnOnce(Status) -> T) -> Json<T> {

@@ -124,8 +124,13 @@ fn serve(
         clock: parts.source.clock,
         stop: stop.clone(),
     });
-    let routes =
-        edge.routes().merge(Admin::routes(AdminOptions { source: parts.source, token: parts.token }));
+    let guarding = edge.clone();
+    let admin = Admin::routes(AdminOptions {
+        source: parts.source,
+        token: parts.token,
+        is_own: Box::new(move |uri, headers| guarding.guard().check(uri, headers).is_ok()),
+    });
+    let routes = edge.routes().merge(admin);
     let stop = stop.clone();
     tasks.spawn(async move {
         if let Err(error) = listener::serve(http, routes, &limits, recorder, stop).await {

@@ -132,6 +132,17 @@ def test_operator_actions_need_the_admin_token(new_node):
     assert status == 401, body
 
 
+def test_a_foreign_page_reads_nothing_and_probes_come_from_anywhere(new_node):
+    node = new_node()
+    node.init()
+    node.start().wait_ready()
+    for foreign in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}):
+        status, _, body = request(f"{node.url}/cluster/status", headers=foreign)
+        assert status == 403 and b"members" not in body, body
+    assert request(f"{node.url}/livez", headers={"Host": "10.1.2.3:8080"})[0] == 200
+    assert request(f"{node.url}/readyz", headers={"Host": "10.1.2.3:8080"})[0] == 200
+
+
 @pytest.mark.parametrize("verb", ["stop", "restart"])
 def test_the_script_ends_every_process_that_it_started(new_cluster, verb):
     cluster = new_cluster(nodes=2)
