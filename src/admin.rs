@@ -10,7 +10,7 @@ mod token;
 mod tools;
 
 pub use health::{NotReady, Readiness};
-pub use routes::{Admin, AdminOptions};
+pub use routes::{Admin, AdminOptions, IsOwn};
 pub use status::{Status, StatusSource};
 pub use token::{AdminToken, TOKEN_BYTES_MIN, TokenError};
 pub use tools::node_tools;

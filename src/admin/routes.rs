@@ -18,6 +18,9 @@ use super::token::AdminToken;
 /// An order is a few numbers.
 const ORDER_BYTES_MAX: usize = 4096;
 
+/// Judges whether a request names this node and comes from one of its pages.
+pub type IsOwn = Box<dyn Fn(&Uri, &HeaderMap) -> bool + Send + Sync>;
+
 /// What the routes need.
 pub struct AdminOptions {
     /// Where the status comes from.
@@ -25,14 +28,14 @@ pub struct AdminOptions {
     /// Who may act.
     pub token: AdminToken,
     /// Whether `Host` and `Origin` of a request are this node's own: a foreign page must not read `/cluster`.
-    pub is_own: Box<dyn Fn(&Uri, &HeaderMap) -> bool + Send + Sync>,
+    pub is_own: IsOwn,
 }
 
 /// The admin surface of one node.
 pub struct Admin {
     pub(super) source: Arc<StatusSource>,
     pub(super) token: AdminToken,
-    is_own: Box<dyn Fn(&Uri, &HeaderMap) -> bool + Send + Sync>,
+    is_own: IsOwn,
 }
 
 impl Admin {

@@ -23,7 +23,8 @@ pub enum TokenError {
     },
     /// Empty files would let anyone in.
     #[error(
-        "the admin token {path} is shorter than {TOKEN_BYTES_MIN} characters; delete it and run `erlmcp-node init`"
+        "the admin token {path} is shorter than {TOKEN_BYTES_MIN} characters; delete it and run \
+         `erlmcp-node init`"
     )]
     Short {
         /// The file.

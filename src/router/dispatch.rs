@@ -213,7 +213,8 @@ impl Router {
             if offers.0.get(capability).is_some()
                 && let Err(fault) = provider.serve(asked.request, asked.caller, asked.link).await
             {
-                tracing::debug!(provider = provider.name(), %fault, method = %asked.request.method, "not taken");
+                let method = &*asked.request.method;
+                tracing::debug!(provider = provider.name(), %fault, method, "not taken");
             }
         }
         Ok(Members::new().to_raw())
