@@ -8,6 +8,7 @@ mod call;
 mod changes;
 mod claim;
 mod hello;
+mod interest;
 mod legacy;
 mod limits;
 mod listen;

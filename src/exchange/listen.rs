@@ -13,9 +13,11 @@ use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
 
 use super::answer::refused;
 use super::changes::Versions;
+use super::interest::Interest;
 use super::{Exchange, Outcome, needs};
 use crate::mcp::{
-    Catalog, Era, Event, Fault, Gone, Id, Link, ListKind, Members, Request, encode_notification, raw, stamp,
+    Caller, Catalog, Era, Event, Fault, Gone, Id, Link, ListKind, Members, Request, encode_notification, raw,
+    stamp,
 };
 use crate::refusal::Refusal;
 
@@ -109,9 +111,14 @@ impl Filter {
 
 impl Listening {
     /// Listens until the node drains, or the link is gone.
-    pub(super) async fn run(mut self, exchange: Arc<Exchange>, link: Link) -> Outcome {
+    pub(super) async fn run(mut self, exchange: Arc<Exchange>, caller: Caller, link: Link) -> Outcome {
+        let mut interest = Interest::of(exchange.clone(), caller);
+        let listening = async {
+            interest.add(self.filter.uris.iter()).await;
+            self.tell(&link).await
+        };
         tokio::select! {
-            _ = self.tell(&link) => {}
+            _ = listening => {}
             () = exchange.stop.cancelled() => {}
         }
         let mut result = Members::new();

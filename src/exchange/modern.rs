@@ -35,11 +35,6 @@ impl Exchange {
         }
         let cancelled = CancellationToken::new();
         let (link, frames) = Link::new(None, cancelled.clone());
-        if method == "subscriptions/listen" {
-            let listening = listen::open(self, &request).map_err(refuse)?;
-            let work = Box::pin(listening.run(self.clone(), link));
-            return Ok(Reply::Call(Call::new(work, frames, None, cancelled).listening(), None));
-        }
         let caller = Caller {
             version,
             principal: sender.principal.clone(),
@@ -48,6 +43,11 @@ impl Exchange {
             log_level: request.meta.log_level,
             session: None,
         };
+        if method == "subscriptions/listen" {
+            let listening = listen::open(self, &request).map_err(refuse)?;
+            let work = Box::pin(listening.run(self.clone(), caller, link));
+            return Ok(Reply::Call(Call::new(work, frames, None, cancelled).listening(), None));
+        }
         let log_level = caller.log_level;
         let work = Box::pin(self.clone().work_modern(request, caller, link));
         Ok(Reply::Call(Call::new(work, frames, log_level, cancelled), None))

@@ -123,6 +123,20 @@ def test_many_calls_at_once_each_get_their_own_answer(gateway, mode):
     run(gateway, mode, story)
 
 
+@pytest.mark.parametrize("gateway", KINDS, indirect=True)
+def test_a_modern_listener_hears_of_a_resource_that_an_upstream_changed(gateway):
+    async def story(client):
+        async with client.listen(resource_subscriptions=["note://static"]) as events:
+            heard = asyncio.create_task(anext(aiter(events)))
+            while not heard.done():
+                # The node's own stream to the upstream opens a little after ours: say it until it is heard.
+                await client.call_tool("touch", {"uri": "note://static"})
+                await asyncio.wait([heard], timeout=0.1)
+            return str((await heard).uri)
+
+    assert run(gateway, "auto", story) == "note://static"
+
+
 @pytest.mark.parametrize("gateway", ["stdio"], indirect=True)
 def test_a_killed_child_is_replaced_and_none_is_left_after_the_node(gateway):
     async def pid(client):

@@ -82,6 +82,13 @@ async def grow(name: str, ctx: Context) -> str:
     return "grown"
 
 
+@server.tool()
+async def touch(uri: str, ctx: Context) -> str:
+    """Says that a resource changed."""
+    await ctx.notify_resource_updated(uri)
+    return "touched"
+
+
 @server.resource("note://static")
 def static_note() -> str:
     """A note."""

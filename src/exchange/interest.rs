@@ -1,0 +1,65 @@
+//! Which resources a modern listener wants to hear of, told to whoever serves them, for as long as it listens.
+//!
+//! An upstream reports updates only of what was subscribed to. A provider that reports anyway may answer that
+//! it knows no such method.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Exchange;
+use crate::mcp::{Caller, Id, Link, Members, Meta, Request, raw};
+
+/// Subscriptions held for one listener; dropping it gives them back.
+pub(super) struct Interest {
+    exchange: Arc<Exchange>,
+    caller: Caller,
+    uris: Vec<String>,
+}
+
+impl Interest {
+    /// Nothing subscribed to yet.
+    pub(super) fn of(exchange: Arc<Exchange>, caller: Caller) -> Interest {
+        Interest { exchange, caller, uris: Vec::new() }
+    }
+
+    /// Subscribes to each of `uris`.
+    pub(super) async fn add<'a>(&mut self, uris: impl Iterator<Item = &'a String>) {
+        for uri in uris {
+            self.uris.push(uri.clone());
+            tell(&self.exchange, &self.caller, "resources/subscribe", uri).await;
+        }
+    }
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        if self.uris.is_empty() {
+            return;
+        }
+        let (exchange, caller) = (self.exchange.clone(), self.caller.clone());
+        let uris = std::mem::take(&mut self.uris);
+        tokio::spawn(async move {
+            for uri in &uris {
+                tell(&exchange, &caller, "resources/unsubscribe", uri).await;
+            }
+        });
+    }
+}
+
+/// Providers bound the wait themselves.
+async fn tell(exchange: &Exchange, caller: &Caller, method: &str, uri: &str) {
+    let (link, _frames) = Link::new(None, CancellationToken::new());
+    let mut params = Members::new();
+    params.set("uri", raw(uri));
+    let request = Request {
+        id: Id::from_number(0),
+        method: method.into(),
+        params,
+        meta: Meta::default(),
+        param_headers: Vec::new(),
+    };
+    if let Err(fault) = exchange.router.serve(&request, caller, &link).await {
+        tracing::debug!(%fault, method, "a listener's interest was not taken");
+    }
+}
