@@ -209,7 +209,7 @@ impl Server {
         let socket = Socket::new(stream, self.patience, activity.clone());
         let routes = self.routes.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
-            let serving = activity.begin();
+            let serving = activity.begin(request.version());
             request.extensions_mut().insert(ConnectInfo(address));
             let answering = routes.call(request.map(Body::new));
             async move { answering.await.map(|response| holding(response, serving)) }
