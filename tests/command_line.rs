@@ -110,8 +110,8 @@ fn a_node_whose_open_files_leave_no_connection_does_not_start() {
     let output = limited.output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{error}");
-    let wanted = "erlmcp-node: 256 open files less 256 for ourselves (connections.reserve_files) leave room for \
-                  no client; raise the limit: ulimit -n, LimitNOFILE= (systemd), ulimits (Docker)\n";
+    let wanted = "erlmcp-node: 256 open files less 256 for ourselves (connections.reserve_files) leave room \
+                  for no client; raise the limit: ulimit -n, LimitNOFILE= (systemd), ulimits (Docker)\n";
     assert_eq!(error, wanted);
 }
 
