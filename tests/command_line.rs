@@ -98,6 +98,24 @@ fn init_makes_a_node_once_and_says_what_comes_next() {
 }
 
 #[test]
+fn a_node_whose_open_files_leave_no_connection_does_not_start() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(run(dir.path(), "init --id 1").0, 0);
+    let node =
+        command(dir.path(), "start --id 1 --set http.listen=127.0.0.1:0 --set peer.listen=127.0.0.1:0");
+    let args = node.get_args().map(|arg| arg.to_str().unwrap()).collect::<Vec<_>>().join(" ");
+    let line = format!("ulimit -n 256; exec timeout 20 {} {args}", node.get_program().to_str().unwrap());
+    let mut limited = Command::new("sh");
+    limited.args(["-c", &line]).current_dir(dir.path()).stdin(Stdio::null());
+    let output = limited.output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    let wanted = "erlmcp-node: 256 open files less 256 for ourselves (connections.reserve_files) leave room \
+                  for no client; raise the limit: ulimit -n, LimitNOFILE= (systemd), ulimits (Docker)\n";
+    assert_eq!(error, wanted);
+}
+
+#[test]
 fn a_node_that_was_never_initialised_says_how() {
     let dir = tempfile::tempdir().unwrap();
     let (code, _, error) = run(dir.path(), "start --id 3");

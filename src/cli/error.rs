@@ -84,6 +84,17 @@ pub enum CliError {
         /// Why it failed.
         source: std::io::Error,
     },
+    /// No client could ever connect.
+    #[error(
+        "{files} open files less {reserve} for ourselves (connections.reserve_files) leave room for no \
+         client; raise the limit: ulimit -n, LimitNOFILE= (systemd), ulimits (Docker)"
+    )]
+    TooFewFiles {
+        /// The limit after we raised it.
+        files: u64,
+        /// What we keep of it.
+        reserve: u64,
+    },
     /// The data directory or the cluster secret.
     #[error("{0}")]
     Identity(String),

@@ -56,6 +56,7 @@ fn prepare(args: &StartArgs) -> Result<Launch, CliError> {
     must_be_initialised(&config)?;
     let open_files = OpenFiles::raise(config.sections.runtime.open_files)
         .map_err(|source| CliError::System { what: "raise the limit on open files", source })?;
+    must_leave_room(&config, open_files)?;
     let join = match &args.join {
         Some(address) => Some(address.clone()),
         None => remembered_join(&config.node_dir)?,
@@ -70,6 +71,21 @@ fn must_be_initialised(config: &Config) -> Result<(), CliError> {
     }
     let (dir, id) = (config.node_dir.display(), config.node_id);
     Err(CliError::Identity(format!("{dir} holds no node; make one: erlmcp-node init --id {id}")))
+}
+
+/// A node without room for a client would start, look well and refuse everyone, operators too.
+fn must_leave_room(config: &Config, open_files: OpenFiles) -> Result<(), CliError> {
+    let connections = &config.sections.connections;
+    let (files, reserve) = (open_files.soft, u64::from(connections.reserve_files));
+    let room = files.saturating_sub(reserve);
+    if room == 0 {
+        return Err(CliError::TooFewFiles { files, reserve });
+    }
+    if room < u64::from(connections.per_node) {
+        let per_node = connections.per_node;
+        tracing::warn!(room, per_node, files, "open files allow fewer connections than connections.per_node");
+    }
+    Ok(())
 }
 
 /// What `init --join` left for the first start.

@@ -77,6 +77,7 @@ pub async fn serve(
         tasks: TaskTracker::new(),
         nodelay: limits.tcp_nodelay,
     };
+    let mut failures = 0_u64;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -86,7 +87,11 @@ pub async fn serve(
             Ok((stream, address)) => gate.admit(stream, address),
             Err(error) if is_of_one_client(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections for now");
+                failures += 1;
+                // It may go on for hours, ten times a second.
+                if failures.is_power_of_two() {
+                    tracing::warn!(%error, failures, "cannot accept connections for now");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -209,7 +214,7 @@ impl Server {
         let socket = Socket::new(stream, self.patience, activity.clone());
         let routes = self.routes.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
-            let serving = activity.begin();
+            let serving = activity.begin(request.version());
             request.extensions_mut().insert(ConnectInfo(address));
             let answering = routes.call(request.map(Body::new));
             async move { answering.await.map(|response| holding(response, serving)) }

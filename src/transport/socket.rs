@@ -7,10 +7,11 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::Version;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
@@ -32,11 +33,13 @@ pub(super) struct Patience {
 pub(super) struct Activity {
     begun: AtomicUsize,
     open: AtomicUsize,
+    is_http2: AtomicBool,
 }
 
 impl Activity {
     /// A request's head has arrived; it is served until the guard is dropped.
-    pub(super) fn begin(self: &Arc<Self>) -> Serving {
+    pub(super) fn begin(self: &Arc<Self>, version: Version) -> Serving {
+        self.is_http2.store(version == Version::HTTP_2, Ordering::Relaxed);
         self.begun.fetch_add(1, Ordering::Relaxed);
         self.open.fetch_add(1, Ordering::Relaxed);
         Serving(self.clone())
@@ -80,7 +83,7 @@ impl<S> Socket<S> {
         Socket { inner, patience, activity, begun: 0, wait: Wait::First, timer, stall: None }
     }
 
-    /// Bytes arrived: they belong to a head unless a request is being served.
+    /// Bytes arrived: they belong to a head unless a request is being served or the connection is HTTP/2.
     fn received(&mut self) {
         self.begun = self.activity.begun.load(Ordering::Relaxed);
         let is_serving = self.activity.open.load(Ordering::Relaxed) > 0;
@@ -88,6 +91,11 @@ impl<S> Socket<S> {
             Wait::First if self.begun == 0 => Wait::First,
             Wait::Head if !is_serving => Wait::Head,
             _ if is_serving => Wait::Serving,
+            // A ping, a window update: only some frames are heads.
+            _ if self.activity.is_http2.load(Ordering::Relaxed) => {
+                self.timer = Some(Box::pin(tokio::time::sleep(self.patience.idle)));
+                Wait::Idle
+            }
             _ => {
                 self.timer = Some(Box::pin(tokio::time::sleep(self.patience.head)));
                 Wait::Head
@@ -230,12 +238,12 @@ mod tests {
         let (mut socket, mut theirs, activity) = socket();
         theirs.write_all(b"x").await.unwrap();
         socket.read_u8().await.unwrap();
-        drop(activity.begin());
+        drop(activity.begin(Version::HTTP_11));
         assert_eq!(waited(&mut socket).await, 300);
         let (mut socket, mut theirs, activity) = self::socket();
         theirs.write_all(b"x").await.unwrap();
         socket.read_u8().await.unwrap();
-        drop(activity.begin());
+        drop(activity.begin(Version::HTTP_11));
         assert!(futures_util::poll!(Box::pin(socket.read_u8())).is_pending());
         theirs.write_all(b"G").await.unwrap();
         socket.read_u8().await.unwrap();
@@ -243,11 +251,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn between_http2_requests_a_frame_is_traffic_and_no_head() {
+        let (mut socket, mut theirs, activity) = socket();
+        theirs.write_all(b"x").await.unwrap();
+        socket.read_u8().await.unwrap();
+        drop(activity.begin(Version::HTTP_2));
+        assert!(futures_util::poll!(Box::pin(socket.read_u8())).is_pending());
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        theirs.write_all(b"p").await.unwrap();
+        socket.read_u8().await.unwrap();
+        assert_eq!(waited(&mut socket).await, 300);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn while_a_request_is_served_the_client_may_be_silent() {
         let (mut socket, mut theirs, activity) = socket();
         theirs.write_all(b"x").await.unwrap();
         socket.read_u8().await.unwrap();
-        let serving = activity.begin();
+        let serving = activity.begin(Version::HTTP_11);
         let read = tokio::time::timeout(Duration::from_secs(10_000), socket.read_u8()).await;
         assert!(read.is_err(), "{read:?}");
         drop(serving);
