@@ -19,7 +19,7 @@ mod scan;
 mod seal;
 
 pub use answer::{stamp, stamp_cacheable};
-pub use caller::{Caller, ClientCapabilities, SessionPort};
+pub use caller::{ANONYMOUS, Caller, ClientCapabilities, SessionPort};
 pub use catalog::{Catalog, Item, List, ListKind, Offers};
 pub use encode::{encode_fault, encode_fault_without_id, encode_notification, encode_request, encode_result};
 pub use envelope::{Message, Notification, Request, Response, parse};

@@ -1,4 +1,5 @@
-//! Which resources a modern listener wants to hear of, told to whoever serves them, for as long as it listens.
+//! Which resources a modern listener wants to hear of, told to whoever serves them, for as long as it
+//! listens.
 //!
 //! An upstream reports updates only of what was subscribed to. A provider that reports anyway may answer that
 //! it knows no such method.

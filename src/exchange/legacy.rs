@@ -130,7 +130,17 @@ impl Exchange {
                 let text = format!("{} was not answered within {timeout_ms} ms", request.method);
                 Err(Fault::internal(text).with_data(&data))
             }
+            () = self.drained() => {
+                let method = &request.method;
+                Err(Fault::internal(format!("the node is stopping and {method} has not ended; repeat it")))
+            }
         }
+    }
+
+    /// Returns when a draining node can wait no longer.
+    async fn drained(&self) {
+        self.stop.cancelled().await;
+        tokio::time::sleep(Duration::from_millis(self.limits.drain_ms)).await;
     }
 
     /// The time that the client takes to answer questions does not count, within its own bound.

@@ -8,6 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Era, Fault, LogLevel, Members, Version};
 
+/// The principal of clients without credentials: many people at once.
+pub const ANONYMOUS: &str = "anonymous";
+
 /// The sender of one request.
 #[derive(Clone)]
 pub struct Caller {

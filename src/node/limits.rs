@@ -46,6 +46,7 @@ fn exchange(launch: &Launch) -> ExchangeLimits {
             ..SessionLimits::default()
         },
         request_ms: sections.http.request_timeout_ms,
+        drain_ms: sections.drain.timeout_ms / 5 * 4,
         asks_ms: session.elicitation_timeout_s * 1000,
         ..ExchangeLimits::default()
     }

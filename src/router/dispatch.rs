@@ -96,7 +96,8 @@ impl Router {
         Box::pin(async move {
             let merged = self.merged(caller.era());
             if let Some(kind) = ListKind::of_method(&request.method) {
-                let cursor = request.params.text("cursor");
+                let cursor = request.params.read::<String>("cursor");
+                let cursor = cursor.map_err(|error| Fault::invalid_params(format!("cursor: {error}")))?;
                 let result = listing::page(kind, merged.catalog.list(kind), cursor.as_deref())?;
                 return Ok(cacheable(caller, result, LIST_TTL_MS));
             }
@@ -353,7 +354,7 @@ mod tests {
     fn caller() -> Caller {
         Caller {
             version: LEGACY_LATEST,
-            principal: "anonymous".into(),
+            principal: crate::mcp::ANONYMOUS.into(),
             capabilities: Arc::default(),
             client_info: None,
             log_level: None,
@@ -385,6 +386,7 @@ mod tests {
         assert_eq!(ask(&router, "tools/call", r#"{"name":"x"}"#).await, Err(-32602));
         assert_eq!(ask(&router, "tools/call", "{}").await, Err(-32602));
         assert_eq!(ask(&router, "nonsense", "{}").await, Err(-32601));
+        assert_eq!(ask(&router, "tools/list", r#"{"cursor":7}"#).await, Err(-32602));
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -41,6 +41,8 @@ pub struct Session {
     asks: Arc<Asks>,
     ended: CancellationToken,
     used_ms: AtomicU64,
+    /// Its client said something after `initialize`.
+    is_used: AtomicBool,
     state: Mutex<State>,
     pub(super) changed: Notify,
     tasks: TaskTracker,
@@ -76,6 +78,7 @@ impl Session {
             asks: Arc::new(asks),
             ended: CancellationToken::new(),
             used_ms: AtomicU64::new(now_ms),
+            is_used: AtomicBool::new(false),
             state: Mutex::new(state),
             changed: Notify::new(),
             tasks,
@@ -104,6 +107,7 @@ impl Session {
     /// Notes that its client was here.
     pub fn touch(&self, now_ms: u64) {
         self.used_ms.fetch_max(now_ms, Ordering::Relaxed);
+        self.is_used.store(true, Ordering::Relaxed);
     }
 
     /// Sets the least severe log message wanted.
@@ -229,7 +233,10 @@ impl Session {
             self.touch(now_ms);
             return false;
         }
-        now_ms.saturating_sub(self.used_ms.load(Ordering::Relaxed)) >= self.limits.idle_ms
+        let is_used = self.is_used.load(Ordering::Relaxed);
+        let idle_ms =
+            if is_used { self.limits.idle_ms } else { self.limits.unused_ms.min(self.limits.idle_ms) };
+        now_ms.saturating_sub(self.used_ms.load(Ordering::Relaxed)) >= idle_ms
     }
 
     /// Ends everything in it and returns what it had subscribed to.

@@ -11,6 +11,7 @@ use super::SessionLimits;
 use super::conversation::{Hello, Session};
 use super::id::{ID_LENGTH_MAX, mint};
 use super::streams::Budget;
+use crate::mcp::ANONYMOUS;
 use crate::refusal::Refusal;
 
 /// Parts of the table, each with its own lock.
@@ -62,7 +63,7 @@ impl Sessions {
                 return Err(Refusal::SessionsFull);
             }
             let of_principal = counts.by_principal.entry(hello.principal.clone()).or_default();
-            if *of_principal >= self.limits.per_principal_max {
+            if *of_principal >= self.limits.per_principal_max && &*hello.principal != ANONYMOUS {
                 return Err(Refusal::PrincipalSessionsFull);
             }
             *of_principal += 1;
@@ -237,6 +238,25 @@ mod tests {
         assert!(!sessions.end(&first), "a session ended twice");
         sessions.open(hello("a"), 0).unwrap();
         assert_eq!(sessions.len(), 3);
+    }
+
+    #[test]
+    fn one_clients_without_credentials_do_not_lock_the_others_out() {
+        let sessions = sessions(SessionLimits { per_principal_max: 1, ..SessionLimits::default() });
+        sessions.open(hello(ANONYMOUS), 0).unwrap();
+        sessions.open(hello(ANONYMOUS), 0).unwrap();
+    }
+
+    #[test]
+    fn a_session_that_its_client_never_used_ends_sooner() {
+        let sessions = sessions(SessionLimits::default());
+        let used = sessions.open(hello("a"), 0).unwrap();
+        sessions.open(hello("a"), 0).unwrap();
+        assert!(sessions.find(used.id(), "a", 0).is_some());
+        assert_eq!(sweep(&sessions, 59_999).len(), 0);
+        let ended = sweep(&sessions, 60_000);
+        assert!(ended.len() == 1 && ended[0].id() != used.id());
+        assert_eq!(sweep(&sessions, 1_800_000).len(), 1);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::guard::Guard;
 use super::{Limits, streamable};
 use crate::clock::Clock;
 use crate::exchange::{Exchange, ExchangeOptions};
+use crate::mcp::ANONYMOUS;
 use crate::monitor::Recorder;
 use crate::router::Router;
 
@@ -68,7 +69,7 @@ impl Edge {
             guard: Guard::new(&options.allowed_hosts, &options.allowed_origins),
             limits: options.limits,
             clock: options.clock,
-            anonymous: "anonymous".into(),
+            anonymous: ANONYMOUS.into(),
         })
     }
 

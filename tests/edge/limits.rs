@@ -191,3 +191,17 @@ async fn a_drain_ends_in_time_whatever_runs() {
     (&mut server.serving).await.unwrap().unwrap();
     busy.closed().await;
 }
+
+#[tokio::test]
+async fn a_request_that_outlasts_a_drain_is_answered_before_its_connection_closes() {
+    let mut limits = Limits { drain_ms: 600_000, ..Limits::default() };
+    limits.exchange.drain_ms = 50;
+    let mut server = Server::with(limits).await;
+    let (session, mut busy) = (server.session().await, server.wire().await);
+    busy.send_post(&[("mcp-session-id", &session)], &call(2, "wait", &json!({}))).await;
+    server.fake.until_running(1).await;
+    server.stop.cancel();
+    let answer = busy.answer().await;
+    assert!(answer.body.contains("the node is stopping"), "{answer:?}");
+    (&mut server.serving).await.unwrap().unwrap();
+}
