@@ -119,7 +119,8 @@ pub(super) const KEYS: &[Key] = &[
         10_000,
         (1, 10_000_000),
         "sessions",
-        "Sessions of one credential on this node; clients without one share \"anonymous\".",
+        "Sessions of one credential on this node. Clients without one are many under one name and have only \
+         per_node_max; a session that its client never used ends after a minute.",
     ),
     Key::int(
         "session.replay_bytes_max",
