@@ -35,6 +35,20 @@ pub enum Fatal {
          directory"
     )]
     Stranger(String),
+    /// This node founded a group although there was one.
+    #[error(
+        "node {node} has founded a second group of cluster {cluster_id}: its data directory was new and no \
+         other node answered then, but {elsewhere}; stop this node, move its data directory away, and while \
+         the others run: `erlmcp-node init --id {node}` and start"
+    )]
+    SecondGroup {
+        /// This node.
+        node: NodeId,
+        /// The id that both groups bear.
+        cluster_id: String,
+        /// Who told, and of what.
+        elsewhere: String,
+    },
     /// The group removed this node.
     #[error("node {0} was removed from the group; run `erlmcp-node init --id {0}` to join anew")]
     Removed(NodeId),

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use erlmcp_ledger::{Command, MemberClaim, NodeId, Reason};
+use erlmcp_ledger::{Command, Incarnation, MemberClaim, NodeId, Reason};
 use http::StatusCode;
 use openraft::async_runtime::WatchReceiver as _;
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,9 @@ const ASK_TIME: Duration = Duration::from_secs(3);
 /// How long a founder waits for others to say that the group exists.
 const HELLO_TIME: Duration = Duration::from_secs(1);
 
+/// How often a founder that is alone looks for a group that was there before it.
+const LOOK_PAUSE: Duration = Duration::from_secs(2);
+
 /// The shortest pause between two attempts, as a part of the longest.
 const PAUSE_PART: u32 = 8;
 
@@ -53,12 +56,21 @@ const QUIET_MS: u64 = 5_000;
 struct JoinRequest {
     claim: MemberClaim,
     returning: bool,
+    /// The group that it was a member of.
+    #[serde(default)]
+    group: Option<Incarnation>,
 }
 
 /// The answer to [`HELLO`].
 #[derive(Debug, Serialize, Deserialize)]
 struct Hello {
     founded: bool,
+    #[serde(default)]
+    group: Option<Incarnation>,
+    #[serde(default)]
+    members: usize,
+    #[serde(default)]
+    applied: u64,
 }
 
 /// How one attempt ended.
@@ -175,7 +187,8 @@ async fn ask(core: &Core) -> Asked {
     if core.is_leader() {
         return ask_here(core).await;
     }
-    let request = JoinRequest { claim: core.claim.clone(), returning: core.is_returning() };
+    let group = core.view().ledger.group();
+    let request = JoinRequest { claim: core.claim.clone(), returning: core.is_returning(), group };
     let Ok(body) = serde_json::to_vec(&request).map(Bytes::from) else {
         return Asked::No("the request cannot be written".to_owned());
     };
@@ -229,23 +242,68 @@ fn is_stranger(code: &str) -> bool {
     ["other_cluster", "wrong_secret"].contains(&code)
 }
 
-/// Before a founder forms a group: whether one of the configured nodes belongs to one already. It is then
-/// this node that lost its data, and it must ask to join like any other.
-pub(crate) async fn is_founded_elsewhere(core: &Core) -> bool {
+/// Asks everyone whom this node knows an address of.
+async fn greet(core: &Core) -> Vec<(String, Hello)> {
     let asked =
         core.book.strangers(core.id()).into_iter().chain(core.join.iter().cloned()).map(|address| async {
             let target = Target { address, node: None };
             let answer =
                 core.client.post(&target, Lane::Control, HELLO, Bytes::new(), HELLO_TIME).await.ok()?;
-            serde_json::from_slice::<Hello>(&answer).ok()
+            Some((target.address, serde_json::from_slice::<Hello>(&answer).ok()?))
         });
-    let answers = futures_util::future::join_all(asked).await;
-    answers.into_iter().flatten().any(|hello| hello.founded)
+    futures_util::future::join_all(asked).await.into_iter().flatten().collect()
+}
+
+/// Before a founder forms a group: whether one of the configured nodes belongs to one already. It is then
+/// this node that lost its data, and it must ask to join like any other.
+pub(crate) async fn is_founded_elsewhere(core: &Core) -> bool {
+    greet(core).await.iter().any(|(_, hello)| hello.founded)
+}
+
+/// While a founder is alone: whether the others turn out to have a group already, because they did not run
+/// when this one was founded. Of two groups with one id the smaller ends. Runs until others vote, or `closing`.
+pub(crate) async fn look_for_the_first_group(core: Arc<Core>, closing: CancellationToken) {
+    let look = async {
+        while core.founder && core.metrics().membership_config.membership().voter_ids().count() <= 1 {
+            let ours = core.hello();
+            let mut others = greet(&core).await.into_iter();
+            if let Some((address, _)) = others.find(|(_, theirs)| yields(&ours, theirs)) {
+                let elsewhere = format!("{address} belongs to another, which is larger");
+                let (node, cluster_id) = (core.id(), core.cluster_id.clone());
+                core.fail(Fatal::SecondGroup { node, cluster_id, elsewhere });
+                return;
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+    };
+    tokio::select! {
+        () = closing.cancelled() => {}
+        () = look => {}
+    }
+}
+
+/// Whether `ours` is another group than `theirs`, and the one that has to go.
+fn yields(ours: &Hello, theirs: &Hello) -> bool {
+    let weight = |hello: &Hello| (hello.members, hello.applied, hello.group);
+    ours.group.is_some()
+        && theirs.group.is_some()
+        && ours.group != theirs.group
+        && weight(ours) < weight(theirs)
 }
 
 impl Core {
+    fn hello(&self) -> Hello {
+        let view = self.view();
+        Hello {
+            founded: view.ledger.cluster_id().is_some(),
+            group: view.ledger.group(),
+            members: view.ledger.members().len(),
+            applied: self.metrics().last_applied.map_or(0, |log_id| log_id.index()),
+        }
+    }
+
     pub(crate) fn serve_hello(&self) -> PeerReply {
-        PeerReply::json(&Hello { founded: self.view().ledger.cluster_id().is_some() })
+        PeerReply::json(&self.hello())
     }
 
     pub(crate) fn serve_removed(&self, request: &PeerRequest) -> PeerReply {
@@ -257,7 +315,7 @@ impl Core {
 
     pub(crate) async fn serve_join(&self, request: PeerRequest) -> PeerReply {
         let node = request.from.id;
-        let Ok(JoinRequest { claim, returning }) = serde_json::from_slice(&request.body) else {
+        let Ok(JoinRequest { claim, returning, group }) = serde_json::from_slice(&request.body) else {
             return PeerReply::refuse(StatusCode::BAD_REQUEST, "unreadable", "not a request to join");
         };
         if claim.incarnation != request.from.incarnation {
@@ -265,6 +323,12 @@ impl Core {
         }
         if !self.is_leader() {
             return self.refuse_not_leader();
+        }
+        // Only its own group may tell a node that it was removed.
+        let ours = self.view().ledger.group();
+        if group.is_some() && ours.is_some() && group != ours {
+            let message = format!("node {} belongs to another group with the same cluster id", self.id());
+            return PeerReply::refuse(StatusCode::CONFLICT, "other_group", &message);
         }
         let command = Command::PutMember { node, claim, returning };
         match self.propose_here(command, ASK_TIME).await {

@@ -177,6 +177,7 @@ impl Replica {
         tasks.spawn(elect::run(Arc::clone(&core), closing.clone()));
         tasks.spawn(reconciler::run(Arc::clone(&core), closing.clone()));
         tasks.spawn(join::run(Arc::clone(&core), closing.clone()));
+        tasks.spawn(join::look_for_the_first_group(Arc::clone(&core), closing.clone()));
         tasks.spawn(watch_changes(Arc::clone(&core), count, closing.clone()));
         Ok(Self { handle: ReplicaHandle { core, changes }, server, tasks, closing, store_closing })
     }

@@ -65,6 +65,31 @@ async fn a_wiped_founder_does_not_found_a_second_group() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_founder_wiped_while_all_were_down_removes_nobody_and_ends_when_it_meets_its_old_group() {
+    let mut cluster = formed(3).await;
+    // A node that led last knows no leader when it starts, so it asks everyone.
+    cluster.node(1).transfer_leader(Some(2)).await.unwrap();
+    cluster.stop_all().await;
+    fs::remove_dir_all(cluster.node_dir(1)).unwrap();
+    cluster.start(1).await;
+    cluster.wait(1, SOON, |status| status.role == Role::Leader && status.applied > 1).await;
+
+    cluster.start(2).await;
+    let fatal = tokio::time::timeout(SOON, cluster.node(1).fatal()).await.unwrap();
+    assert!(matches!(&fatal, Fatal::SecondGroup { node: 1, .. }), "{fatal}");
+    assert_eq!(fatal.to_string().lines().count(), 1);
+    wait_problem(&cluster, 2, "another group").await;
+    assert_ne!(cluster.node(2).status().role, Role::Removed);
+    assert!(!Identity::open(&cluster.node_dir(2)).unwrap().removed);
+
+    cluster.kill(1).await;
+    cluster.start(3).await;
+    cluster.wait_limit(cluster.node(2).view().borrow().ledger.limits().connections).await;
+    cluster.wait(3, SOON, |status| status.leader.is_some_and(|leader| leader != 1)).await;
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_live_node_is_removed_only_when_drained_and_its_id_can_be_used_again() {
     let mut cluster = formed(4).await;
     let leader = cluster.leader();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::command::Command;
-use crate::id::{NodeId, Tenant};
+use crate::id::{Incarnation, NodeId, Tenant};
 use crate::limits::{Budget, Limits, TENANTS_MAX};
 use crate::members::{self, MEMBERS_MAX, MemberClaim, MemberRecord};
 use crate::receipt::{Reason, Receipt};
@@ -39,6 +39,9 @@ struct Cluster {
     v: u32,
     id: String,
     founded_at: u64,
+    /// The life that founded it. Two groups may bear one id, when a founder lost its data, but not this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    founder: Option<Incarnation>,
 }
 
 /// The replicated truth.
@@ -59,6 +62,13 @@ impl Ledger {
     #[must_use]
     pub fn cluster_id(&self) -> Option<&str> {
         self.cluster.as_ref().map(|cluster| cluster.id.as_str())
+    }
+
+    /// Which group of that id this is: the life of its founder's directory. None if it was
+    /// founded before groups were told apart.
+    #[must_use]
+    pub fn group(&self) -> Option<Incarnation> {
+        self.cluster.as_ref().and_then(|cluster| cluster.founder)
     }
 
     /// The members, by id.
@@ -166,7 +176,8 @@ impl Ledger {
         if let Some(problem) = claim.problem().or(limits.problem()).or(budget.problem()) {
             return Err(out_of_range(problem));
         }
-        self.cluster = Some(Cluster { v: VERSION, id: cluster_id.to_owned(), founded_at: index });
+        let founder = Some(claim.incarnation);
+        self.cluster = Some(Cluster { v: VERSION, id: cluster_id.to_owned(), founded_at: index, founder });
         self.limits = limits.clone();
         self.budget = budget;
         self.members.insert(node, MemberRecord::new(claim, index));
