@@ -2,8 +2,13 @@
 //!
 //! Votes and heartbeats, entries, and snapshots take connections of their own. Every message is bounded in
 //! time: a lost reply would stop replication for good.
+//!
+//! A member whose log went back behind what it acknowledged, as after its data directory was put back from a
+//! copy, is kept from openraft, which cannot live with that: such a member counts as unreachable.
 
+use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::address_book::AddressBook;
+use crate::peer_auth::NodeTag;
 use crate::peer_client::{Lane, PeerClient, PeerError, Target};
 use crate::types::{MemberNode, Snapshot, SnapshotMeta, TypeConfig, Vote};
 
@@ -51,6 +57,44 @@ pub(crate) struct Network {
     pub(crate) book: AddressBook,
     pub(crate) me: NodeId,
     pub(crate) append_time: Duration,
+    pub(crate) acknowledged: Acknowledged,
+}
+
+/// Up to where each member acknowledged the log of this leader, in one term.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Acknowledged(Arc<Mutex<BTreeMap<NodeId, Progress>>>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Progress {
+    tag: NodeTag,
+    vote: Vote,
+    index: u64,
+    /// The log of this node has said that the other's went back.
+    is_reported: bool,
+}
+
+impl Acknowledged {
+    fn of(&self, tag: NodeTag, vote: Vote) -> Option<u64> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&tag.id).copied();
+        known.filter(|known| (known.tag, known.vote) == (tag, vote)).map(|known| known.index)
+    }
+
+    fn note(&self, tag: NodeTag, vote: Vote, index: u64) {
+        let fresh = Progress { tag, vote, index, is_reported: false };
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = all.entry(tag.id).or_insert(fresh);
+        if (known.tag, known.vote) == (tag, vote) {
+            known.index = known.index.max(index);
+        } else {
+            *known = fresh;
+        }
+    }
+
+    /// Whether to say it: once for each member and term.
+    fn report(&self, tag: NodeTag) -> bool {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get_mut(&tag.id).is_some_and(|known| !std::mem::replace(&mut known.is_reported, true))
+    }
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -132,8 +176,36 @@ impl RaftNetworkV2<TypeConfig> for RaftPeer {
             Lane::Heartbeat => option.soft_ttl(),
             _ => option.soft_ttl().max(self.network.append_time),
         };
+        // What was acknowledged before this message left: an older message may be answered late.
+        let (tag, vote) = (self.node.tag(self.id), rpc.vote);
+        let acknowledged = self.network.acknowledged.of(tag, vote);
         let answer = self.call(self.lane, APPEND, &rpc, time).await;
-        answer.map_err(|failure| self.failure(RPCTypes::AppendEntries, failure))
+        let answer = answer.map_err(|failure| self.failure(RPCTypes::AppendEntries, failure))?;
+        let before = rpc.prev_log_id.map(|log_id| log_id.index());
+        match &answer {
+            AppendEntriesResponse::Success => {
+                if let Some(index) = rpc.entries.last().map(|entry| entry.log_id.index()).or(before) {
+                    self.network.acknowledged.note(tag, vote, index);
+                }
+            }
+            AppendEntriesResponse::Conflict if before.is_some() && before <= acknowledged => {
+                if self.network.acknowledged.report(tag) {
+                    tracing::error!(
+                        node = self.id,
+                        acknowledged,
+                        "a member has lost log entries that it acknowledged, as if its data directory had been \
+                         put back from a copy; stop it, run `erlmcp-node remove --id {} --dead`, move its data \
+                         directory away and run `erlmcp-node init --id {}` there",
+                        self.id,
+                        self.id
+                    );
+                }
+                let lost = Unreachable::from_string("it has lost log entries that it acknowledged");
+                return Err(RPCError::Unreachable(lost));
+            }
+            _ => {}
+        }
+        Ok(answer)
     }
 
     async fn vote(

@@ -24,7 +24,7 @@ use crate::error::RaftError;
 use crate::handle::ReplicaHandle;
 use crate::identity::{Identity, IdentityKeeper};
 use crate::log_store::LogStore;
-use crate::network::Network;
+use crate::network::{Acknowledged, Network};
 use crate::peer_auth::{NodeTag, PeerAuth};
 use crate::peer_client::PeerClient;
 use crate::peer_server::{PeerRoutes, PeerServer};
@@ -128,7 +128,13 @@ impl Replica {
         let book = AddressBook::new(view.clone(), options.known_peers);
         let config = Arc::new(options.timing.config(&options.identity.cluster_id)?);
         let append_time = options.timing.append();
-        let network = Network { client: client.clone(), book: book.clone(), me: me.id, append_time };
+        let network = Network {
+            client: client.clone(),
+            book: book.clone(),
+            me: me.id,
+            append_time,
+            acknowledged: Acknowledged::default(),
+        };
         let began_empty = log.is_empty();
         let raft = Raft::new(me.id, config, network, log, machine).await.map_err(stopped)?;
         let claim = MemberClaim {
@@ -161,10 +167,18 @@ impl Replica {
             leader_heard_ms: AtomicU64::new(0),
         });
         let failing = Arc::downgrade(&core);
-        core.store.on_failure(Box::new(move |health| {
-            if let (StoreHealth::Failed { reason }, Some(core)) = (health, failing.upgrade()) {
-                core.fail(Fatal::Store(reason.to_string()));
+        core.store.on_failure(Box::new(move |health| match health {
+            StoreHealth::Failed { reason } => {
+                if let Some(core) = failing.upgrade() {
+                    core.fail(Fatal::Store(reason.to_string()));
+                }
             }
+            StoreHealth::DiskFull { free_bytes, needed_bytes } => tracing::warn!(
+                free_bytes,
+                needed_bytes,
+                "the disk is full: this node acknowledges nothing until there is room"
+            ),
+            StoreHealth::Healthy => {}
         }));
         let routes = raft_routes::add(options.routes, &core);
         let server = PeerServer::start(options.peer_listener, auth, routes).map_err(RaftError::Listener)?;

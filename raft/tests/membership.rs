@@ -90,6 +90,38 @@ async fn a_founder_wiped_while_all_were_down_removes_nobody_and_ends_when_it_mee
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_put_back_from_a_copy_does_not_end_the_leader() {
+    let mut cluster = formed(3).await;
+    let leader = cluster.leader();
+    let victim = if leader == 3 { 2 } else { 3 };
+    let (dir, copy) = (cluster.node_dir(victim), cluster.dir.path().join("copy"));
+    let put = |from: &Path, to: &Path| {
+        let done = std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+        assert!(done.success());
+    };
+    cluster.kill(victim).await;
+    put(&dir, &copy);
+    cluster.start(victim).await;
+    for connections in 1..=5 {
+        let command = Command::SetLimit { tenant: None, connections: Some(connections) };
+        cluster.node(leader).propose(command).await.unwrap();
+    }
+    cluster.wait_limit(5).await;
+    cluster.kill(victim).await;
+    fs::remove_dir_all(&dir).unwrap();
+    put(&copy, &dir);
+    cluster.start(victim).await;
+    for connections in 6..=15 {
+        let command = Command::SetLimit { tenant: None, connections: Some(connections) };
+        cluster.node(leader).propose(command).await.unwrap();
+        let ended = tokio::time::timeout(Duration::from_millis(150), cluster.node(leader).fatal()).await;
+        assert!(ended.is_err(), "{ended:?}");
+    }
+    assert_eq!(cluster.node(leader).status().role, Role::Leader);
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_live_node_is_removed_only_when_drained_and_its_id_can_be_used_again() {
     let mut cluster = formed(4).await;
     let leader = cluster.leader();

@@ -90,7 +90,7 @@ fn answer(done: Result<serde_json::Value, OperateError>) -> Response {
         Ok(value) => Json(value).into_response(),
         Err(error) => {
             let status = match &error {
-                OperateError::Refused { .. } => StatusCode::CONFLICT,
+                OperateError::Refused { .. } | OperateError::NotAVoter { .. } => StatusCode::CONFLICT,
                 _ => StatusCode::SERVICE_UNAVAILABLE,
             };
             refuse(status, &error.to_string())

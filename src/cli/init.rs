@@ -61,6 +61,16 @@ fn make(config: &Config, join: Option<&str>) -> Result<Done, CliError> {
             config.node_id
         )));
     }
+    // A new secret would be of another cluster than the node.
+    if !has_secret && Identity::exists(&config.node_dir) {
+        return Err(CliError::Identity(format!(
+            "{} is missing, but {} holds node {} of its cluster: copy the file from another member (mode 600), \
+             name it by ERLMCP_CLUSTER_SECRET_FILE, or move the directory away to begin a new cluster",
+            secret_file.display(),
+            config.node_dir.display(),
+            config.node_id
+        )));
+    }
     let fail = |error: erlmcp_raft::RaftError| CliError::Identity(error.to_string());
     private_dir(&config.node_dir)?;
     let secret = ClusterSecret::open(secret_file, founder).map_err(fail)?;
@@ -202,6 +212,17 @@ mod tests {
         let error = make(&config(1, folder.path()), Some("10.0.0.1:9201")).unwrap_err().to_string();
         assert!(error.contains("cluster.secret is missing"), "{error}");
         assert!(!folder.path().join("cluster.secret").exists());
+    }
+
+    #[test]
+    fn a_lost_secret_is_not_made_anew_for_a_node_that_has_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(1, folder.path());
+        make(&config, None).unwrap();
+        fs::remove_file(&config.secret_file).unwrap();
+        let error = make(&config, None).unwrap_err().to_string();
+        assert!(error.contains("cluster.secret is missing, but"), "{error}");
+        assert!(!config.secret_file.exists(), "it would keep the right one from being put back");
     }
 
     #[test]

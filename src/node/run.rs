@@ -145,7 +145,16 @@ fn who_we_are(launch: &Launch) -> Result<(Identity, ClusterSecret), NodeError> {
     if !Identity::exists(&config.node_dir) {
         return Err(NodeError::NotInitialised { dir: config.node_dir.clone(), node_id: config.node_id });
     }
-    Ok((Identity::open(&config.node_dir)?, ClusterSecret::open(&config.secret_file, false)?))
+    let identity = Identity::open(&config.node_dir)?;
+    if identity.node_id != config.node_id {
+        return Err(erlmcp_raft::RaftError::OtherIdentity {
+            dir: config.node_dir.clone(),
+            found: format!("node {}", identity.node_id),
+            wanted: format!("node {}", config.node_id),
+        }
+        .into());
+    }
+    Ok((identity, ClusterSecret::open(&config.secret_file, false)?))
 }
 
 fn status_source(

@@ -1,11 +1,12 @@
 """What a node says when it cannot start: exit code and one clear line each."""
 
 import os
+import shutil
 import socket
 import subprocess
 
 import pytest
-from node import free_port_base, request
+from node import free_port_base, request, wait_for
 
 
 def last_line(node):
@@ -49,6 +50,23 @@ def test_a_port_in_use_is_named(new_node):
 def test_a_node_that_was_never_initialised_says_how(new_node):
     code, line = last_line(new_node())
     assert code != 0 and "init --id 1" in line, line
+
+
+def test_a_copied_directory_is_not_taken_for_another_node(new_node, tmp_path):
+    node = new_node()
+    node.init()
+    shutil.copytree(tmp_path / "data" / "cluster1", tmp_path / "data" / "cluster5")
+    node.node = 5
+    code, line = last_line(node)
+    assert code == 1 and "belongs to node 1, not to node 5" in line, line
+
+
+def test_a_lead_that_nobody_can_take_is_the_askers_mistake(new_node):
+    node = new_node()
+    node.init()
+    node.start().wait_ready()
+    done = node.run("transfer-leader", "--to", "9")
+    assert done.returncode == 1 and "says 409: node 9 does not vote" in done.stderr, done.stderr
 
 
 def test_a_second_process_on_the_same_directory_is_refused(new_node, tmp_path):
@@ -142,3 +160,27 @@ def test_another_id_does_not_take_the_directory(new_node, tmp_path):
     other = new_node(node=2, base=node.base)
     done = other.run("init", "--id", "2")
     assert done.returncode == 1 and "1" in done.stderr, done.stderr
+
+
+def test_a_disk_that_fills_while_a_node_runs_is_said_in_its_log(new_node, small_disk):
+    node = new_node(directory=small_disk)
+    node.init()
+    node.start().wait_ready()
+    with open(small_disk / "filler", "wb") as filler:
+        try:
+            while True:
+                filler.write(b"x" * 65536)
+                filler.flush()
+        except OSError:
+            pass
+    try:
+        node.run("drain", "--id", "1")
+        status, _, body = request(f"{node.url}/readyz")
+        assert status == 503 and b"disk full" in body, body
+        os.truncate(small_disk / "filler", 0)
+        wait_for("the word in the log", lambda: "the disk is full" in node.log_text(), 5)
+        wait_for("ready when there is room", lambda: "disk full" not in request(f"{node.url}/readyz")[2].decode())
+    finally:
+        node.process.kill()
+        node.process.wait()
+        node.log.close()
