@@ -261,7 +261,8 @@ pub(crate) async fn is_founded_elsewhere(core: &Core) -> bool {
 }
 
 /// While a founder is alone: whether the others turn out to have a group already, because they did not run
-/// when this one was founded. Of two groups with one id the smaller ends. Runs until others vote, or `closing`.
+/// when this one was founded. Of two groups with one id the smaller ends. Runs until others vote, or
+/// `closing`.
 pub(crate) async fn look_for_the_first_group(core: Arc<Core>, closing: CancellationToken) {
     let look = async {
         while core.founder && core.metrics().membership_config.membership().voter_ids().count() <= 1 {

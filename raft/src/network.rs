@@ -193,9 +193,9 @@ impl RaftNetworkV2<TypeConfig> for RaftPeer {
                     tracing::error!(
                         node = self.id,
                         acknowledged,
-                        "a member has lost log entries that it acknowledged, as if its data directory had been \
-                         put back from a copy; stop it, run `erlmcp-node remove --id {} --dead`, move its data \
-                         directory away and run `erlmcp-node init --id {}` there",
+                        "a member has lost log entries that it acknowledged, as if its data directory had \
+                         been put back from a copy; stop it, run `erlmcp-node remove --id {} --dead`, move \
+                         its data directory away and run `erlmcp-node init --id {}` there",
                         self.id,
                         self.id
                     );

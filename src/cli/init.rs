@@ -64,8 +64,8 @@ fn make(config: &Config, join: Option<&str>) -> Result<Done, CliError> {
     // A new secret would be of another cluster than the node.
     if !has_secret && Identity::exists(&config.node_dir) {
         return Err(CliError::Identity(format!(
-            "{} is missing, but {} holds node {} of its cluster: copy the file from another member (mode 600), \
-             name it by ERLMCP_CLUSTER_SECRET_FILE, or move the directory away to begin a new cluster",
+            "{} is missing, but {} holds node {} of its cluster: copy the file from another member (mode \
+             600), name it by ERLMCP_CLUSTER_SECRET_FILE, or move the directory away to begin a new cluster",
             secret_file.display(),
             config.node_dir.display(),
             config.node_id
