@@ -166,20 +166,7 @@ impl Replica {
             join_warned: AtomicBool::new(false),
             leader_heard_ms: AtomicU64::new(0),
         });
-        let failing = Arc::downgrade(&core);
-        core.store.on_failure(Box::new(move |health| match health {
-            StoreHealth::Failed { reason } => {
-                if let Some(core) = failing.upgrade() {
-                    core.fail(Fatal::Store(reason.to_string()));
-                }
-            }
-            StoreHealth::DiskFull { free_bytes, needed_bytes } => tracing::warn!(
-                free_bytes,
-                needed_bytes,
-                "the disk is full: this node acknowledges nothing until there is room"
-            ),
-            StoreHealth::Healthy => {}
-        }));
+        follow_store(&core);
         let routes = raft_routes::add(options.routes, &core);
         let server = PeerServer::start(options.peer_listener, auth, routes).map_err(RaftError::Listener)?;
         if core.founder && began_empty && !join::is_founded_elsewhere(&core).await {
@@ -187,12 +174,7 @@ impl Replica {
         }
         let closing = CancellationToken::new();
         let (count, changes) = watch::channel(0);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(elect::run(Arc::clone(&core), closing.clone()));
-        tasks.spawn(reconciler::run(Arc::clone(&core), closing.clone()));
-        tasks.spawn(join::run(Arc::clone(&core), closing.clone()));
-        tasks.spawn(join::look_for_the_first_group(Arc::clone(&core), closing.clone()));
-        tasks.spawn(watch_changes(Arc::clone(&core), count, closing.clone()));
+        let tasks = start_tasks(&core, count, &closing);
         Ok(Self { handle: ReplicaHandle { core, changes }, server, tasks, closing, store_closing })
     }
 
@@ -241,6 +223,34 @@ impl Replica {
             Err(error) => Err(RaftError::Core(format!("closing the store: {error}"))),
         }
     }
+}
+
+/// A store that fails ends the replica; a full disk is said, and waited for.
+fn follow_store(core: &Arc<Core>) {
+    let failing = Arc::downgrade(core);
+    core.store.on_failure(Box::new(move |health| match health {
+        StoreHealth::Failed { reason } => {
+            if let Some(core) = failing.upgrade() {
+                core.fail(Fatal::Store(reason.to_string()));
+            }
+        }
+        StoreHealth::DiskFull { free_bytes, needed_bytes } => tracing::warn!(
+            free_bytes,
+            needed_bytes,
+            "the disk is full: this node acknowledges nothing until there is room"
+        ),
+        StoreHealth::Healthy => {}
+    }));
+}
+
+fn start_tasks(core: &Arc<Core>, count: watch::Sender<u64>, closing: &CancellationToken) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(elect::run(Arc::clone(core), closing.clone()));
+    tasks.spawn(reconciler::run(Arc::clone(core), closing.clone()));
+    tasks.spawn(join::run(Arc::clone(core), closing.clone()));
+    tasks.spawn(join::look_for_the_first_group(Arc::clone(core), closing.clone()));
+    tasks.spawn(watch_changes(Arc::clone(core), count, closing.clone()));
+    tasks
 }
 
 impl std::fmt::Debug for Replica {
