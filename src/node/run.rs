@@ -33,7 +33,10 @@ pub fn run(launch: Launch) -> Result<(), NodeError> {
     let config = &launch.config;
     let control = runtime("control", config.sections.runtime.control_threads, &launch)?;
     let data = runtime("data", options::worker_threads(config), &launch)?;
-    let bound = Bound::bind(config)?;
+    let bound = {
+        let _inside = data.enter();
+        Bound::bind(config)?
+    };
     data.block_on(live(launch, bound, control.handle()))
 }
 
