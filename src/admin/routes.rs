@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, RawQuery, Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -83,13 +83,12 @@ async fn part<T: Serialize>(admin: Arc<Admin>, take: impl FnOnce(Status) -> T) -
     Json(take(admin.source.status()))
 }
 
-/// 200 when new clients may come, else 503; `?verbose` lists the checks.
-async fn ready(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Response {
-    let node = admin.source.status().node;
-    let status = if node.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let mut text = String::from(if node.ready { "ready\n" } else { "not ready\n" });
-    if !node.ready || query.is_some_and(|query| query.split('&').any(|word| word.starts_with("verbose"))) {
-        node.not_ready_because.iter().for_each(|why| text.push_str(&format!("- {why}\n")));
+/// 200 when new clients may come, else 503 with every reason why not.
+async fn ready(State(admin): State<Arc<Admin>>) -> Response {
+    let reasons = admin.source.not_ready_because();
+    if reasons.is_empty() {
+        return (StatusCode::OK, "ready\n").into_response();
     }
-    (status, text).into_response()
+    let lines: String = reasons.iter().map(|why| format!("- {why}\n")).collect();
+    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n{lines}")).into_response()
 }

@@ -5,10 +5,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use erlmcp_raft::{PeerStatus, ReplicaHandle, ReplicaStatus, Role};
+use erlmcp_raft::{PeerStatus, ReplicaHandle, ReplicaStatus, Role, View};
 use serde::Serialize;
 
-use super::health::Readiness;
+use super::health::{NotReady, Readiness};
 use crate::clock::Clock;
 use crate::monitor::{Percentiles, Rates, Recorder, Totals};
 
@@ -140,12 +140,19 @@ impl StatusSource {
         self.rates().sample(now, totals.messages_in + totals.messages_out);
     }
 
+    /// Why new clients should go elsewhere; empty means ready. Probes ask only this.
+    #[must_use]
+    pub fn not_ready_because(&self) -> Vec<NotReady> {
+        let (replica, view) = (self.replica.status(), self.replica.view().borrow().clone());
+        self.readiness.reasons(&replica, is_draining(&view, replica.node))
+    }
+
     /// The status now.
     #[must_use]
     pub fn status(&self) -> Status {
         let replica = self.replica.status();
         let view = self.replica.view().borrow().clone();
-        let draining = view.ledger.members().get(&replica.node).is_some_and(|member| member.draining);
+        let draining = is_draining(&view, replica.node);
         let reasons = self.readiness.reasons(&replica, draining);
         let not_ready_because: Vec<String> = reasons.iter().map(ToString::to_string).collect();
         let totals = self.recorder.totals();
@@ -226,6 +233,10 @@ impl StatusSource {
     fn rates(&self) -> std::sync::MutexGuard<'_, Rates> {
         self.rates.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_draining(view: &View, node: u64) -> bool {
+    view.ledger.members().get(&node).is_some_and(|member| member.draining)
 }
 
 fn own_state(role: Role, draining: bool) -> &'static str {

@@ -106,6 +106,17 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(disk)])
 
 
+def fill(disk):
+    """Leaves not a byte."""
+    with open(disk / "filler", "wb") as filler:
+        try:
+            while True:
+                filler.write(b"x" * 65536)
+                filler.flush()
+        except OSError:
+            pass
+
+
 def test_a_read_only_file_system_is_named(new_node, small_disk):
     node = new_node(directory=small_disk)
     node.init()
@@ -119,13 +130,7 @@ def test_a_read_only_file_system_is_named(new_node, small_disk):
 def test_a_full_disk_is_said_at_start_with_figures(new_node, small_disk):
     node = new_node(directory=small_disk)
     node.init()
-    with open(small_disk / "filler", "wb") as filler:
-        try:
-            while True:
-                filler.write(b"x" * 65536)
-                filler.flush()
-        except OSError:
-            pass
+    fill(small_disk)
     node.directory = small_disk.parent
     node.extra_environment["ERLMCP_DATA_DIR"] = str(small_disk / "data")
     code, line = last_line(node)
@@ -166,13 +171,7 @@ def test_a_disk_that_fills_while_a_node_runs_is_said_in_its_log(new_node, small_
     node = new_node(directory=small_disk)
     node.init()
     node.start().wait_ready()
-    with open(small_disk / "filler", "wb") as filler:
-        try:
-            while True:
-                filler.write(b"x" * 65536)
-                filler.flush()
-        except OSError:
-            pass
+    fill(small_disk)
     try:
         node.run("drain", "--id", "1")
         status, _, body = request(f"{node.url}/readyz")
