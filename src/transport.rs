@@ -11,6 +11,7 @@ mod legacy;
 mod limits;
 pub mod listener;
 mod modern;
+mod reserve;
 mod socket;
 mod sse;
 mod streamable;

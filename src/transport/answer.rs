@@ -31,6 +31,12 @@ pub(super) fn fault(fault: Fault) -> Response {
     json(Refused::from(fault).outcome(), 0)
 }
 
+/// A refusal without the id of any request.
+pub(super) fn refusal(refusal: Refusal, chance: u64) -> Response {
+    let fault = Fault::new(refusal.code(), refusal.to_string()).with_status(refusal.status());
+    json(Refused::from(fault).outcome(), chance)
+}
+
 /// A status without a body.
 pub(super) fn empty(status: StatusCode) -> Response {
     let mut response = Response::new(Body::empty());

@@ -1,8 +1,8 @@
 //! Accepts connections and serves HTTP/1.1 and HTTP/2 on them, each within limits.
 //!
 //! Own accept loop: `axum::serve` has no time limit for heads. Beyond the limit of connections a client is
-//! told so and closed; without open files the loop waits instead of spinning. On stop nothing is accepted,
-//! what runs may finish in time, the rest is closed.
+//! told so and closed, and only the operator is served; without open files the loop waits instead of
+//! spinning. On stop nothing is accepted, what runs may finish in time, the rest is closed.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,23 +19,19 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Limits;
+use super::reserve::Reserve;
 use super::socket::{Activity, Patience, Socket};
 use crate::monitor::Recorder;
 use crate::refusal::Refusal;
 
 /// Connections that the kernel holds for us to accept.
 pub const BACKLOG: u32 = 2048;
-/// Clients that are being told at once that the node is full; more are closed without a word.
-const TURNED_AWAY_MAX: usize = 64;
-/// Time to tell a client that the node is full.
-const TURN_AWAY: Duration = Duration::from_secs(1);
 /// Pause after accept failed for want of files or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Silence on an HTTP/2 connection after which we ask whether the client is there.
@@ -70,9 +66,9 @@ pub async fn serve(
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
     let gate = Gate {
+        reserve: Reserve::new(routes.clone()),
         server: Server::new(routes, limits, stop.clone()),
         slots: Arc::new(Semaphore::new(limits.connections_max)),
-        turning_away: Arc::new(Semaphore::new(TURNED_AWAY_MAX)),
         recorder,
         tasks: TaskTracker::new(),
         nodelay: limits.tcp_nodelay,
@@ -112,11 +108,11 @@ fn is_of_one_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-/// Lets connections in as long as there are slots.
+/// Lets connections in as long as there are slots, and into the reserve when there are none.
 struct Gate {
     server: Server,
     slots: Arc<Semaphore>,
-    turning_away: Arc<Semaphore>,
+    reserve: Reserve,
     recorder: Arc<Recorder>,
     tasks: TaskTracker,
     nodelay: bool,
@@ -138,33 +134,12 @@ impl Gate {
                 });
             }
             Err(_) => {
-                if let Ok(turn) = self.turning_away.clone().try_acquire_owned() {
-                    self.tasks.spawn(turn_away(stream, u64::from(address.port()), turn));
+                if let Some(serving) = self.reserve.admit(stream, address, Refusal::ConnectionsFull) {
+                    self.tasks.spawn(serving);
                 }
             }
         }
     }
-}
-
-/// Says 503 and closes. What the client sent is read, as closing before would take the answer from it.
-async fn turn_away(mut stream: TcpStream, chance: u64, turn: OwnedSemaphorePermit) {
-    let refusal = Refusal::ConnectionsFull;
-    let body = format!(r#"{{"jsonrpc":"2.0","error":{{"code":{},"message":"{refusal}"}}}}"#, refusal.code());
-    let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
-         Retry-After: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len(),
-        refusal.retry_after_s(chance),
-    );
-    let told = async {
-        stream.write_all(answer.as_bytes()).await?;
-        stream.shutdown().await?;
-        let mut rest = [0_u8; 4096];
-        while stream.read(&mut rest).await? > 0 {}
-        io::Result::Ok(())
-    };
-    let _ = tokio::time::timeout(TURN_AWAY, told).await;
-    drop(turn);
 }
 
 /// Serves HTTP on single connections.

@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "its modules are read by one another only")]
 
 mod fake;
+mod full;
 mod legacy;
 mod limits;
 mod modern;

@@ -53,7 +53,8 @@ impl Server {
         });
         let socket = listener::bind("127.0.0.1:0".parse().unwrap(), 64).unwrap();
         let address = socket.local_addr().unwrap();
-        let (routes, counting, until) = (edge.routes(), recorder.clone(), stop.clone());
+        let (routes, counting, until) =
+            (edge.routes().merge(about_the_node()), recorder.clone(), stop.clone());
         let serving =
             tokio::spawn(async move { listener::serve(socket, routes, &limits, counting, until).await });
         Server { address, edge, fake, recorder, stop, serving }
@@ -74,6 +75,15 @@ impl Server {
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.header("mcp-session-id").unwrap().to_owned()
     }
+}
+
+/// Stands in for the routes of the operator.
+fn about_the_node() -> axum::Router {
+    use axum::routing::{get, post};
+    axum::Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(|| async { "ready\n" }))
+        .route("/cluster/echo", post(|body: String| async { body }))
 }
 
 pub fn initialize(version: &str) -> String {

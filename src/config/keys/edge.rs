@@ -112,7 +112,8 @@ pub(super) const KEYS: &[Key] = &[
         25_000,
         (1, 1_000_000),
         "connections",
-        "HTTP connections of this node, within connections.per_node.",
+        "HTTP connections of this node, within connections.per_node. 16 more are kept for probes and \
+         operators: /livez, /readyz, /health, /cluster/.",
     ),
     Key::new(
         "tcp.listen",
