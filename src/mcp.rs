@@ -26,7 +26,7 @@ pub use envelope::{Message, Notification, Request, Response, parse};
 pub use era::{Era, LEGACY_LATEST, MODERN_LATEST, Version};
 pub use fault::{Fault, code};
 pub use id::{ID_BYTES_MAX, Id};
-pub use link::{ASKS_OPEN_MAX, AskError, Asks, Frame, Gone, LINK_FRAMES_MAX, Link};
+pub use link::{ASKS_OPEN_MAX, AskError, Asks, Frame, Frames, Gone, LINK_FRAMES_MAX, Link};
 pub use members::{MEMBERS_MAX, Members, raw};
 pub use meta::{LogLevel, Meta};
 pub use provider::{Event, Provider, Served};

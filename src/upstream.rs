@@ -9,8 +9,10 @@
 
 mod backoff;
 mod base;
+mod calls;
 mod changes;
 mod collect;
+mod elicited;
 mod health;
 mod hello;
 mod http;

@@ -5,11 +5,10 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Outcome;
-use crate::mcp::{Frame, LogLevel};
+use crate::mcp::{Frame, Frames, LogLevel};
 use crate::session::passes;
 
 type Work = Pin<Box<dyn Future<Output = Outcome> + Send>>;
@@ -26,7 +25,7 @@ pub enum Step {
 /// One request that is being served.
 pub struct Call {
     work: Work,
-    frames: mpsc::Receiver<Frame>,
+    frames: Frames,
     log_level: Option<LogLevel>,
     outcome: Option<Outcome>,
     /// Nobody can send frames any more.
@@ -40,7 +39,7 @@ impl Call {
     /// Of `work`, whose messages come through `frames`; log messages below `log_level` are dropped here.
     pub(super) fn new(
         work: Work,
-        frames: mpsc::Receiver<Frame>,
+        frames: Frames,
         log_level: Option<LogLevel>,
         cancelled: CancellationToken,
     ) -> Call {
@@ -71,7 +70,7 @@ impl Call {
     pub async fn next(&mut self) -> Step {
         loop {
             let frame = match &self.outcome {
-                Some(_) => self.frames.try_recv().ok(),
+                Some(_) => self.frames.try_recv(),
                 None => tokio::select! {
                     biased;
                     frame = self.frames.recv(), if !self.is_silent => {
@@ -96,12 +95,19 @@ impl Call {
         }
     }
 
-    /// Runs it to its end although nobody hears of it: who serves it finds its link closed.
-    pub async fn finish_unheard(self) {
-        let Call { work, frames, outcome, _cancel, .. } = self;
-        drop(frames);
-        if outcome.is_none() {
-            work.await;
+    /// Runs it to its end although nobody hears of it: what it sends is dropped, what it asks stays
+    /// unanswered.
+    pub async fn finish_unheard(mut self) {
+        if self.outcome.is_some() {
+            return;
+        }
+        let swallowing = async {
+            self.frames.swallow().await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            _ = &mut self.work => {}
+            () = swallowing => {}
         }
     }
 }

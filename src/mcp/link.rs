@@ -59,31 +59,65 @@ pub enum AskError {
 pub struct Link {
     frames: mpsc::Sender<Frame>,
     asks: Option<Arc<Asks>>,
-    /// Questions of this request that are open.
-    asking: Arc<watch::Sender<usize>>,
+    asking: Arc<watch::Sender<Asking>>,
     cancelled: CancellationToken,
 }
 
+/// What a request asks its client, and whether anybody hears.
+#[derive(Default)]
+struct Asking {
+    /// Its questions that are open.
+    open: usize,
+    /// Nobody reads what it sends; there will be no answer.
+    is_unheard: bool,
+}
+
+/// What comes out of a link.
+pub struct Frames {
+    receiver: mpsc::Receiver<Frame>,
+    asking: Arc<watch::Sender<Asking>>,
+}
+
+impl Frames {
+    /// The next one; `None` when nobody can send any more. Loses nothing if it is dropped while it waits.
+    pub async fn recv(&mut self) -> Option<Frame> {
+        self.receiver.recv().await
+    }
+
+    /// The next one, if it is there already.
+    pub fn try_recv(&mut self) -> Option<Frame> {
+        self.receiver.try_recv().ok()
+    }
+
+    /// Drops whatever comes, so that the request goes on though its client does not hear of it; its questions
+    /// end unanswered. Returns when nobody can send any more.
+    pub async fn swallow(&mut self) {
+        self.asking.send_modify(|asking| asking.is_unheard = true);
+        while self.receiver.recv().await.is_some() {}
+    }
+}
+
 impl Link {
-    /// A link whose frames come out of the receiver. `asks`: the legacy session's open questions; `None`
+    /// A link and what comes out of it. `asks`: the legacy session's open questions; `None`
     /// where the client cannot be asked.
     #[must_use]
-    pub fn new(asks: Option<Arc<Asks>>, cancelled: CancellationToken) -> (Link, mpsc::Receiver<Frame>) {
-        let (frames, out) = mpsc::channel(LINK_FRAMES_MAX);
-        (Link { frames, asks, asking: Arc::new(watch::Sender::new(0)), cancelled }, out)
+    pub fn new(asks: Option<Arc<Asks>>, cancelled: CancellationToken) -> (Link, Frames) {
+        let (frames, receiver) = mpsc::channel(LINK_FRAMES_MAX);
+        let asking = Arc::new(watch::Sender::new(Asking::default()));
+        (Link { frames, asks, asking: asking.clone(), cancelled }, Frames { receiver, asking })
     }
 
     /// Whether this request waits for the client's answer to a question; that time is the client's.
     #[must_use]
     pub fn is_asking(&self) -> bool {
-        *self.asking.borrow() > 0
+        self.asking.borrow().open > 0
     }
 
     /// Waits until no question of this request is open.
     pub async fn answered(&self) {
         let mut asking = self.asking.subscribe();
         // Never an error: this link holds the sender.
-        let _ = asking.wait_for(|open| *open == 0).await;
+        let _ = asking.wait_for(|asking| asking.open == 0).await;
     }
 
     /// Sends one encoded message; waits while the link is full.
@@ -132,9 +166,10 @@ impl Link {
     pub async fn ask(&self, method: &str, params: Option<&RawValue>) -> Result<Box<RawValue>, AskError> {
         let asks = self.asks.as_ref().ok_or(AskError::Unsupported)?;
         let (id, answer) = asks.open()?;
-        self.asking.send_modify(|open| *open += 1);
+        self.asking.send_modify(|asking| asking.open += 1);
         let _close = CloseAsk { asks, id: &id, asking: &self.asking };
         self.send(encode_request(&id, method, params)).await.map_err(|_| AskError::Gone)?;
+        let mut asking = self.asking.subscribe();
         tokio::select! {
             answer = answer => match answer {
                 Ok(Ok(result)) => Ok(result),
@@ -142,6 +177,7 @@ impl Link {
                 Err(_) => Err(AskError::Gone),
             },
             () = self.cancelled.cancelled() => Err(AskError::Gone),
+            _ = asking.wait_for(|asking| asking.is_unheard) => Err(AskError::Gone),
         }
     }
 }
@@ -149,13 +185,13 @@ impl Link {
 struct CloseAsk<'a> {
     asks: &'a Asks,
     id: &'a Id,
-    asking: &'a watch::Sender<usize>,
+    asking: &'a watch::Sender<Asking>,
 }
 
 impl Drop for CloseAsk<'_> {
     fn drop(&mut self) {
         self.asks.close(self.id);
-        self.asking.send_modify(|open| *open -= 1);
+        self.asking.send_modify(|asking| asking.open -= 1);
     }
 }
 

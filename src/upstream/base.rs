@@ -20,6 +20,12 @@ use super::stock::Stock;
 /// Events that a reader may lag behind before it has to take it as "anything may have changed".
 const EVENTS_MAX: usize = 1_024;
 
+/// A place for one running request, free again when the last who holds it lets go.
+#[derive(Clone)]
+pub(super) struct Place {
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
 /// The common part of one upstream.
 pub(super) struct Base {
     pub(super) options: UpstreamOptions,
@@ -58,15 +64,34 @@ impl Base {
     }
 
     /// A place for one running request; full means refuse.
-    pub(super) fn place(&self, request: &Request) -> Result<OwnedSemaphorePermit, Fault> {
+    fn place(&self, request: &Request) -> Result<Place, Fault> {
         self.counts.calls.fetch_add(1, Ordering::Relaxed);
-        self.in_flight.clone().try_acquire_owned().map_err(|_| {
+        let permit = self.in_flight.clone().try_acquire_owned().map_err(|_| {
             let max = self.options.in_flight_max;
             self.fault(&request.method, &format!("{max} requests are running there already"))
-        })
+        })?;
+        Ok(Place { _permit: Arc::new(permit) })
     }
 
-    /// Requests of clients that run now.
+    /// Keeps the place of a request for a while that was given up and that the upstream may still be at.
+    pub(super) fn keep_place(&self, place: Place) {
+        let pause = Duration::from_millis(self.options.abandoned_place_ms);
+        // Bounded by the places. Without a runtime the node is ending.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                tokio::time::sleep(pause).await;
+                drop(place);
+            });
+        }
+    }
+
+    /// Counts what belongs to no client for certain, and so is told to none.
+    pub(super) fn unowned(&self, method: &str) {
+        Counts::add(&self.counts.unowned);
+        tracing::debug!(upstream = self.name(), method, "a message belongs to no client for certain");
+    }
+
+    /// Places that are taken: requests of clients that run now, or were given up a moment ago.
     pub(super) fn running(&self) -> usize {
         self.options.in_flight_max - self.in_flight.available_permits()
     }
@@ -78,14 +103,14 @@ impl Base {
     }
 
     /// Serves a request within the limits that hold for every transport: admitted names, places, time,
-    /// cancellation.
-    pub(super) async fn bounded(
+    /// cancellation. `work` takes the place and holds it until the upstream is done with the request.
+    pub(super) async fn bounded<F: Future<Output = Result<Box<RawValue>, Fault>>>(
         &self,
         request: &Request,
         link: &Link,
-        work: impl Future<Output = Result<Box<RawValue>, Fault>>,
+        work: impl FnOnce(Place) -> F,
     ) -> Result<Box<RawValue>, Fault> {
-        let _place = self.place(request)?;
+        let place = self.place(request)?;
         if &*request.method == "tools/call" {
             let name = request.params.text("name").unwrap_or_default();
             if !self.options.tools.admits(&name) {
@@ -94,7 +119,7 @@ impl Base {
         }
         let longest = Duration::from_millis(self.options.call_max_ms);
         tokio::select! {
-            answer = work => answer,
+            answer = work(place) => answer,
             () = link.cancelled().cancelled() => Err(Fault::internal("the request was cancelled")),
             () = tokio::time::sleep(longest) => {
                 let why = format!("no answer within {} ms", self.options.call_max_ms);

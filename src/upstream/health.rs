@@ -65,6 +65,8 @@ pub(super) struct Counts {
     pub unasked: AtomicU64,
     /// Notifications dropped: nobody to tell, or a client that reads too slowly.
     pub dropped: AtomicU64,
+    /// Messages (questions, log lines) told to nobody, as they belong to no client for certain.
+    pub unowned: AtomicU64,
 }
 
 /// What is counted, at one moment.
@@ -80,6 +82,8 @@ pub struct CountsView {
     pub unasked: u64,
     /// Notifications dropped.
     pub dropped: u64,
+    /// Messages told to nobody, as they belong to no client for certain.
+    pub unowned: u64,
 }
 
 impl Counts {
@@ -97,6 +101,7 @@ impl Counts {
             invalid: of(&self.invalid),
             unasked: of(&self.unasked),
             dropped: of(&self.dropped),
+            unowned: of(&self.unowned),
         }
     }
 }

@@ -36,6 +36,9 @@ pub struct UpstreamOptions {
     pub stop_step_ms: u64,
     /// Requests that may run at once; more are answered with an error.
     pub in_flight_max: usize,
+    /// How long a request that was given up goes on to count among them, in milliseconds, unless the upstream
+    /// answers it before.
+    pub abandoned_place_ms: u64,
     /// Sessions of clients that may be open to it at once (children with [`Instances::Session`], or HTTP
     /// sessions).
     pub sessions_max: usize,
@@ -71,6 +74,7 @@ impl UpstreamOptions {
             healthy_after_ms: 60_000,
             stop_step_ms: 2_000,
             in_flight_max: 1_024,
+            abandoned_place_ms: 10_000,
             sessions_max: 10_000,
             refresh_ms: 60_000,
             idle_ms: 0,
@@ -99,6 +103,7 @@ impl UpstreamOptions {
             ("healthy_after_ms", self.healthy_after_ms),
             ("stop_step_ms", self.stop_step_ms),
             ("refresh_ms", self.refresh_ms),
+            ("abandoned_place_ms", self.abandoned_place_ms),
             ("connect_timeout_ms", self.connect_timeout_ms),
         ];
         if let Some((key, value)) = times.iter().find(|(_, value)| !(1..=86_400_000).contains(value)) {

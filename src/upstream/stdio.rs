@@ -10,6 +10,7 @@ mod pipe;
 mod provider;
 mod running;
 mod shared;
+mod spoken;
 mod stderr;
 mod ticket;
 mod wire;

@@ -47,7 +47,19 @@ pub fn item(kind: ListKind, json: &serde_json::Value) -> Item {
 
 impl Fake {
     pub fn new() -> Arc<Fake> {
-        let tools = ["echo", "wait", "progress", "log", "ask", "hang_up", "fail", "flood", "push", "params"];
+        let tools = [
+            "echo",
+            "wait",
+            "progress",
+            "log",
+            "ask",
+            "hang_up",
+            "fail",
+            "flood",
+            "push",
+            "params",
+            "speak_late",
+        ];
         let tools =
             tools.map(|name| item(ListKind::Tools, &json!({ "name": name, "inputSchema": {} }))).to_vec();
         let region = json!({ "name": "region", "inputSchema":
@@ -134,6 +146,15 @@ impl Fake {
                 Ok(answer) => answer.get().to_owned(),
                 Err(error) => error.to_string(),
             },
+            "speak_late" => {
+                let waited = self.wait(link).await;
+                let params = json!({ "level": "error", "data": "late" });
+                let notified = link.notify("notifications/message", &raw(&params)).await;
+                let asked = link.ask("elicitation/create", Some(&raw(&json!({ "message": "?" })))).await;
+                assert!(asked.is_err(), "nobody can answer");
+                // An upstream's call ends here if its link does.
+                if notified.is_err() { std::future::pending().await } else { waited }
+            }
             "hang_up" => {
                 let _ = link.hang_up(10).await;
                 self.wait(link).await

@@ -94,6 +94,20 @@ async fn a_dropped_connection_is_not_a_cancel_even_before_the_answer_is_a_stream
 }
 
 #[tokio::test]
+async fn a_dropped_call_goes_on_though_it_speaks_and_asks_before_its_end() {
+    let server = Server::start().await;
+    let session = server.session().await;
+    let mut wire = server.wire().await;
+    let headers = session_headers(&session);
+    wire.send_post(&headers, &call(1, "speak_late", &json!({}))).await;
+    server.fake.until_running(1).await;
+    drop(wire);
+    until("the call is adopted", || server.edge.exchange().sessions().tasks() == 1).await;
+    server.fake.gate.add_permits(1);
+    server.fake.until_finished(1).await;
+}
+
+#[tokio::test]
 async fn a_server_may_hang_up_and_deliver_the_rest_later() {
     let server = Server::start().await;
     let (session, mut wire) = (server.session().await, server.wire().await);

@@ -174,9 +174,13 @@ async fn handle(State(fake): State<Arc<Fake>>, method: Method, headers: HeaderMa
         let result = json!({"protocolVersion": version, "capabilities": capabilities(),
             "serverInfo": {"name": "fake", "version": "1"}});
         let mut response = json_response(StatusCode::OK, answer(&value["id"], &result.to_string()));
-        response.headers_mut().insert("mcp-session-id", key.parse().unwrap());
+        if !fake.eras.contains("anonymous") {
+            response.headers_mut().insert("mcp-session-id", key.parse().unwrap());
+        }
         return response;
     }
+    // Without session ids every client is the first that came.
+    let key = key.or(fake.eras.contains("anonymous").then(|| "s0".to_owned()));
     let Some(key) = key else {
         return error(StatusCode::BAD_REQUEST, &value["id"], -32000, "no session", "{}");
     };

@@ -29,7 +29,8 @@ if options.refuse_start:
     sys.stderr.write("no, I will not\n")
     sys.exit(3)
 grandchild = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL) if options.grandchild else None
-state = {"era": None, "tools": ["echo"], "lines": [], "asks": {}, "hello": None, "listen": None}
+state = {"era": None, "tools": ["echo"], "lines": [], "asks": {}, "hello": None, "listen": None,
+         "held": {}, "late": {}}
 
 
 def write(text):
@@ -119,6 +120,25 @@ def tool(request, line):
         for level in ["debug", "info", "error"]:
             notify("notifications/message", {"level": level, "data": level})
         answer(request, text("logged"))
+    elif name == "log_after":
+        answer(request, text("logged"))
+        notify("notifications/message", {"level": "error", "data": "afterwards"})
+    elif name == "page_done":
+        notify("notifications/elicitation/complete", {"elicitationId": arguments["id"]})
+        answer(request, text("done"))
+    elif name == "ask_late":
+        state["held"][arguments["key"]] = request
+    elif name == "release":
+        held = state["held"][arguments["key"]]
+        send({"jsonrpc": "2.0", "id": "late-" + arguments["key"], "method": "elicitation/create",
+              "params": {"message": "SECRET", "requestedSchema": {"type": "object", "properties": {}}}})
+        state["asks"]["late-" + arguments["key"]] = {**held, "late": arguments["key"]}
+        answer(request, text("released"))
+    elif name == "asked":
+        answer(request, state["late"].get(arguments["key"], {}))
+    elif name == "finish":
+        answer(state["held"].pop(arguments["key"]), text("finished"))
+        answer(request, text("ok"))
     elif name == "unknown_id":
         send({"jsonrpc": "2.0", "id": 99999, "result": text("a lie")})
         send({"jsonrpc": "2.0", "id": "no number", "result": text("a lie")})
@@ -181,7 +201,9 @@ CAPABILITIES = {"tools": {"listChanged": True}, "resources": {"subscribe": True}
 def take(message, line):
     if "method" not in message:
         request = state["asks"].pop(message.get("id"), None)
-        if request:
+        if request and "late" in request:
+            state["late"][request["late"]] = {"answered": message.get("result"), "refused": message.get("error")}
+        elif request:
             answer(request, {"answered": message.get("result"), "refused": message.get("error")})
         return
     method = message["method"]

@@ -10,8 +10,10 @@
 
 mod fake_http;
 mod http;
+mod isolation;
 mod launcher;
 mod lies;
 mod python_sdk;
 mod stdio;
 mod support;
+mod unowned;

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+
 use tokio_util::sync::CancellationToken;
 
 use crate::handler::Server;
 use crate::mcp::{
-    Asks, Caller, ClientCapabilities, Era, Fault, Frame, LEGACY_LATEST, Link, LogLevel, MODERN_LATEST,
-    Members, Message, Provider, Request, parse,
+    Asks, Caller, ClientCapabilities, Era, Fault, Frame, Frames, LEGACY_LATEST, Link, LogLevel,
+    MODERN_LATEST, Members, Message, Provider, Request, parse,
 };
 
 pub(super) struct Client {
@@ -21,7 +21,7 @@ pub(super) struct Client {
 
 /// One request on its way: what precedes its result comes out of `frames`.
 pub(super) struct Wire {
-    pub(super) frames: mpsc::Receiver<Frame>,
+    pub(super) frames: Frames,
     pub(super) cancel: CancellationToken,
 }
 
@@ -83,7 +83,7 @@ impl Wire {
     /// What came before the result.
     pub(super) fn messages(mut self) -> Vec<Value> {
         let mut all = Vec::new();
-        while let Ok(Frame::Message(bytes)) = self.frames.try_recv() {
+        while let Some(Frame::Message(bytes)) = self.frames.try_recv() {
             all.push(serde_json::from_slice(&bytes).unwrap());
         }
         all

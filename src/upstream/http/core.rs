@@ -17,6 +17,7 @@ use crate::mcp::{
     Fault, Id, MODERN_LATEST, Members, Message, Meta, Notification, Request, Response, encode_request, parse,
 };
 use crate::upstream::base::Base;
+use crate::upstream::calls::Calls;
 use crate::upstream::changes::Changes;
 use crate::upstream::collect::{Asked, Asker, UNREACHABLE};
 use crate::upstream::health::Counts;
@@ -43,6 +44,8 @@ pub(super) struct Core {
     /// A call came while it was down: worth a look.
     pub(super) wake: Notify,
     pub(super) annotated: Mutex<Arc<HashMap<String, Annotated>>>,
+    /// Requests of all sessions, where the upstream gives them no ids.
+    pub(super) calls: Arc<Calls<()>>,
     own: Mutex<Option<Arc<HttpSession>>>,
     next_id: AtomicU64,
 }
@@ -64,6 +67,7 @@ impl Core {
             tasks,
             wake: Notify::new(),
             annotated: Mutex::default(),
+            calls: Arc::new(Calls::new()),
             own: Mutex::default(),
             next_id: AtomicU64::new(1),
         })

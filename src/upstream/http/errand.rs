@@ -8,19 +8,25 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::mcp::{Caller, Fault, Gone, Link, Message, Request, Response, parse};
-use crate::upstream::base::Base;
+use crate::upstream::base::{Base, Place};
+use crate::upstream::calls::Owner;
 use crate::upstream::health::Counts;
 use crate::upstream::inbox::{Inbox, Outside, inbox};
 use crate::upstream::passage::{Inbound, Passage, ReplyTo, fault_of};
 
 use super::core::{Core, refusal};
-use super::session::{HttpSession, is_answer};
+use super::session::{End, HttpSession, is_answer};
 use super::talk::{Step, Talk};
+
+/// What the upstream answered: the result, or its error.
+pub(super) type Answer = Result<Box<RawValue>, Fault>;
 
 /// How an errand failed.
 pub(super) enum Failed {
-    /// For the client.
+    /// For the client. The upstream may be at it.
     Fault(Fault),
+    /// The same, as it took too long.
+    Late(Fault),
     /// The upstream has forgotten the session and has not looked at the request.
     Forgotten,
 }
@@ -34,20 +40,44 @@ struct Errand<'a> {
     id: u64,
 }
 
-/// Modern: stateless; dropped, the stream is closed, which cancels the request.
+/// Modern: stateless; dropped, the stream is closed, which cancels the request. Its place is kept for a while
+/// then.
 pub(super) async fn modern(
     core: &Core,
     request: &Request,
     caller: &Caller,
     link: &Link,
+    place: Place,
 ) -> Result<Box<RawValue>, Fault> {
+    let mut kept = KeptPlace { base: &core.base, place: Some(place) };
     let (id, talk) = core.talk_modern(request);
     let errand = Errand { base: &core.base, core, request, session: None, link, id };
     let passage = Passage::new(caller, link, &NoReply);
-    errand.carry(talk, None, passage).await.map_err(|failed| match failed {
-        Failed::Fault(fault) => fault,
-        Failed::Forgotten => core.base.fault(&request.method, "it speaks of a session in the modern era"),
-    })
+    let carried = errand.carry(talk, None, passage).await;
+    if !matches!(carried, Err(Failed::Late(_))) {
+        kept.place = None;
+    }
+    match carried {
+        Ok(answer) => answer,
+        Err(Failed::Fault(fault) | Failed::Late(fault)) => Err(fault),
+        Err(Failed::Forgotten) => {
+            Err(core.base.fault(&request.method, "it speaks of a session in the modern era"))
+        }
+    }
+}
+
+/// The place of a request that may be given up.
+struct KeptPlace<'a> {
+    base: &'a Base,
+    place: Option<Place>,
+}
+
+impl Drop for KeptPlace<'_> {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.base.keep_place(place);
+        }
+    }
 }
 
 /// Legacy: within a session; dropped, the upstream is told.
@@ -57,21 +87,22 @@ pub(super) async fn legacy(
     request: &Request,
     caller: &Caller,
     link: &Link,
-) -> Result<Box<RawValue>, Failed> {
+    place: Place,
+) -> Result<Answer, Failed> {
     let (sender, inbox) = inbox(request.meta.progress_token.clone());
-    let mut running = session.begin(Some(sender));
+    let mut running = session.begin(Owner::of(caller), Some(sender), Some(place));
     let params = (!request.params.is_empty()).then(|| request.params.to_raw());
     let talk = session.talk(running.id, &request.method, params.as_deref());
     let errand = Errand { base: &core.base, core, request, session: Some(session), link, id: running.id };
-    running.cancels = true;
     let passage = Passage::new(caller, link, &**session);
     let carried = errand.carry(talk, Some(inbox), passage).await;
-    // Only what ended by our own decision has to be cancelled.
-    running.cancels = matches!(&carried, Err(Failed::Fault(fault)) if fault.message.contains(NO_ANSWER));
+    running.end = match &carried {
+        Ok(_) | Err(Failed::Forgotten) => End::Answered,
+        Err(Failed::Fault(_)) => End::Broken,
+        Err(Failed::Late(_)) => End::Lost,
+    };
     carried
 }
-
-const NO_ANSWER: &str = "no answer within";
 
 impl Errand<'_> {
     async fn carry(
@@ -79,7 +110,7 @@ impl Errand<'_> {
         mut talk: Talk<'_>,
         mut inbox: Option<Inbox>,
         mut passage: Passage<'_>,
-    ) -> Result<Box<RawValue>, Failed> {
+    ) -> Result<Answer, Failed> {
         let silence = Duration::from_millis(self.base.options.timeout_ms);
         let mut was_taken = false;
         loop {
@@ -99,14 +130,15 @@ impl Errand<'_> {
                 step = talk.next() => step,
                 () = passage.drive(), if asking => continue,
                 () = tokio::time::sleep(silence), if !asking => {
-                    return Err(self.fault(&format!("{NO_ANSWER} {} ms", silence.as_millis())));
+                    let why = format!("no answer within {} ms", silence.as_millis());
+                    return Err(Failed::Late(self.base.fault(&self.request.method, &why)));
                 }
             };
             match step {
                 Step::Message(message) => {
                     was_taken = true;
-                    if let Some(outcome) = self.message(&message, &mut passage).await? {
-                        return outcome.map_err(Failed::Fault);
+                    if let Some(answer) = self.message(&message, &mut passage).await? {
+                        return Ok(answer);
                     }
                 }
                 Step::TooLong => self.base.invalid("an event is too long"),
@@ -124,7 +156,7 @@ impl Errand<'_> {
                             false => Failed::Forgotten,
                         });
                     }
-                    return Err(self.refused(status, &body));
+                    return Ok(Err(self.refused(status, &body)));
                 }
                 Step::Over(why) => return Err(self.fault(&why)),
             }
@@ -132,11 +164,7 @@ impl Errand<'_> {
     }
 
     /// Takes one message; the outcome, if it is the answer.
-    async fn message(
-        &self,
-        message: &Bytes,
-        passage: &mut Passage<'_>,
-    ) -> Result<Option<Result<Box<RawValue>, Fault>>, Failed> {
+    async fn message(&self, message: &Bytes, passage: &mut Passage<'_>) -> Result<Option<Answer>, Failed> {
         match parse(message) {
             Ok(Message::Response(response)) if is_answer(&response, self.id) => {
                 return Ok(Some(response.outcome.map_err(|error| fault_of(&error))));
@@ -170,31 +198,28 @@ impl Errand<'_> {
             Err((id, fault)) => {
                 self.base.invalid(&fault.message);
                 if id.is_none_or(|id| id == crate::mcp::Id::from_number(self.id)) {
-                    return Err(self.fault(&format!("its answer cannot be read: {}", fault.message)));
+                    let why = format!("its answer cannot be read: {}", fault.message);
+                    return Ok(Some(Err(self.base.fault(&self.request.method, &why))));
                 }
             }
         }
         Ok(None)
     }
 
-    async fn pass(
-        &self,
-        inbound: Inbound,
-        passage: &mut Passage<'_>,
-    ) -> Result<Option<Result<Box<RawValue>, Fault>>, Failed> {
+    async fn pass(&self, inbound: Inbound, passage: &mut Passage<'_>) -> Result<Option<Answer>, Failed> {
         passage.take(inbound).await.map_err(|gone| self.gone(gone))?;
         Ok(None)
     }
 
-    fn refused(&self, status: http::StatusCode, body: &Bytes) -> Failed {
+    fn refused(&self, status: http::StatusCode, body: &Bytes) -> Fault {
         match parse(body) {
             Ok(Message::Response(Response { outcome: Err(error), .. })) if self.session.is_some() => {
-                Failed::Fault(fault_of(&error))
+                fault_of(&error)
             }
             Ok(Message::Response(Response { outcome: Err(_), .. })) => {
-                Failed::Fault(refusal(&self.request.method, status, body))
+                refusal(&self.request.method, status, body)
             }
-            _ => self.fault(&format!("HTTP {status}")),
+            _ => self.base.fault(&self.request.method, &format!("HTTP {status}")),
         }
     }
 

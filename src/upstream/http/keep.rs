@@ -118,7 +118,8 @@ async fn discover(core: &Core, within: Duration) -> Result<Greeting, Fault> {
 async fn open_own(core: &Arc<Core>) -> Result<Arc<HttpSession>, Fault> {
     let outside: Arc<dyn Outside> = core.clone();
     let hello = hello::initialize_for_us();
-    let opened = HttpSession::open(&core.base, &core.endpoint, &hello, outside, &core.stop).await;
+    let opened =
+        HttpSession::open(&core.base, &core.endpoint, &hello, outside, &core.calls, &core.stop).await;
     let session = opened?;
     core.tasks.spawn(stream::hold(session.clone()));
     core.set_own(Some(session.clone()));

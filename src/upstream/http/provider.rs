@@ -11,7 +11,7 @@ use crate::mcp::{
     Caller, Catalog, Era, Event, Fault, Link, Notification, Provider, Request, Served, SessionPort,
     encode_notification, raw,
 };
-use crate::upstream::base::Base;
+use crate::upstream::base::{Base, Place};
 use crate::upstream::health::Health;
 
 use super::client::Endpoint;
@@ -48,7 +48,13 @@ impl HttpUpstream {
         self.core.base.health("http", Vec::new(), self.sessions.count())
     }
 
-    async fn pass(&self, request: &Request, caller: &Caller, link: &Link) -> Result<Box<RawValue>, Fault> {
+    async fn pass(
+        &self,
+        request: &Request,
+        caller: &Caller,
+        link: &Link,
+        place: Place,
+    ) -> Result<Box<RawValue>, Fault> {
         let core = &*self.core;
         if let Err(fault) = core.seats.open(&core.base, caller.era(), &request.method).await {
             core.wake.notify_one();
@@ -57,16 +63,17 @@ impl HttpUpstream {
         match (caller.era(), &caller.session) {
             (Era::Modern, _) => match self.wish(request) {
                 Some(answer) => answer,
-                None => errand::modern(core, request, caller, link).await,
+                None => errand::modern(core, request, caller, link, place).await,
             },
-            (Era::Legacy, Some(port)) => self.in_session(port, request, caller, link).await,
+            (Era::Legacy, Some(port)) => self.in_session(port, request, caller, link, place).await,
             (Era::Legacy, None) => {
                 let gone = || core.base.fault(&request.method, "it has forgotten our session");
                 let own = core.own().ok_or_else(gone)?;
-                errand::legacy(core, &own, request, caller, link).await.map_err(|failed| match failed {
-                    Failed::Fault(fault) => fault,
-                    Failed::Forgotten => gone(),
-                })
+                match errand::legacy(core, &own, request, caller, link, place).await {
+                    Ok(answer) => answer,
+                    Err(Failed::Fault(fault) | Failed::Late(fault)) => Err(fault),
+                    Err(Failed::Forgotten) => Err(gone()),
+                }
             }
         }
     }
@@ -93,6 +100,7 @@ impl HttpUpstream {
         request: &Request,
         caller: &Caller,
         link: &Link,
+        place: Place,
     ) -> Result<Box<RawValue>, Fault> {
         let core = &*self.core;
         if &*request.method == "logging/setLevel" && self.sessions.now(port.key()).is_none() {
@@ -103,22 +111,23 @@ impl HttpUpstream {
         // An upstream that has forgotten the session has not looked at the request: once more, in a new one.
         for _ in 0..2 {
             let session = self.sessions.open(caller, port, &request.method).await?;
-            answer = errand::legacy(core, &session, request, caller, link).await;
+            answer = errand::legacy(core, &session, request, caller, link, place.clone()).await;
             if !matches!(answer, Err(Failed::Forgotten)) {
                 break;
             }
         }
+        let answer = answer.unwrap_or_else(|failed| match failed {
+            Failed::Fault(fault) | Failed::Late(fault) => Err(fault),
+            Failed::Forgotten => {
+                Err(core.base.fault(&request.method, "it forgets sessions as soon as it opens them"))
+            }
+        });
         let is_wanted = &*request.method == "resources/subscribe";
         if answer.is_ok() && (is_wanted || &*request.method == "resources/unsubscribe") {
             let uri = request.params.text("uri").unwrap_or_default();
             self.sessions.subscribed(port.key(), uri, is_wanted);
         }
-        answer.map_err(|failed| match failed {
-            Failed::Fault(fault) => fault,
-            Failed::Forgotten => {
-                core.base.fault(&request.method, "it forgets sessions as soon as it opens them")
-            }
-        })
+        answer
     }
 }
 
@@ -136,7 +145,7 @@ impl Provider for HttpUpstream {
     }
 
     fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, link: &'a Link) -> Served<'a> {
-        Box::pin(self.core.base.bounded(request, link, self.pass(request, caller, link)))
+        Box::pin(self.core.base.bounded(request, link, |place| self.pass(request, caller, link, place)))
     }
 
     fn notify(&self, notification: &Notification, caller: &Caller) {

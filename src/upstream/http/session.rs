@@ -2,11 +2,13 @@
 //!
 //! Opened as its client opened ours, so that what the upstream may ask is what the client can answer. Ended
 //! with it.
+//!
+//! An upstream that gives no session id cannot tell its clients apart. Such sessions have one stream for what
+//! belongs to no request, ours, and what comes there reaches a client only if it can be nobody else's.
 
-use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +20,8 @@ use crate::mcp::{
     Fault, Id, Members, Message, Notification, Request, Response, encode_fault, encode_notification,
     encode_request, encode_result, parse, raw,
 };
-use crate::upstream::base::Base;
+use crate::upstream::base::{Base, Place};
+use crate::upstream::calls::{Calls, Owner, Whose};
 use crate::upstream::collect::{Asked, Asker, UNREACHABLE};
 use crate::upstream::health::Counts;
 use crate::upstream::hello;
@@ -39,8 +42,8 @@ pub(super) struct HttpSession {
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) greeting: Greeting,
     headers: HeaderMap,
-    next_id: AtomicU64,
-    running: Mutex<HashMap<u64, InboxSender>>,
+    /// Those of the session; of all sessions where the upstream gives no ids.
+    calls: Arc<Calls<()>>,
     is_lost: AtomicBool,
     pub(super) outside: Arc<dyn Outside>,
     /// Cancelled when it ends or is lost, or the node stops.
@@ -58,6 +61,7 @@ impl HttpSession {
         endpoint: &Arc<Endpoint>,
         hello: &Members,
         outside: Arc<dyn Outside>,
+        of_all: &Arc<Calls<()>>,
         stop: &CancellationToken,
     ) -> Result<Arc<HttpSession>, Fault> {
         let unreachable =
@@ -70,17 +74,20 @@ impl HttpSession {
             let (answer, headers) = first_answer(reply, &id).await?;
             let (greeting, version) = hello::read_initialized(&answer).map_err(Fault::internal)?;
             let mut own = HeaderMap::new();
-            if let Some(session) = headers.get(SESSION_ID) {
-                own.insert(SESSION_ID, session.clone());
-            }
+            let calls = match headers.get(SESSION_ID) {
+                Some(session) => {
+                    own.insert(SESSION_ID, session.clone());
+                    Arc::new(Calls::new())
+                }
+                None => of_all.clone(),
+            };
             own.insert(VERSION, HeaderValue::from_static(version.as_str()));
             let session = HttpSession {
                 base: base.clone(),
                 endpoint: endpoint.clone(),
                 greeting,
                 headers: own,
-                next_id: AtomicU64::new(1),
-                running: Mutex::default(),
+                calls,
                 is_lost: AtomicBool::new(false),
                 outside,
                 ended: stop.child_token(),
@@ -108,7 +115,7 @@ impl HttpSession {
     /// Whether this refusal means that the session is not known any more. Beside the specified 404 there are
     /// servers that answer 400 and name the session in the message.
     pub(super) fn is_forgotten(&self, status: StatusCode, body: &[u8]) -> bool {
-        if !self.headers.contains_key(SESSION_ID) {
+        if !self.has_id() {
             return false;
         }
         let names_it = || {
@@ -118,17 +125,20 @@ impl HttpSession {
         status == StatusCode::NOT_FOUND || (status == StatusCode::BAD_REQUEST && names_it())
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, InboxSender>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether the upstream tells it from others.
+    pub(super) fn has_id(&self) -> bool {
+        self.headers.contains_key(SESSION_ID)
     }
 
     /// Registers a running request; what the GET stream brings for it goes to `inbox`.
-    pub(super) fn begin(self: &Arc<Self>, inbox: Option<InboxSender>) -> Running {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        if let Some(inbox) = inbox {
-            self.lock().insert(id, inbox);
-        }
-        Running { session: self.clone(), id, cancels: false }
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        owner: Owner,
+        inbox: Option<InboxSender>,
+        place: Option<Place>,
+    ) -> Running {
+        let Ok(id) = self.calls.open(owner, (), inbox, None) else { unreachable!("nobody closes these") };
+        Running { session: self.clone(), id, place, end: End::Lost }
     }
 
     /// Sends a request and gives what comes back.
@@ -165,7 +175,8 @@ impl HttpSession {
         params: &Members,
         within: Duration,
     ) -> Result<Box<RawValue>, Fault> {
-        let running = self.begin(None);
+        let mut running = self.begin(Owner::Node, None, None);
+        running.end = End::Answered;
         let id = running.id;
         let unreachable = |why: String| Fault::internal(format!("{method}: {why}")).with_status(UNREACHABLE);
         let asked = tokio::time::timeout(within, async {
@@ -219,11 +230,18 @@ impl HttpSession {
         let refusal = if &*request.method == "ping" {
             encode_result(&id, &raw(&serde_json::json!({})))
         } else {
-            let first = self.lock().values().next().cloned();
-            let why = match first {
-                Some(inbox) if inbox.put(Inbound::Ask(request)) => return,
-                Some(_) => "the client does not read its messages",
-                None => "no request of a client is running that it could belong to",
+            let why = match self.calls.whose() {
+                Whose::Client(_, inbox) => {
+                    if inbox.put(Inbound::Ask(request)) {
+                        return;
+                    }
+                    "the client does not read its messages"
+                }
+                Whose::Several { .. } => {
+                    self.base.unowned(&request.method);
+                    "nothing tells which client it is for; answer initialize with an Mcp-Session-Id"
+                }
+                Whose::Nobody | Whose::Gone => "no request of a client is running that it could belong to",
             };
             encode_fault(&id, &Fault::internal(why))
         };
@@ -236,13 +254,23 @@ impl HttpSession {
     }
 
     fn take_notification(&self, notification: Notification) {
-        if &*notification.method != "notifications/progress" {
-            return self.outside.heard(notification);
-        }
-        let token = notification.params.get("progressToken").map(RawValue::get);
-        let inbox =
-            self.lock().values().find(|inbox| inbox.token.as_ref().map(|t| t.get()) == token).cloned();
         let Notification { method, params } = notification;
+        let is_progress = &*method == "notifications/progress";
+        let is_of_a_client =
+            matches!(&*method, "notifications/message" | "notifications/elicitation/complete");
+        if !is_progress && (self.has_id() || !is_of_a_client) {
+            return self.outside.heard(Notification { method, params });
+        }
+        let inbox = match self.calls.whose() {
+            Whose::Client(_, newest) if !is_progress => Some(newest),
+            Whose::Client(..) => {
+                let token = params.get("progressToken").map(RawValue::get);
+                let is_its = |inbox: &InboxSender| inbox.token.as_ref().map(|t| t.get()) == token;
+                self.calls.inboxes().into_iter().find(is_its)
+            }
+            Whose::Nobody | Whose::Gone => None,
+            Whose::Several { .. } => return self.base.unowned(&method),
+        };
         if !inbox.is_some_and(|inbox| inbox.put(Inbound::Notice { method, params })) {
             Counts::add(&self.base.counts.dropped);
         }
@@ -252,7 +280,7 @@ impl HttpSession {
     pub(super) async fn end(&self) {
         let forgotten = self.is_lost();
         self.ended.cancel();
-        if !forgotten && self.headers.contains_key(SESSION_ID) {
+        if !forgotten && self.has_id() {
             let within = Duration::from_millis(self.base.options.stop_step_ms);
             let _ = tokio::time::timeout(within, self.endpoint.delete(self.headers.clone())).await;
         }
@@ -304,22 +332,45 @@ async fn first_answer(reply: Reply, id: &Id) -> Result<(Box<RawValue>, HeaderMap
     }
 }
 
-/// A running request. Dropped while [`Running::cancels`] is set, it is cancelled at the upstream.
+/// How a request ended, as far as the upstream knows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// It was answered, or never taken: the upstream is done with it.
+    Answered,
+    /// Its stream broke; the upstream may be at it.
+    Broken,
+    /// It was given up here: the upstream is told, and may be at it all the same.
+    Lost,
+}
+
+/// A running request.
 pub(super) struct Running {
     session: Arc<HttpSession>,
     pub(super) id: u64,
-    /// Whether the upstream has to be told that nobody waits any more.
-    pub(super) cancels: bool,
+    place: Option<Place>,
+    /// Lost, until it is known better.
+    pub(super) end: End,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.session.lock().remove(&self.id);
-        if self.cancels && !self.session.is_lost() {
+        let session = &self.session;
+        if self.end == End::Answered {
+            session.calls.take(self.id);
+            return;
+        }
+        session.calls.lose(self.id);
+        if self.end == End::Broken {
+            return;
+        }
+        if let Some(place) = self.place.take() {
+            session.base.keep_place(place);
+        }
+        if !session.is_lost() {
             let reason = "the client cancelled, or it took too long";
             let params = serde_json::json!({ "requestId": self.id, "reason": reason });
             let message = encode_notification("notifications/cancelled", Some(&raw(&params)));
-            let session = self.session.clone();
+            let session = session.clone();
             if let Ok(runtime) = tokio::runtime::Handle::try_current() {
                 runtime.spawn(async move { session.post(message).await });
             }

@@ -83,9 +83,12 @@ impl Sessions {
         let outside = Arc::new(ClientEar { core: self.core.clone(), caller: caller.clone() });
         let within = Duration::from_millis(base.options.start_timeout_ms);
         let hello = hello::initialize_for(caller);
-        let opened = HttpSession::open(base, &self.core.endpoint, &hello, outside, &self.core.stop).await;
+        let core = &*self.core;
+        let opened = HttpSession::open(base, &core.endpoint, &hello, outside, &core.calls, &core.stop).await;
         let session = opened.map_err(|fault| base.fault(method, &fault.message))?;
-        self.core.tasks.spawn(stream::hold(session.clone()));
+        if session.has_id() {
+            self.core.tasks.spawn(stream::hold(session.clone()));
+        }
         self.restore(&session, port, &slot, within).await;
         *slot.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.clone());
         if !self.lock().contains_key(port.key()) {

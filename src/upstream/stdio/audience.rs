@@ -1,18 +1,16 @@
 //! Who stands behind the shared children: sessions, what they subscribed to, how much they want logged.
 //!
 //! A shared child knows one client. Subscriptions are joined before it sees them, and told to it again after
-//! a restart; messages that belong to no running request go to every session that used it.
+//! a restart; messages that belong to no running request are told to nobody.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::mcp::{Caller, LogLevel, Members, Notification, encode_notification, raw};
+use crate::mcp::{Caller, LogLevel, Members, Notification, raw};
 use crate::upstream::base::Base;
 use crate::upstream::changes::Changes;
-use crate::upstream::health::Counts;
 use crate::upstream::inbox::Outside;
-use crate::upstream::passage::wants;
 use crate::upstream::wishes::Wishes;
 
 use super::pipe::Pipe;
@@ -22,7 +20,7 @@ const SUBSCRIPTIONS_MAX: usize = 100_000;
 
 #[derive(Default)]
 struct Inner {
-    callers: HashMap<Box<str>, Caller>,
+    sessions: HashSet<Box<str>>,
     subscriptions: HashMap<Box<str>, HashSet<Box<str>>>,
     levels: HashMap<Box<str>, LogLevel>,
 }
@@ -48,15 +46,14 @@ impl Audience {
     pub(super) fn joins(&self, caller: &Caller) {
         let Some(session) = &caller.session else { return };
         let mut inner = self.lock();
-        if inner.callers.len() < self.base.options.sessions_max && !inner.callers.contains_key(session.key())
-        {
-            inner.callers.insert(session.key().into(), caller.clone());
+        if inner.sessions.len() < self.base.options.sessions_max && !inner.sessions.contains(session.key()) {
+            inner.sessions.insert(session.key().into());
         }
     }
 
     /// How many sessions are remembered.
     pub(super) fn sessions(&self) -> usize {
-        self.lock().callers.len()
+        self.lock().sessions.len()
     }
 
     /// Records a subscription; false if there are too many.
@@ -97,7 +94,7 @@ impl Audience {
     /// Forgets a session. Returns the resources that nobody wants any more.
     pub(super) fn leaves(&self, key: &str) -> Vec<String> {
         let mut inner = self.lock();
-        inner.callers.remove(key);
+        inner.sessions.remove(key);
         inner.levels.remove(key);
         let mut orphans = Vec::new();
         inner.subscriptions.retain(|uri, keys| {
@@ -155,16 +152,7 @@ impl Outside for Ear {
         if self.changes.heard(&method) || self.audience.base.heard_event(&method, &params) {
             return;
         }
-        if !matches!(&*method, "notifications/message" | "notifications/elicitation/complete") {
-            Counts::add(&self.audience.base.counts.dropped);
-            return;
-        }
-        let callers: Vec<Caller> = self.audience.lock().callers.values().cloned().collect();
-        let message = encode_notification(&method, Some(&params.to_raw()));
-        for caller in callers {
-            if let Some(session) = caller.session.as_ref().filter(|_| wants(&caller, &params)) {
-                session.push(message.clone());
-            }
-        }
+        // A log line while no request runs, or what we do not know: it could be of any of the clients.
+        self.audience.base.unowned(&method);
     }
 }

@@ -16,12 +16,17 @@ use super::pipe::Pipe;
 use super::running::{PipeAsker, Running};
 use super::shared::Shared;
 
+/// How long requests that run at a child which is to be replaced may take to end.
+const REPLACE_WAIT: Duration = Duration::from_secs(10);
+
 /// Why a child is not watched any more.
 enum End {
     /// It cannot be talked to, or must not be any more.
     Over(&'static str),
     /// Nobody uses it.
     Idle,
+    /// It has left too many requests unanswered that were given up.
+    Worn,
 }
 
 /// One shared child and the eras that it serves.
@@ -58,6 +63,11 @@ impl Lane {
                             pulse.set(State::Starting);
                             continue;
                         }
+                        End::Worn => {
+                            pulse.set(State::Starting);
+                            self.replace(&shared, running, step).await;
+                            continue;
+                        }
                         End::Over(why) => {
                             self.set_seats(&shared, &Seat::Shut(format!("it is down: {why}").into()));
                             running.end(why, step).await
@@ -90,6 +100,19 @@ impl Lane {
         for era in &self.eras {
             shared.seats.set(*era, seat.clone());
         }
+    }
+
+    /// Ends a child in favour of another. Who comes waits for that one; who waits for this one may, for a
+    /// while.
+    async fn replace(&self, shared: &Shared, running: Running, step: Duration) {
+        self.set_seats(shared, &Seat::Waiting);
+        tracing::warn!(
+            upstream = shared.base.name(),
+            pid = running.pipe.pid(),
+            "an upstream has left too many requests unanswered that were given up; its child is replaced"
+        );
+        let _ = tokio::time::timeout(REPLACE_WAIT, running.pipe.unused()).await;
+        running.end("its child was replaced", step).await;
     }
 
     /// Until somebody wants it, or the node stops.
@@ -203,6 +226,7 @@ impl Lane {
                 () = &mut healthy, if !healthy.is_elapsed() => backoff.reset(),
                 kinds = running.changes.next() => self.refresh(shared, running, &kinds).await,
                 () = &mut idle => return End::Idle,
+                () = running.pipe.worn().cancelled() => return End::Worn,
                 () = &mut listening => unreachable!("listening has no end"),
             }
         }

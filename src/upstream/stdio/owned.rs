@@ -137,7 +137,7 @@ impl Owned {
         let outside = Arc::new(OneEar { shared: shared.clone(), caller: caller.clone() });
         let started = {
             let changes = Arc::default();
-            Running::start(&shared.base, &shared.spawner, &shared.command, true, changes, outside).await
+            Running::start(&shared.base, &shared.spawner, &shared.command, changes, outside).await
         };
         let mut running = started?;
         let made = running.initialize(&hello::initialize_for(caller), within).await;
@@ -157,11 +157,18 @@ impl Owned {
                 () = running.over() => "its process ended",
                 () = ended.cancelled() => "the session ended",
                 () = stop.cancelled() => "the node is stopping",
+                () = worn(&running.pipe, step) => "it has left too many requests unanswered",
             };
             running.end(why, step).await;
         });
         Ok(pipe)
     }
+}
+
+/// Resolves when the child is to be replaced and, as far as can be waited, nobody waits for it.
+async fn worn(pipe: &Pipe, within: Duration) {
+    pipe.worn().cancelled().await;
+    let _ = tokio::time::timeout(within, pipe.unused()).await;
 }
 
 /// Hears the child of one session.

@@ -3,28 +3,30 @@
 //!
 //! The reader never waits for a client: what a slow one does not take is dropped and counted, so nobody else
 //! is delayed. An unknown id, a second answer or a line that is no message is counted and changes nothing.
+//! What names no request reaches the client to whom alone it can belong (see [`super::super::calls`]), or
+//! nobody.
 
-use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{ChildStdin, ChildStdout};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::mcp::{
-    Fault, Id, Members, Message, Notification, Request, Response, encode_fault, encode_notification,
-    encode_request, encode_result, parse, raw,
+    Fault, Id, Members, Message, Request, Response, encode_notification, encode_request, parse, raw,
 };
-use crate::upstream::base::Base;
+use crate::upstream::base::{Base, Place};
+use crate::upstream::calls::{Answered, Calls, Owner};
 use crate::upstream::collect::UNREACHABLE;
+use crate::upstream::elicited::Elicited;
 use crate::upstream::health::Counts;
-use crate::upstream::inbox::{InboxSender, Outside, inbox};
-use crate::upstream::passage::{Inbound, ReplyTo, fault_of};
+use crate::upstream::inbox::{Outside, inbox};
+use crate::upstream::passage::{ReplyTo, fault_of};
 
 use super::lines::{Line, Lines};
 use super::ticket::{Cancel, Forget, Ticket};
@@ -39,6 +41,10 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// After the child closed its input, how long its last answers are waited for.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
+/// Requests that were given up and that a child has not answered, after which it is replaced: each may still
+/// hold a thread or memory there.
+const ABANDONED_MAX: usize = 256;
+
 /// What a request got: the result, the child's error, or why there is neither.
 pub(super) type Outcome = Result<Box<RawValue>, Ended>;
 
@@ -51,30 +57,17 @@ pub(super) enum Ended {
     Lost(Arc<str>),
 }
 
-struct Call {
-    answer: oneshot::Sender<Outcome>,
-    /// `None` for requests of our own.
-    inbox: Option<InboxSender>,
-}
-
-#[derive(Default)]
-struct Open {
-    last_id: u64,
-    calls: HashMap<u64, Call>,
-    /// Set once: the conversation is over.
-    over: Option<Arc<str>>,
-}
-
 /// The conversation.
 pub(super) struct Pipe {
-    base: Arc<Base>,
+    pub(super) base: Arc<Base>,
     pid: u32,
     outbox: mpsc::Sender<Bytes>,
-    open: Mutex<Open>,
+    pub(super) calls: Calls<oneshot::Sender<Outcome>>,
+    pub(super) elicited: Elicited,
     closed: CancellationToken,
-    /// Only one client is behind it: any of its running requests may be asked.
-    owned: bool,
-    outside: Arc<dyn Outside>,
+    worn: CancellationToken,
+    answered: Notify,
+    pub(super) outside: Arc<dyn Outside>,
 }
 
 impl Pipe {
@@ -85,12 +78,20 @@ impl Pipe {
         pid: u32,
         stdin: ChildStdin,
         stdout: ChildStdout,
-        owned: bool,
         outside: Arc<dyn Outside>,
     ) -> Arc<Pipe> {
         let (outbox, queue) = mpsc::channel(OUTBOX_MAX);
-        let closed = CancellationToken::new();
-        let pipe = Arc::new(Pipe { base, pid, outbox, open: Mutex::default(), closed, owned, outside });
+        let pipe = Arc::new(Pipe {
+            base,
+            pid,
+            outbox,
+            calls: Calls::new(),
+            elicited: Elicited::default(),
+            closed: CancellationToken::new(),
+            worn: CancellationToken::new(),
+            answered: Notify::new(),
+            outside,
+        });
         // Both tasks end with the token, which whoever ends the child cancels; the child's pipes end with
         // them.
         tokio::spawn(write(stdin, queue, pipe.clone()));
@@ -110,37 +111,56 @@ impl Pipe {
 
     /// Why it is over, if it is.
     pub(super) fn over(&self) -> Option<Arc<str>> {
-        self.lock().over.clone()
+        self.calls.over()
+    }
+
+    /// Cancelled when the child has left too many requests unanswered that were given up.
+    pub(super) fn worn(&self) -> &CancellationToken {
+        &self.worn
+    }
+
+    /// Resolves when no client waits for an answer.
+    pub(super) async fn unused(&self) {
+        loop {
+            let answered = self.answered.notified();
+            if !self.calls.is_waited_for() {
+                return;
+            }
+            answered.await;
+        }
     }
 
     /// Ends the conversation: stdin is closed and every waiting request gets `why`.
     pub(super) fn close(&self, why: &str) {
-        let calls = {
-            let mut open = self.lock();
-            if open.over.is_none() {
-                open.over = Some(why.into());
-            }
-            std::mem::take(&mut open.calls)
-        };
+        let waiting = self.calls.close(why);
         self.closed.cancel();
-        for call in calls.into_values() {
-            let _ = call.answer.send(Err(Ended::Lost(why.into())));
+        for answer in waiting {
+            let _ = answer.send(Err(Ended::Lost(why.into())));
         }
+        self.answered.notify_waiters();
     }
 
-    /// Sends a request of a client. Names, ids and tokens of others cannot be touched by its answer.
+    /// Sends a request of a client, which holds `place` until it is answered. Names, ids and tokens of others
+    /// cannot be touched by its answer.
     ///
     /// # Errors
     /// Why the conversation is over.
-    pub(super) async fn request(self: &Arc<Self>, request: &Request) -> Result<Ticket, Arc<str>> {
+    pub(super) async fn request(
+        self: &Arc<Self>,
+        request: &Request,
+        owner: Owner,
+        place: Place,
+    ) -> Result<Ticket, Arc<str>> {
         let (sender, inbox) = inbox(request.meta.progress_token.clone());
-        let (id, answer) = self.open(Some(sender))?;
-        let ticket = Ticket { answer, inbox, _cancel: Cancel { pipe: self.clone(), id } };
+        let (waits, answer) = oneshot::channel();
+        let id = self.calls.open(owner, waits, Some(sender), Some(place))?;
+        let mut ticket = Ticket { answer, inbox, cancel: Cancel { pipe: self.clone(), id, was_sent: false } };
         let params = match request.meta.progress_token {
             Some(_) => Some(retokened(&request.params, &raw(&id))),
             None => (!request.params.is_empty()).then(|| request.params.to_raw()),
         };
         self.send(encode_request(&Id::from_number(id), &request.method, params.as_deref())).await?;
+        ticket.cancel.was_sent = true;
         Ok(ticket)
     }
 
@@ -152,7 +172,9 @@ impl Pipe {
         within: Duration,
     ) -> Result<Box<RawValue>, Fault> {
         let lost = |why: Arc<str>| Fault::internal(format!("{method}: {why}")).with_status(UNREACHABLE);
-        let (id, answer) = self.open(None).map_err(lost)?;
+        let owner = if is_for_clients(method) { Owner::Clients } else { Owner::Node };
+        let (waits, answer) = oneshot::channel();
+        let id = self.calls.open(owner, waits, None, None).map_err(lost)?;
         let _forget = Forget { pipe: self, id };
         let message = encode_request(&Id::from_number(id), method, Some(&params.to_raw()));
         let answer = tokio::time::timeout(within, async {
@@ -172,12 +194,14 @@ impl Pipe {
     /// Holds a `subscriptions/listen` open until the child ends it; true if the child refuses it. Dropped, it
     /// is cancelled.
     pub(super) async fn listen(self: &Arc<Self>, params: &Members) -> bool {
-        let Ok((id, mut answer)) = self.open(None) else { return true };
-        let _cancel = Cancel { pipe: self.clone(), id };
+        let (waits, mut answer) = oneshot::channel();
+        let Ok(id) = self.calls.open(Owner::Node, waits, None, None) else { return true };
+        let mut cancel = Cancel { pipe: self.clone(), id, was_sent: false };
         let message = encode_request(&Id::from_number(id), "subscriptions/listen", Some(&params.to_raw()));
         if self.send(message).await.is_err() {
             return true;
         }
+        cancel.was_sent = true;
         !matches!((&mut answer).await, Ok(Ok(_)))
     }
 
@@ -198,36 +222,40 @@ impl Pipe {
         self.try_send(encode_notification(method, params));
     }
 
-    fn try_send(&self, message: Bytes) {
+    pub(super) fn try_send(&self, message: Bytes) {
         if self.outbox.try_send(one_line(message)).is_err() {
             Counts::add(&self.base.counts.dropped);
         }
     }
 
-    /// Nobody waits for `id` any more; true if somebody did until now.
-    pub(super) fn forget(&self, id: u64) -> bool {
-        self.lock().calls.remove(&id).is_some()
-    }
-
-    fn open(&self, inbox: Option<InboxSender>) -> Result<(u64, oneshot::Receiver<Outcome>), Arc<str>> {
-        let (answer, answered) = oneshot::channel();
-        let mut open = self.lock();
-        if let Some(why) = &open.over {
-            return Err(why.clone());
+    /// Nobody waits for `id` any more, though the child may be at it. True if somebody did until now.
+    ///
+    /// Its place is free after a while, its owner is known until the child answers.
+    pub(super) fn abandon(self: &Arc<Self>, id: u64) -> bool {
+        if !self.calls.abandon(id) {
+            return false;
         }
-        open.last_id += 1;
-        let id = open.last_id;
-        open.calls.insert(id, Call { answer, inbox });
-        Ok((id, answered))
+        self.answered.notify_waiters();
+        if self.calls.abandoned() >= ABANDONED_MAX {
+            self.worn.cancel();
+        }
+        let pause = Duration::from_millis(self.base.options.abandoned_place_ms);
+        let pipe = Arc::downgrade(self);
+        // Bounded by the places: each task gives one back. Without a runtime the node is ending.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                tokio::time::sleep(pause).await;
+                if let Some(pipe) = pipe.upgrade() {
+                    pipe.calls.free(id);
+                }
+            });
+        }
+        true
     }
 
-    fn lock(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Requests of clients that run now.
-    fn running(&self) -> Vec<InboxSender> {
-        self.lock().calls.values().filter_map(|call| call.inbox.clone()).collect()
+    /// The child never saw `id`, or it is a question of ours.
+    pub(super) fn forget(&self, id: u64) {
+        self.calls.take(id);
     }
 
     fn take(&self, line: &[u8]) {
@@ -245,89 +273,33 @@ impl Pipe {
 
     /// The answer under `id`, if it is one of ours, cannot be had.
     fn lose(&self, id: Option<Id>, why: &str) {
-        let call = id.and_then(|id| number(&id)).and_then(|id| self.lock().calls.remove(&id));
-        if let Some(call) = call {
-            let _ = call.answer.send(Err(Ended::Lost(why.into())));
-        }
+        self.settle(id, || Err(Ended::Lost(why.into())));
     }
 
     fn take_response(&self, response: Response) {
-        let call = response.id.and_then(|id| number(&id)).and_then(|id| self.lock().calls.remove(&id));
-        match call {
-            Some(call) => {
-                let _ = call.answer.send(response.outcome.map_err(Ended::Refused));
-            }
-            None => {
-                Counts::add(&self.base.counts.unasked);
-            }
+        let outcome = response.outcome.map_err(Ended::Refused);
+        if !self.settle(response.id, || outcome) {
+            Counts::add(&self.base.counts.unasked);
         }
     }
 
-    fn take_request(&self, request: Request) {
-        if &*request.method == "ping" {
-            return self.try_send(encode_result(&request.id, &raw(&serde_json::json!({}))));
+    /// Hands the outcome of `id` to who waits for it; false if nobody does.
+    fn settle(&self, id: Option<Id>, outcome: impl FnOnce() -> Outcome) -> bool {
+        let Some(id) = id.and_then(|id| number(&id)) else { return false };
+        let (Answered::Waiting(answer), owner) = self.calls.take(id) else { return false };
+        let outcome = outcome();
+        if let (Err(Ended::Refused(error)), Some(Owner::Session(session))) = (&outcome, &owner) {
+            self.elicited.refused(error, session);
         }
-        let running = self.running();
-        let whose = if self.owned { running.first() } else { running.first().filter(|_| running.len() == 1) };
-        let id = request.id.clone();
-        let why = match whose {
-            Some(inbox) if inbox.put(Inbound::Ask(request)) => return,
-            Some(_) => "the client does not read its messages".to_owned(),
-            None if running.is_empty() => {
-                "no request of a client is running that it could belong to".to_owned()
-            }
-            None => format!(
-                "{} requests are running and nothing tells which of them asks; \
-                 give each session its own child (instances = \"session\")",
-                running.len()
-            ),
-        };
-        self.try_send(encode_fault(&id, &Fault::internal(why)));
+        let _ = answer.send(outcome);
+        self.answered.notify_waiters();
+        true
     }
+}
 
-    fn take_notification(&self, notification: Notification) {
-        match &*notification.method {
-            "notifications/progress" => self.take_progress(notification),
-            "notifications/message" | "notifications/elicitation/complete" => {
-                let running = self.running();
-                if running.is_empty() {
-                    return self.outside.heard(notification);
-                }
-                for inbox in running {
-                    self.put(&inbox, notification.method.clone(), notification.params.clone());
-                }
-            }
-            "notifications/cancelled" => {
-                let id = notification.params.get("requestId").and_then(Id::from_raw);
-                for inbox in self.running() {
-                    if let Some(id) = &id {
-                        inbox.put(Inbound::AskCancelled(id.clone()));
-                    }
-                }
-            }
-            _ => self.outside.heard(notification),
-        }
-    }
-
-    fn take_progress(&self, mut notification: Notification) {
-        let token = notification.params.get("progressToken").and_then(Id::from_raw);
-        let inbox = token
-            .and_then(|token| number(&token))
-            .and_then(|id| self.lock().calls.get(&id).and_then(|call| call.inbox.clone()));
-        let Some((inbox, token)) = inbox.and_then(|inbox| inbox.token.clone().map(|token| (inbox, token)))
-        else {
-            Counts::add(&self.base.counts.dropped);
-            return;
-        };
-        notification.params.set("progressToken", token);
-        self.put(&inbox, notification.method, notification.params);
-    }
-
-    fn put(&self, inbox: &InboxSender, method: Box<str>, params: Members) {
-        if !inbox.put(Inbound::Notice { method, params }) {
-            Counts::add(&self.base.counts.dropped);
-        }
-    }
+/// Whether a request of ours is put in the name of clients, so that what is said of it is theirs.
+fn is_for_clients(method: &str) -> bool {
+    matches!(method, "resources/subscribe" | "resources/unsubscribe" | "logging/setLevel")
 }
 
 async fn write(mut stdin: ChildStdin, mut queue: mpsc::Receiver<Bytes>, pipe: Arc<Pipe>) {

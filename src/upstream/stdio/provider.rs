@@ -11,7 +11,8 @@ use tokio_util::task::TaskTracker;
 use crate::mcp::{
     Caller, Catalog, Era, Event, Fault, Link, LogLevel, Notification, Provider, Request, Served, raw,
 };
-use crate::upstream::base::Base;
+use crate::upstream::base::{Base, Place};
+use crate::upstream::calls::Owner;
 use crate::upstream::health::Health;
 use crate::upstream::options::{Command, Instances};
 use crate::upstream::passage::{Passage, fault_of};
@@ -51,7 +52,13 @@ impl StdioUpstream {
         self.base.health("stdio", self.shared.pids(), sessions)
     }
 
-    async fn pass(&self, request: &Request, caller: &Caller, link: &Link) -> Result<Box<RawValue>, Fault> {
+    async fn pass(
+        &self,
+        request: &Request,
+        caller: &Caller,
+        link: &Link,
+        place: Place,
+    ) -> Result<Box<RawValue>, Fault> {
         let pipe = match (&self.owned, &caller.session) {
             (Some(owned), Some(session)) => owned.pipe(caller, session, &request.method).await?,
             _ => {
@@ -61,7 +68,7 @@ impl StdioUpstream {
                 self.shared.seats.open(&self.base, caller.era(), &request.method).await?
             }
         };
-        self.carry(&pipe, request, caller, link).await
+        self.carry(&pipe, request, caller, link, place).await
     }
 
     /// What many sessions ask of a shared child in their own name. `None`: pass it on as it is.
@@ -114,12 +121,13 @@ impl StdioUpstream {
         request: &Request,
         caller: &Caller,
         link: &Link,
+        place: Place,
     ) -> Result<Box<RawValue>, Fault> {
         let (method, options) = (&request.method, &self.base.options);
         let silence = Duration::from_millis(options.timeout_ms);
         let down = |why: Arc<str>| self.base.fault(method, &why);
         let late = || self.base.fault(method, &format!("no answer within {} ms", options.timeout_ms));
-        let sent = tokio::time::timeout(silence, pipe.request(request)).await;
+        let sent = tokio::time::timeout(silence, pipe.request(request, Owner::of(caller), place)).await;
         let mut ticket = sent.map_err(|_| late())?.map_err(down)?;
         let mut passage = Passage::new(caller, link, &**pipe);
         let gone = |_| self.base.fault(method, "the client is gone");
@@ -161,7 +169,7 @@ impl Provider for StdioUpstream {
     }
 
     fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, link: &'a Link) -> Served<'a> {
-        Box::pin(self.base.bounded(request, link, self.pass(request, caller, link)))
+        Box::pin(self.base.bounded(request, link, |place| self.pass(request, caller, link, place)))
     }
 
     fn notify(&self, notification: &Notification, caller: &Caller) {

@@ -38,14 +38,13 @@ impl Running {
         base: &Arc<Base>,
         spawner: &Arc<Spawner>,
         command: &Command,
-        owned: bool,
         changes: Arc<Changes>,
         outside: Arc<dyn Outside>,
     ) -> Result<Running, String> {
         let started = spawner.spawn(command).await?;
         let pid = started.process.pid();
         tokio::spawn(super::stderr::log(base.name().into(), pid, started.stderr));
-        let pipe = Pipe::start(base.clone(), pid, started.stdin, started.stdout, owned, outside);
+        let pipe = Pipe::start(base.clone(), pid, started.stdin, started.stdout, outside);
         let close = CloseOnDrop(pipe.clone());
         Ok(Running { process: started.process, pipe, changes, _close: close, modern: None, legacy: None })
     }

@@ -134,7 +134,7 @@ impl Shared {
     pub(super) async fn start(&self) -> Result<Running, String> {
         let changes = Arc::new(Changes::default());
         let ear = Arc::new(Ear { audience: self.audience.clone(), changes: changes.clone() });
-        Running::start(&self.base, &self.spawner, &self.command, false, changes, ear).await
+        Running::start(&self.base, &self.spawner, &self.command, changes, ear).await
     }
 
     /// Which children to keep, with the first of them started where the probe left it useful.

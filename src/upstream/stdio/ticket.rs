@@ -13,18 +13,22 @@ use super::pipe::{Outcome, Pipe};
 pub(super) struct Ticket {
     pub(super) answer: oneshot::Receiver<Outcome>,
     pub(super) inbox: Inbox,
-    pub(super) _cancel: Cancel,
+    pub(super) cancel: Cancel,
 }
 
 /// Tells the child that nobody waits any more, if somebody did.
 pub(super) struct Cancel {
     pub(super) pipe: Arc<Pipe>,
     pub(super) id: u64,
+    /// Whether the child may know of it.
+    pub(super) was_sent: bool,
 }
 
 impl Drop for Cancel {
     fn drop(&mut self) {
-        if self.pipe.forget(self.id) {
+        if !self.was_sent {
+            self.pipe.forget(self.id);
+        } else if self.pipe.abandon(self.id) {
             let reason = "the client cancelled, or it took too long";
             let params = serde_json::json!({ "requestId": self.id, "reason": reason });
             self.pipe.try_notify("notifications/cancelled", Some(&raw(&params)));

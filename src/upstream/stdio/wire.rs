@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use serde_json::value::RawValue;
 
 use crate::mcp::{Id, Members};
+use crate::upstream::calls::Whose;
 
 /// The message as one line. Line ends between JSON tokens become spaces; inside strings JSON has none.
 pub(super) fn one_line(message: Bytes) -> Bytes {
@@ -28,6 +29,24 @@ pub(super) fn retokened(params: &Members, token: &RawValue) -> Box<RawValue> {
     meta.set("progressToken", token.to_owned());
     params.set("_meta", meta.to_raw());
     params.to_raw()
+}
+
+/// Why a question can be put to no client.
+pub(super) fn nobodys_question(whose: &Whose) -> String {
+    const REMEDY: &str = "give each session its own child (instances = \"session\")";
+    match whose {
+        Whose::Several { calls, abandoned: 0 } => {
+            format!("{calls} requests are running and nothing tells which of them asks; {REMEDY}")
+        }
+        Whose::Several { calls, abandoned } => format!(
+            "{calls} requests are running, {abandoned} of them given up and never answered, and nothing \
+             tells which of them asks; {REMEDY}"
+        ),
+        Whose::Gone => "the client that it belongs to waits no more".to_owned(),
+        Whose::Client(..) | Whose::Nobody => {
+            "no request of a client is running that it could belong to".to_owned()
+        }
+    }
 }
 
 /// The id of an answer of which only the head can be read: the members before the first nested value.

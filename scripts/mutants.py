@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+"""Applies each mutant of tests/mutants/*.toml by itself and requires that its test goes red.
+
+usage: scripts/mutants.py [NAME ...]   all, or those whose name contains one of NAME
+
+A mutant is a small wrong change to a rule of the code: file, the text it replaces, and the test that guards the rule.
+Works on the checkout itself, which must have no changes, and puts every file back. Each takes a build of its crate.
+Exit codes: 0 every mutant was caught; 1 one was not, or did not apply; 2 wrong usage.
+"""
+import pathlib
+import subprocess
+import sys
+import tomllib
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def run(test):
+    command = ["cargo", "nextest", "run", "--no-fail-fast", "--cargo-quiet", *test.split()]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def judge(mutant):
+    """Why the mutant does not count as caught; None if it does."""
+    path = ROOT / mutant["file"]
+    before = path.read_text()
+    if before.count(mutant["old"]) != 1:
+        return f"its text stands {before.count(mutant['old'])} times in {mutant['file']}, not once"
+    try:
+        path.write_text(before.replace(mutant["old"], mutant["new"]))
+        done = run(mutant["test"])
+    finally:
+        path.write_text(before)
+    if done.returncode == 100:
+        return None
+    if done.returncode == 0:
+        return "its test stays green"
+    return "no test ran: " + (done.stderr.strip().splitlines() or ["?"])[-1]
+
+
+def main():
+    wanted = sys.argv[1:]
+    if any(word.startswith("-") for word in wanted):
+        print(__doc__)
+        return 0 if wanted == ["--help"] else 2
+    if subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True).stdout:
+        print("mutants: the checkout has changes; commit or stash them first", file=sys.stderr)
+        return 2
+    mutants = [mutant for file in sorted((ROOT / "tests/mutants").glob("*.toml"))
+               for mutant in tomllib.loads(file.read_text())["mutant"]]
+    mutants = [m for m in mutants if not wanted or any(word in m["name"] for word in wanted)]
+    failed = 0
+    for mutant in mutants:
+        why = judge(mutant)
+        failed += why is not None
+        print(f"{'caught' if why is None else 'NOT CAUGHT'}  {mutant['name']}" + (f": {why}" if why else ""), flush=True)
+    print(f"{len(mutants) - failed} passed, {failed} failed")
+    return 1 if failed or not mutants else 0
+
+
+sys.exit(main())

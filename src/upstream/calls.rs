@@ -1,0 +1,246 @@
+//! The requests that are at one peer until it answers them, and whose they are.
+//!
+//! A peer that many clients share (a child process, an HTTP upstream without session ids) says things without
+//! saying for which request: questions, log lines. Such a message belongs to a client only if every request
+//! that is at the peer is this client's; else it belongs to nobody. A request that its client gave up stays
+//! until the peer answers it, however late, as the peer may still speak of it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::mcp::{Caller, SessionPort};
+
+use super::base::Place;
+use super::inbox::InboxSender;
+
+/// Whose a request is.
+#[derive(Clone)]
+pub(super) enum Owner {
+    /// A legacy session; all its requests have one reader.
+    Session(Arc<dyn SessionPort>),
+    /// A request without session: it stands for itself.
+    Alone,
+    /// The node, in the name of clients (subscriptions, log levels): what is said of it is nobody's.
+    Clients,
+    /// The node, of itself (lists, handshakes): it hides nothing of a client.
+    Node,
+}
+
+impl Owner {
+    /// Whose a request of `caller` is.
+    pub(super) fn of(caller: &Caller) -> Owner {
+        caller.session.as_ref().map_or(Owner::Alone, |session| Owner::Session(session.clone()))
+    }
+
+    /// Whether two different requests have the same reader.
+    fn is_one_with(&self, other: &Owner) -> bool {
+        match (self, other) {
+            (Owner::Session(one), Owner::Session(other)) => one.key() == other.key(),
+            _ => false,
+        }
+    }
+}
+
+/// Whose a message is that names no request.
+pub(super) enum Whose {
+    /// Nobody's: no request of a client is there.
+    Nobody,
+    /// Of this owner, who reads it here: the newest of its requests that it still waits for.
+    Client(Owner, InboxSender),
+    /// Of one owner, who waits for nothing any more.
+    Gone,
+    /// It could be of several.
+    Several {
+        /// Requests that are there.
+        calls: usize,
+        /// Those of them that were given up and never answered.
+        abandoned: usize,
+    },
+}
+
+struct Call<A> {
+    owner: Owner,
+    /// `None`: it was given up.
+    answer: Option<A>,
+    /// `None` for requests of the node, and for those given up.
+    inbox: Option<InboxSender>,
+    place: Option<Place>,
+}
+
+/// Owners of requests that were given up and whose answers cannot be seen.
+#[derive(Default)]
+enum Lost {
+    #[default]
+    None,
+    One(Owner),
+    Several,
+}
+
+struct Open<A> {
+    last_id: u64,
+    calls: HashMap<u64, Call<A>>,
+    abandoned: usize,
+    lost: Lost,
+    /// Set once: nothing is taken any more.
+    over: Option<Arc<str>>,
+}
+
+/// What an answer ended.
+pub(super) enum Answered<A> {
+    /// A request that somebody waits for.
+    Waiting(A),
+    /// One that was given up.
+    TooLate,
+    /// None.
+    Unknown,
+}
+
+/// The requests at one peer. `A`: how their answers reach those who wait.
+pub(super) struct Calls<A> {
+    open: Mutex<Open<A>>,
+}
+
+impl<A> Calls<A> {
+    /// None yet.
+    pub(super) fn new() -> Calls<A> {
+        let open = Open { last_id: 0, calls: HashMap::new(), abandoned: 0, lost: Lost::None, over: None };
+        Calls { open: Mutex::new(open) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open<A>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One more, under an id that was never used here.
+    ///
+    /// # Errors
+    /// Why nothing is taken any more.
+    pub(super) fn open(
+        &self,
+        owner: Owner,
+        answer: A,
+        inbox: Option<InboxSender>,
+        place: Option<Place>,
+    ) -> Result<u64, Arc<str>> {
+        let mut open = self.lock();
+        if let Some(why) = &open.over {
+            return Err(why.clone());
+        }
+        open.last_id += 1;
+        let id = open.last_id;
+        open.calls.insert(id, Call { owner, answer: Some(answer), inbox, place });
+        Ok(id)
+    }
+
+    /// The peer answered `id`, or never saw it: it is not there any more.
+    pub(super) fn take(&self, id: u64) -> (Answered<A>, Option<Owner>) {
+        let mut open = self.lock();
+        let Some(call) = open.calls.remove(&id) else { return (Answered::Unknown, None) };
+        match call.answer {
+            Some(answer) => (Answered::Waiting(answer), Some(call.owner)),
+            None => {
+                open.abandoned -= 1;
+                (Answered::TooLate, Some(call.owner))
+            }
+        }
+    }
+
+    /// Nobody waits for `id` any more; it stays at the peer. True if somebody waited until now.
+    pub(super) fn abandon(&self, id: u64) -> bool {
+        let mut open = self.lock();
+        let Some(call) = open.calls.get_mut(&id) else { return false };
+        call.inbox = None;
+        let was_waited_for = call.answer.take().is_some();
+        open.abandoned += usize::from(was_waited_for);
+        was_waited_for
+    }
+
+    /// Nobody waits for `id` any more, and its answer will not be seen either: its owner is kept for good.
+    pub(super) fn lose(&self, id: u64) {
+        let mut open = self.lock();
+        let Some(call) = open.calls.remove(&id) else { return };
+        open.abandoned -= usize::from(call.answer.is_none());
+        open.lost = match (std::mem::take(&mut open.lost), call.owner) {
+            (lost, Owner::Node) => lost,
+            (Lost::None, owner) => Lost::One(owner),
+            (Lost::One(one), owner) if one.is_one_with(&owner) => Lost::One(one),
+            _ => Lost::Several,
+        };
+    }
+
+    /// Gives the place of a request back that was given up; its owner stays.
+    pub(super) fn free(&self, id: u64) {
+        if let Some(call) = self.lock().calls.get_mut(&id).filter(|call| call.answer.is_none()) {
+            call.place = None;
+        }
+    }
+
+    /// Whose a message is that names no request.
+    pub(super) fn whose(&self) -> Whose {
+        let open = self.lock();
+        let several = || {
+            let calls = open.calls.values().filter(|call| !matches!(call.owner, Owner::Node)).count();
+            Whose::Several { calls, abandoned: open.abandoned }
+        };
+        let mut only = match &open.lost {
+            Lost::None => None,
+            Lost::One(owner) => Some(owner),
+            Lost::Several => return several(),
+        };
+        let mut newest: Option<(u64, &InboxSender)> = None;
+        for (id, call) in &open.calls {
+            match &call.owner {
+                Owner::Node => continue,
+                Owner::Clients => return several(),
+                owner => match only {
+                    Some(one) if !one.is_one_with(owner) => return several(),
+                    _ => only = Some(owner),
+                },
+            }
+            if let Some(inbox) = call.inbox.as_ref().filter(|_| newest.is_none_or(|(newest, _)| *id > newest))
+            {
+                newest = Some((*id, inbox));
+            }
+        }
+        match (only, newest) {
+            (None, _) => Whose::Nobody,
+            (Some(owner), Some((_, inbox))) => Whose::Client(owner.clone(), inbox.clone()),
+            (Some(_), None) => Whose::Gone,
+        }
+    }
+
+    /// Where the client of `id` reads, if it still waits.
+    pub(super) fn inbox(&self, id: u64) -> Option<InboxSender> {
+        self.lock().calls.get(&id)?.inbox.clone()
+    }
+
+    /// Where the clients read that wait.
+    pub(super) fn inboxes(&self) -> Vec<InboxSender> {
+        self.lock().calls.values().filter_map(|call| call.inbox.clone()).collect()
+    }
+
+    /// Requests that were given up and not answered yet.
+    pub(super) fn abandoned(&self) -> usize {
+        self.lock().abandoned
+    }
+
+    /// Whether a client waits for an answer.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.lock().calls.values().any(|call| call.inbox.is_some())
+    }
+
+    /// Why nothing is taken any more, if so.
+    pub(super) fn over(&self) -> Option<Arc<str>> {
+        self.lock().over.clone()
+    }
+
+    /// Takes nothing any more, for the reason that was given first; returns all who wait.
+    pub(super) fn close(&self, why: &str) -> Vec<A> {
+        let mut open = self.lock();
+        if open.over.is_none() {
+            open.over = Some(why.into());
+        }
+        open.abandoned = 0;
+        std::mem::take(&mut open.calls).into_values().filter_map(|call| call.answer).collect()
+    }
+}

@@ -1,0 +1,85 @@
+//! What a child says of its own accord: questions, log lines, progress, changes.
+//!
+//! What names a request goes to the one who waits for it. What names none reaches the client to whom alone it
+//! can belong, or nobody: one client must never see what is another's.
+
+use crate::mcp::{
+    Fault, Id, Members, Notification, Request, encode_fault, encode_notification, encode_result, raw,
+};
+use crate::upstream::calls::{Owner, Whose};
+use crate::upstream::health::Counts;
+use crate::upstream::inbox::InboxSender;
+use crate::upstream::passage::Inbound;
+
+use super::pipe::Pipe;
+use super::wire::{nobodys_question, number};
+
+impl Pipe {
+    pub(super) fn take_request(&self, request: Request) {
+        if &*request.method == "ping" {
+            return self.try_send(encode_result(&request.id, &raw(&serde_json::json!({}))));
+        }
+        let id = request.id.clone();
+        let why = match self.calls.whose() {
+            Whose::Client(owner, inbox) => {
+                if let Owner::Session(session) = &owner {
+                    self.elicited.asked(&request, session);
+                }
+                if inbox.put(Inbound::Ask(request)) {
+                    return;
+                }
+                "the client does not read its messages".to_owned()
+            }
+            whose => {
+                self.base.unowned(&request.method);
+                nobodys_question(&whose)
+            }
+        };
+        self.try_send(encode_fault(&id, &Fault::internal(why)));
+    }
+
+    pub(super) fn take_notification(&self, notification: Notification) {
+        match &*notification.method {
+            "notifications/progress" => self.take_progress(notification),
+            "notifications/elicitation/complete" => match self.elicited.owner(&notification.params) {
+                Some(session) => {
+                    let params = notification.params.to_raw();
+                    session.push(encode_notification(&notification.method, Some(&params)));
+                }
+                None => self.base.unowned(&notification.method),
+            },
+            "notifications/message" => match self.calls.whose() {
+                Whose::Client(_, inbox) => self.put(&inbox, notification.method, notification.params),
+                Whose::Nobody => self.outside.heard(notification),
+                Whose::Gone | Whose::Several { .. } => self.base.unowned(&notification.method),
+            },
+            "notifications/cancelled" => {
+                // Whoever has this question open; ids of questions are the child's and unique.
+                if let Some(id) = notification.params.get("requestId").and_then(Id::from_raw) {
+                    for inbox in self.calls.inboxes() {
+                        inbox.put(Inbound::AskCancelled(id.clone()));
+                    }
+                }
+            }
+            _ => self.outside.heard(notification),
+        }
+    }
+
+    fn take_progress(&self, mut notification: Notification) {
+        let token = notification.params.get("progressToken").and_then(Id::from_raw);
+        let inbox = token.and_then(|token| number(&token)).and_then(|id| self.calls.inbox(id));
+        let Some((inbox, token)) = inbox.and_then(|inbox| inbox.token.clone().map(|token| (inbox, token)))
+        else {
+            Counts::add(&self.base.counts.dropped);
+            return;
+        };
+        notification.params.set("progressToken", token);
+        self.put(&inbox, notification.method, notification.params);
+    }
+
+    fn put(&self, inbox: &InboxSender, method: Box<str>, params: Members) {
+        if !inbox.put(Inbound::Notice { method, params }) {
+            Counts::add(&self.base.counts.dropped);
+        }
+    }
+}
