@@ -1,4 +1,5 @@
-//! Every "no" that a client can get for reasons of load: code, text, status, and when to come back.
+//! Every "no" that a client can get for reasons of load, or because the node ends: code, text, status, and
+//! when to come back.
 //!
 //! A refusal is expected and counted, never logged. Its codes lie outside JSON-RPC's reserved range, so that
 //! no client takes it for an error of the protocol.
@@ -18,6 +19,8 @@ pub enum Refusal {
     RequestsFull,
     /// This node has too many open listening streams.
     ListenersFull,
+    /// This node is stopping.
+    Stopping,
 }
 
 impl Refusal {
@@ -28,6 +31,7 @@ impl Refusal {
             Refusal::ConnectionsFull => 50_301,
             Refusal::SessionsFull => 50_302,
             Refusal::ListenersFull => 50_303,
+            Refusal::Stopping => 50_304,
             Refusal::PrincipalSessionsFull => 42_901,
             Refusal::RequestsFull => 42_902,
         }
@@ -37,7 +41,9 @@ impl Refusal {
     #[must_use]
     pub fn status(self) -> u16 {
         match self {
-            Refusal::ConnectionsFull | Refusal::SessionsFull | Refusal::ListenersFull => 503,
+            Refusal::ConnectionsFull | Refusal::SessionsFull | Refusal::ListenersFull | Refusal::Stopping => {
+                503
+            }
             Refusal::PrincipalSessionsFull | Refusal::RequestsFull => 429,
         }
     }
@@ -56,6 +62,7 @@ impl fmt::Display for Refusal {
             Refusal::ConnectionsFull => "this node holds all the connections it may; try again soon",
             Refusal::SessionsFull => "this node holds all the sessions it may; try again soon",
             Refusal::ListenersFull => "this node has all the listening streams it may; try again soon",
+            Refusal::Stopping => "this node is stopping; try again soon, on another",
             Refusal::PrincipalSessionsFull => "too many sessions of one principal; end some",
             Refusal::RequestsFull => "too many unanswered requests in this session; await some",
         })
@@ -74,6 +81,7 @@ mod tests {
             Refusal::ConnectionsFull,
             Refusal::SessionsFull,
             Refusal::ListenersFull,
+            Refusal::Stopping,
             Refusal::PrincipalSessionsFull,
             Refusal::RequestsFull,
         ];

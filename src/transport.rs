@@ -5,6 +5,7 @@ mod alone;
 mod answer;
 mod body;
 mod edge;
+mod ending;
 mod guard;
 mod headers;
 mod legacy;
@@ -18,5 +19,6 @@ mod streamable;
 
 pub use alone::Alone;
 pub use edge::{Edge, EdgeOptions, Principal};
+pub use ending::Ending;
 pub use guard::{Foreign, Guard};
 pub use limits::Limits;

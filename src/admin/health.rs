@@ -26,6 +26,14 @@ pub enum NotReady {
     Store(String),
 }
 
+impl NotReady {
+    /// Whether the node goes by somebody's wish: it still serves those whom it has.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        matches!(self, NotReady::Stopping | NotReady::Draining)
+    }
+}
+
 impl fmt::Display for NotReady {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

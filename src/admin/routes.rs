@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
 
+use super::health::NotReady;
 use super::operate;
 use super::status::{Status, StatusSource};
 use super::token::AdminToken;
@@ -83,12 +84,18 @@ async fn part<T: Serialize>(admin: Arc<Admin>, take: impl FnOnce(Status) -> T) -
     Json(take(admin.source.status()))
 }
 
-/// 200 when new clients may come, else 503 with every reason why not.
-async fn ready(State(admin): State<Arc<Admin>>) -> Response {
+/// 200 when new clients may come, else 503 with every reason why not. With `?drain=404` it is 404 while the
+/// node drains or stops: such a balancer keeps the clients that are bound to the node, and sends no new ones.
+async fn ready(State(admin): State<Arc<Admin>>, uri: Uri) -> Response {
     let reasons = admin.source.not_ready_because();
     if reasons.is_empty() {
         return (StatusCode::OK, "ready\n").into_response();
     }
     let lines: String = reasons.iter().map(|why| format!("- {why}\n")).collect();
-    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n{lines}")).into_response()
+    let tells_drain = uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "drain=404"));
+    let status = match reasons.iter().any(NotReady::is_leaving) {
+        true if tells_drain => StatusCode::NOT_FOUND,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, format!("not ready\n{lines}")).into_response()
 }

@@ -131,8 +131,11 @@ impl Exchange {
                 Err(Fault::internal(text).with_data(&data))
             }
             () = self.drained() => {
+                let catalog = self.router.catalog(caller.era());
+                let may_be_repeated = needs::may_be_repeated(&catalog.borrow(), request);
+                let outcome = if may_be_repeated { "it may be repeated" } else { "its outcome is unknown" };
                 let method = &request.method;
-                Err(Fault::internal(format!("the node is stopping and {method} has not ended; repeat it")))
+                Err(Fault::internal(format!("the node is stopping and {method} has not ended; {outcome}")))
             }
         }
     }

@@ -1,6 +1,6 @@
-//! Which server capability a method needs: one that is not offered is not found.
+//! What the catalog says of a request: whether it is offered, and whether it could be sent twice.
 
-use crate::mcp::{Catalog, Members};
+use crate::mcp::{Catalog, Members, Request};
 
 /// The capability that `method` belongs to; `None` for methods that need none, or that the router judges.
 fn needed(method: &str) -> Option<&'static str> {
@@ -25,6 +25,19 @@ pub(super) fn offered(catalog: &Catalog, method: &str) -> bool {
 pub(super) fn has_flag(catalog: &Catalog, name: &str, flag: &str) -> bool {
     let capability = catalog.offers.0.read::<Members>(name).ok().flatten();
     capability.is_some_and(|members| members.get(flag).is_some_and(|value| value.get() == "true"))
+}
+
+/// Whether `request` calls a tool that says of itself that a second call changes nothing more.
+pub(super) fn may_be_repeated(catalog: &Catalog, request: &Request) -> bool {
+    if &*request.method != "tools/call" {
+        return false;
+    }
+    let Some(name) = request.params.text("name") else { return false };
+    let tool = catalog.tools.items.iter().find(|tool| *tool.key == *name);
+    let tool = tool.and_then(|tool| Members::parse(tool.raw.get()).ok());
+    let hints = tool.and_then(|tool| tool.read::<Members>("annotations").ok().flatten());
+    let says = |hint: &str| hints.as_ref().is_some_and(|hints| matches!(hints.read(hint), Ok(Some(true))));
+    says("idempotentHint") || says("readOnlyHint")
 }
 
 #[cfg(test)]

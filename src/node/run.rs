@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::mcp::{Provider, SealKey};
 use crate::monitor::Recorder;
 use crate::router::Router;
-use crate::transport::{Edge, EdgeOptions, listener};
+use crate::transport::{Edge, EdgeOptions, Ending, listener};
 use crate::upstream::Upstreams;
 
 /// How often totals are noted for the rates.
@@ -61,30 +61,36 @@ async fn live(launch: Launch, bound: Bound, control: &Handle) -> Result<(), Node
     let upstreams = Arc::new(upstreams::start(config)?);
     let readiness = Readiness::new(options::lease_ms(config));
     let source = Arc::new(status_source(&launch, &replica, &readiness, upstreams.clone()));
-    let stop = CancellationToken::new();
+    let ending = Ending::default();
     let mut tasks = JoinSet::new();
-    tasks.spawn(sample(source.clone(), stop.clone()));
+    tasks.spawn(sample(source.clone(), ending.drain.clone()));
     serve(
         &launch,
         bound.http,
         &mut tasks,
-        &stop,
+        &ending,
         Parts { source, upstreams: upstreams.clone(), token, seal },
     );
     tracing::info!(node = config.node_id, http = %config.http_listen, peers = %config.peer_listen, "started");
 
     let outcome = stop::wait(&mut signals, replica.fatal()).await;
-    if let Ok(signal) = &outcome {
-        tracing::info!(signal, "stopping; the same again stops at once");
-    }
     readiness.stop();
-    stop.cancel();
     let in_order = async {
-        while tasks.join_next().await.is_some() {}
+        if let Ok(signal) = &outcome {
+            tracing::info!(signal, "stopping; the same again stops at once");
+            tokio::time::sleep(Duration::from_millis(config.sections.drain.notice_ms)).await;
+        }
+        ending.drain.cancel();
+        ending.drained.cancelled().await;
         upstreams.stop().await;
     };
     tokio::select! {
-        () = in_order => on(control, replica.stop()).await??,
+        () = in_order => {
+            on(control, replica.stop()).await??;
+            // Last of all: until then balancers and orchestrators are answered.
+            ending.close.cancel();
+            while tasks.join_next().await.is_some() {}
+        }
         signal = signals.next() => {
             tracing::warn!(signal, "stopping at once");
             on(control, replica.stop_at_once()).await??;
@@ -102,13 +108,7 @@ struct Parts {
 }
 
 /// Puts providers, router, edge and admin surface together behind the HTTP port.
-fn serve(
-    launch: &Launch,
-    http: TcpListener,
-    tasks: &mut JoinSet<()>,
-    stop: &CancellationToken,
-    parts: Parts,
-) {
+fn serve(launch: &Launch, http: TcpListener, tasks: &mut JoinSet<()>, ending: &Ending, parts: Parts) {
     let config = &launch.config;
     let behind = parts.upstreams.providers();
     let own = node_tools(&parts.source, Arc::new(parts.seal), !behind.is_empty());
@@ -117,7 +117,7 @@ fn serve(
     let recorder = parts.source.recorder.clone();
     let limits = limits::edge(launch);
     let edge = Edge::new(EdgeOptions {
-        router: Router::start(providers, 1, options::naming(config), stop),
+        router: Router::start(providers, 1, options::naming(config), &ending.drain),
         recorder: recorder.clone(),
         server_info: options::server_info(),
         node_id: config.node_id,
@@ -125,7 +125,7 @@ fn serve(
         allowed_hosts: config.sections.http.allowed_hosts.clone(),
         allowed_origins: config.sections.http.allowed_origins.clone(),
         clock: parts.source.clock,
-        stop: stop.clone(),
+        stop: ending.drain.clone(),
     });
     let guarding = edge.clone();
     let admin = Admin::routes(AdminOptions {
@@ -134,9 +134,9 @@ fn serve(
         is_own: Box::new(move |uri, headers| guarding.guard().check(uri, headers).is_ok()),
     });
     let routes = edge.routes().merge(admin);
-    let stop = stop.clone();
+    let ending = ending.clone();
     tasks.spawn(async move {
-        if let Err(error) = listener::serve(http, routes, &limits, recorder, stop).await {
+        if let Err(error) = listener::serve(http, routes, &limits, recorder, ending).await {
             tracing::error!(%error, "cannot serve HTTP");
         }
     });

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::edge::{Edge, EdgeOptions};
-use super::{Limits, listener};
+use super::{Ending, Limits, listener};
 use crate::clock::Clock;
 use crate::mcp::Provider;
 use crate::monitor::Recorder;
@@ -50,9 +50,9 @@ impl Alone {
             clock: Clock::new(),
             stop: stop.clone(),
         });
-        let (routes, stopped) = (edge.routes(), stop.clone());
+        let (routes, ending) = (edge.routes(), Ending::at_once(stop.clone()));
         let serving =
-            tokio::spawn(async move { listener::serve(listener, routes, &limits, recorder, stopped).await });
+            tokio::spawn(async move { listener::serve(listener, routes, &limits, recorder, ending).await });
         Ok(Alone { address, stop, serving })
     }
 

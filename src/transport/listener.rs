@@ -2,7 +2,8 @@
 //!
 //! Own accept loop: `axum::serve` has no time limit for heads. Beyond the limit of connections a client is
 //! told so and closed, and only the operator is served; without open files the loop waits instead of
-//! spinning. On stop nothing is accepted, what runs may finish in time, the rest is closed.
+//! spinning. While it drains no client is let in, what runs may finish in time, the rest is closed, and
+//! probes are answered until the port closes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use futures_util::FutureExt;
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
@@ -24,9 +26,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Limits;
 use super::reserve::Reserve;
 use super::socket::{Activity, Patience, Socket};
+use super::{Ending, Limits};
 use crate::monitor::Recorder;
 use crate::refusal::Refusal;
 
@@ -38,6 +40,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// Time to answer that.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Time for a connection without any request to send one, once the node drains.
+const FIRST_TIME: Duration = Duration::from_secs(1);
+/// Time for the last probes to be answered once the port is closed.
+const CLOSE_TIME: Duration = Duration::from_millis(100);
 
 /// Binds `address` with a long queue. Port 0 takes any.
 ///
@@ -50,7 +56,7 @@ pub fn bind(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListen
     socket.listen(backlog)?.into_std()
 }
 
-/// Serves `routes` until `stop`, then until what runs has ended or its time is over.
+/// Serves `routes` until it is drained and closed, see [`Ending`].
 ///
 /// Handlers find the client's address as `ConnectInfo<SocketAddr>` in the request's extensions.
 ///
@@ -61,43 +67,28 @@ pub async fn serve(
     routes: Router,
     limits: &Limits,
     recorder: Arc<Recorder>,
-    stop: CancellationToken,
+    ending: Ending,
 ) -> io::Result<()> {
+    // Nobody is to wait for a listener that failed.
+    let _drained = ending.drained.clone().drop_guard();
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
     let gate = Gate {
         reserve: Reserve::new(routes.clone()),
-        server: Server::new(routes, limits, stop.clone()),
+        server: Server::new(routes, limits, ending.drain.clone()),
         slots: Arc::new(Semaphore::new(limits.connections_max)),
         recorder,
-        tasks: TaskTracker::new(),
+        clients: TaskTracker::new(),
+        probes: TaskTracker::new(),
+        over: CancellationToken::new(),
+        ending,
         nodelay: limits.tcp_nodelay,
     };
-    let mut failures = 0_u64;
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => break,
-        };
-        match accepted {
-            Ok((stream, address)) => gate.admit(stream, address),
-            Err(error) if is_of_one_client(&error) => {}
-            Err(error) => {
-                failures += 1;
-                // It may go on for hours, ten times a second.
-                if failures.is_power_of_two() {
-                    tracing::warn!(%error, failures, "cannot accept connections for now");
-                }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-    drop(listener);
-    gate.tasks.close();
-    let in_time = tokio::time::timeout(Duration::from_millis(limits.drain_ms), gate.tasks.wait()).await;
-    if in_time.is_err() {
-        gate.server.kill.cancel();
-        gate.tasks.wait().await;
+    tokio::join!(gate.accept(listener), gate.drain(Duration::from_millis(limits.drain_ms)));
+    gate.probes.close();
+    if tokio::time::timeout(CLOSE_TIME, gate.probes.wait()).await.is_err() {
+        gate.over.cancel();
+        gate.probes.wait().await;
     }
     Ok(())
 }
@@ -114,30 +105,75 @@ struct Gate {
     slots: Arc<Semaphore>,
     reserve: Reserve,
     recorder: Arc<Recorder>,
-    tasks: TaskTracker,
+    clients: TaskTracker,
+    /// Those in the reserve; nothing waits for them but the very end.
+    probes: TaskTracker,
+    over: CancellationToken,
+    ending: Ending,
     nodelay: bool,
 }
 
 impl Gate {
+    /// Takes connections until the port is to close, and those that have come by then.
+    async fn accept(&self, listener: TcpListener) {
+        let mut failures = 0_u64;
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = self.ending.close.cancelled() => break,
+            };
+            match accepted {
+                Ok((stream, address)) => self.admit(stream, address),
+                Err(error) if is_of_one_client(&error) => {}
+                Err(error) => {
+                    failures += 1;
+                    // It may go on for hours, ten times a second.
+                    if failures.is_power_of_two() {
+                        tracing::warn!(%error, failures, "cannot accept connections for now");
+                    }
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        for _ in 0..BACKLOG {
+            let Some(Ok((stream, address))) = listener.accept().now_or_never() else { break };
+            self.admit(stream, address);
+        }
+    }
+
+    /// Waits for the drain, then until what runs has ended or its time is over.
+    async fn drain(&self, time: Duration) {
+        self.ending.drain.cancelled().await;
+        self.clients.close();
+        if tokio::time::timeout(time, self.clients.wait()).await.is_err() {
+            self.server.kill.cancel();
+            self.clients.wait().await;
+        }
+        self.ending.drained.cancel();
+    }
+
     fn admit(&self, stream: TcpStream, address: SocketAddr) {
         if self.nodelay {
             // It can only fail on a socket that is closed already.
             let _ = stream.set_nodelay(true);
         }
-        match self.slots.clone().try_acquire_owned() {
-            Ok(slot) => {
+        let slot = self.slots.clone().try_acquire_owned().ok();
+        let is_draining = self.ending.drain.is_cancelled();
+        let (refusal, slot) = match slot {
+            Some(slot) if !is_draining => {
                 let counted = self.recorder.connection_opened();
                 let serving = self.server.clone().run(stream, address, slot);
-                self.tasks.spawn(async move {
+                self.clients.spawn(async move {
                     serving.await;
                     drop(counted);
                 });
+                return;
             }
-            Err(_) => {
-                if let Some(serving) = self.reserve.admit(stream, address, Refusal::ConnectionsFull) {
-                    self.tasks.spawn(serving);
-                }
-            }
+            slot if is_draining => (Refusal::Stopping, slot),
+            _ => (Refusal::ConnectionsFull, None),
+        };
+        if let Some(serving) = self.reserve.admit(stream, address, refusal, slot) {
+            self.probes.spawn(self.over.clone().run_until_cancelled_owned(serving));
         }
     }
 }
@@ -187,19 +223,26 @@ impl Server {
     async fn run(self, stream: TcpStream, address: SocketAddr, _slot: OwnedSemaphorePermit) {
         let activity = Arc::new(Activity::default());
         let socket = Socket::new(stream, self.patience, activity.clone());
-        let routes = self.routes.clone();
+        let (routes, begun) = (self.routes.clone(), activity.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
-            let serving = activity.begin(request.version());
+            let serving = begun.begin(request.version());
             request.extensions_mut().insert(ConnectInfo(address));
             let answering = routes.call(request.map(Body::new));
             async move { answering.await.map(|response| holding(response, serving)) }
         });
         let connection = self.http.serve_connection(TokioIo::new(socket), service);
         tokio::pin!(connection);
+        let leave = async {
+            self.stop.cancelled().await;
+            // It may be a probe that has only just come.
+            if !activity.has_begun() {
+                tokio::time::sleep(FIRST_TIME).await;
+            }
+        };
         let served = tokio::select! {
             served = connection.as_mut() => served,
             () = self.kill.cancelled() => return,
-            () = self.stop.cancelled() => {
+            () = leave => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
                     served = connection.as_mut() => served,

@@ -1,4 +1,5 @@
-//! Connections beyond every limit, kept so that probes and the operator reach a node that is full.
+//! Connections beyond every limit, kept so that probes and the operator reach a node that is full or
+//! stopping.
 //!
 //! One request each, about the node itself; everything else is refused as if these places were not there.
 //! Who does not say what it wants gives its place to the next, so that silence cannot take them all. Not
@@ -67,6 +68,8 @@ struct Seat {
     is_asking: Arc<AtomicBool>,
     left: oneshot::Receiver<OwnedSemaphorePermit>,
     places: Arc<Mutex<Vec<Place>>>,
+    /// A client's slot instead of a place, and what would take it away.
+    _slot: Option<(OwnedSemaphorePermit, oneshot::Sender<OwnedSemaphorePermit>)>,
 }
 
 impl Drop for Seat {
@@ -94,15 +97,16 @@ impl Reserve {
         }
     }
 
-    /// What is to be done with a connection for which there is no room: one request is answered if it is
-    /// about the node, else `refusal` is said. `None`: close it.
+    /// What is to be done with a connection that is not let in: one request is answered if it is about the
+    /// node, else `refusal` is said. With a `slot` it takes no place. `None`: close it.
     pub(super) fn admit(
         &self,
         stream: TcpStream,
         address: SocketAddr,
         refusal: Refusal,
+        slot: Option<OwnedSemaphorePermit>,
     ) -> Option<impl Future<Output = ()> + Send + use<>> {
-        let seat = self.seat();
+        let seat = slot.map(|slot| self.seat_in(slot)).or_else(|| self.seat());
         let turn =
             if seat.is_none() { Some(self.turning_away.clone().try_acquire_owned().ok()?) } else { None };
         let reserve = self.clone();
@@ -130,7 +134,13 @@ impl Reserve {
         let (leave, left) = oneshot::channel();
         let is_asking = Arc::new(AtomicBool::new(true));
         places.push(Place { is_asking: is_asking.clone(), leave });
-        Some(Seat { is_asking, left, places: self.places.clone() })
+        Some(Seat { is_asking, left, places: self.places.clone(), _slot: None })
+    }
+
+    fn seat_in(&self, slot: OwnedSemaphorePermit) -> Seat {
+        let (leave, left) = oneshot::channel();
+        let is_asking = Arc::new(AtomicBool::new(true));
+        Seat { is_asking, left, places: self.places.clone(), _slot: Some((slot, leave)) }
     }
 
     async fn serve(self, stream: TcpStream, address: SocketAddr, refusal: Refusal, mut seat: Seat) {

@@ -44,6 +44,11 @@ impl Activity {
         self.open.fetch_add(1, Ordering::Relaxed);
         Serving(self.clone())
     }
+
+    /// Whether any request has arrived yet.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed) > 0
+    }
 }
 
 /// One request that is being served.

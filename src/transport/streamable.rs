@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header};
 
 use super::answer::{self, SESSION_ID};
 use super::{Edge, Foreign, Principal, body, headers, legacy, modern};
 use crate::exchange::{Refused, Reply, Sender, VersionHeader, claim, known_version};
 use crate::mcp::{Era, Fault, Message, parse};
+use crate::refusal::Refusal;
 
 const METHODS: &str = "GET, POST, DELETE, OPTIONS";
 /// Headers of ours that pages may read.
@@ -24,7 +25,9 @@ pub(super) async fn handle(edge: Arc<Edge>, request: Request<Body>) -> Response 
         Ok(origin) => origin,
         Err(foreign) => return refuse_foreign(&foreign),
     };
+    let is_stopping = edge.exchange.stop().is_cancelled();
     let answered = match *request.method() {
+        Method::POST | Method::GET if is_stopping => Ok(stopping(&edge, request.version())),
         Method::OPTIONS => Ok(preflight(request.headers())),
         Method::POST => post(&edge, request).await,
         Method::GET => get(&edge, &request),
@@ -212,6 +215,16 @@ fn not_allowed(methods: &'static str) -> Response {
     let text = format!("only {methods} are served here");
     let mut response = answer::fault(Fault::invalid_request(text).with_status(405));
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
+    response
+}
+
+/// A client that is still connected to a node that drains.
+fn stopping(edge: &Edge, version: Version) -> Response {
+    let mut response = answer::refusal(Refusal::Stopping, edge.chance());
+    // HTTP/2 has its own way to say so.
+    if version < Version::HTTP_2 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 

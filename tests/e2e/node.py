@@ -17,6 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("ERLMCP_BIN", ROOT / "target" / "debug" / "erlmcp-node")).resolve()
 SCRIPT = ROOT / "scripts" / "start-cluster.sh"
+# Nobody here has to look elsewhere before a node stops.
+NO_BALANCER = {"ERLMCP_DRAIN_NOTICE_MS": "0"}
 
 
 def wait_for(what, claim, seconds=20.0, every=0.02):
@@ -109,6 +111,7 @@ class Node:
         own = {
             "ERLMCP_PORT_BASE": str(self.base),
             "ERLMCP_DATA_DIR": str(self.directory / "data"),
+            **NO_BALANCER,
         }
         return clean | own | self.extra_environment
 
@@ -177,6 +180,7 @@ class Cluster:
             "ERLMCP_PORT_BASE": str(self.base),
             "ERLMCP_DATA_DIR": str(self.directory / "data"),
             "ERLMCP_LOG_DIR": str(self.directory / "logs"),
+            **NO_BALANCER,
         }
         if self.config:
             own["ERLMCP_CONFIG"] = str(self.config)

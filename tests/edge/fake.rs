@@ -66,6 +66,9 @@ impl Fake {
             { "properties": { "region": { "type": "string", "x-mcp-header": "Region" } } } });
         let mut tools = List { version: 1, items: tools };
         tools.items.push(item(ListKind::Tools, &region));
+        let again = json!({ "name": "wait_again", "inputSchema": {},
+            "annotations": { "idempotentHint": true } });
+        tools.items.push(item(ListKind::Tools, &again));
         let offers = Offers(Members::parse(OFFERS).unwrap());
         let catalog = Catalog { offers, tools, instructions: Some("Be kind.".into()), ..Catalog::default() };
         Arc::new(Fake {
@@ -118,7 +121,7 @@ impl Fake {
         let text = match name.as_str() {
             "echo" => return Ok(raw(&json!({ "content": [], "echo": arguments }))),
             "params" => format!("{:?}", request.param_headers),
-            "wait" => self.wait(link).await,
+            "wait" | "wait_again" => self.wait(link).await,
             "progress" => {
                 for n in 0..count {
                     let params = json!({ "progressToken": "t", "progress": n });

@@ -10,5 +10,6 @@ mod limits;
 mod modern;
 mod refusals;
 mod server;
+mod stopping;
 mod streams;
 mod wire;

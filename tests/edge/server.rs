@@ -7,7 +7,7 @@ use erlmcp::clock::Clock;
 use erlmcp::mcp::{Provider, raw};
 use erlmcp::monitor::Recorder;
 use erlmcp::router::{Naming, Router};
-use erlmcp::transport::{Edge, EdgeOptions, Limits, listener};
+use erlmcp::transport::{Edge, EdgeOptions, Ending, Limits, listener};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -36,8 +36,13 @@ impl Server {
     }
 
     pub async fn with(limits: Limits) -> Server {
+        Server::ending(limits, Ending::at_once(CancellationToken::new())).await
+    }
+
+    /// One whose end is in the hands of the test.
+    pub async fn ending(limits: Limits, ending: Ending) -> Server {
         let fake = Fake::new();
-        let stop = CancellationToken::new();
+        let stop = ending.drain.clone();
         let recorder = Arc::new(Recorder::default());
         let router = Router::start(vec![fake.clone() as Arc<dyn Provider>], 1, Naming::OnConflict, &stop);
         let edge = Edge::new(EdgeOptions {
@@ -53,10 +58,9 @@ impl Server {
         });
         let socket = listener::bind("127.0.0.1:0".parse().unwrap(), 64).unwrap();
         let address = socket.local_addr().unwrap();
-        let (routes, counting, until) =
-            (edge.routes().merge(about_the_node()), recorder.clone(), stop.clone());
+        let (routes, counting) = (edge.routes().merge(about_the_node()), recorder.clone());
         let serving =
-            tokio::spawn(async move { listener::serve(socket, routes, &limits, counting, until).await });
+            tokio::spawn(async move { listener::serve(socket, routes, &limits, counting, ending).await });
         Server { address, edge, fake, recorder, stop, serving }
     }
 

@@ -159,9 +159,8 @@ pub(super) const KEYS: &[Key] = &[
         (0, 600_000),
         "milliseconds",
         "After SIGTERM /readyz is 503 for this long before anything closes, so that balancers look \
-         elsewhere.",
-    )
-    .planned(),
+         elsewhere. With ?drain=404 it is 404 instead, for balancers that know \"no new ones\".",
+    ),
     Key::int(
         "drain.close_per_second",
         500,
@@ -175,7 +174,8 @@ pub(super) const KEYS: &[Key] = &[
         10_000,
         (0, 3_600_000),
         "milliseconds",
-        "Requests in flight get this long to end. A second SIGTERM ends at once.",
+        "Requests in flight get this long to end, while others are refused. A second SIGTERM ends at \
+         once.",
     ),
     Key::new(
         "admin.token_file",
