@@ -29,6 +29,6 @@ pub use id::{ID_BYTES_MAX, Id};
 pub use link::{ASKS_OPEN_MAX, AskError, Asks, Frame, Frames, Gone, LINK_FRAMES_MAX, Link};
 pub use members::{MEMBERS_MAX, Members, raw};
 pub use meta::{LogLevel, Meta};
-pub use provider::{Event, Provider, Served};
+pub use provider::{Event, Provider, Served, TASKS_EXTENSION, TaskName};
 pub use scan::{DEPTH_MAX, scan};
 pub use seal::{SealError, SealKey};

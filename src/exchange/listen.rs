@@ -4,7 +4,7 @@
 //! The acknowledgement goes first and says what is honoured. Changes are levels: a listener that is behind
 //! hears once of many.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
@@ -16,8 +16,8 @@ use super::changes::Versions;
 use super::interest::Interest;
 use super::{Exchange, Outcome, needs};
 use crate::mcp::{
-    Caller, Catalog, Era, Event, Fault, Gone, Id, Link, ListKind, Members, Request, encode_notification, raw,
-    stamp,
+    Caller, Catalog, Era, Event, Fault, Gone, Id, Link, ListKind, Members, Request, TaskName,
+    encode_notification, raw, stamp,
 };
 use crate::refusal::Refusal;
 
@@ -35,7 +35,8 @@ const FLAGS: [(&str, ListKind, &str); 3] = [
 struct Filter {
     lists: Vec<ListKind>,
     uris: HashSet<String>,
-    tasks: HashSet<String>,
+    /// By the task, the id that the client gave.
+    tasks: HashMap<TaskName, String>,
 }
 
 /// One open listening stream.
@@ -51,9 +52,11 @@ pub(super) struct Listening {
 ///
 /// # Errors
 /// -32602 for a malformed filter; the refusal if there are too many listeners.
-pub(super) fn open(exchange: &Exchange, request: &Request) -> Result<Listening, Fault> {
+pub(super) fn open(exchange: &Exchange, request: &Request, caller: &Caller) -> Result<Listening, Fault> {
     let mut catalog = exchange.router.catalog(Era::Modern);
-    let filter = read(request, &catalog.borrow_and_update(), exchange.limits.listen_names_max)?;
+    let (mut filter, tasks) = read(request, &catalog.borrow_and_update(), exchange.limits.listen_names_max)?;
+    let own = |id: String| Some((exchange.router.task(caller, &id)?, id));
+    filter.tasks = tasks.into_iter().filter_map(own).collect();
     let permit = exchange.listeners.clone().try_acquire_owned();
     let permit = permit.map_err(|_| refused(Refusal::ListenersFull))?;
     let wants_events = !filter.uris.is_empty() || !filter.tasks.is_empty();
@@ -61,7 +64,8 @@ pub(super) fn open(exchange: &Exchange, request: &Request) -> Result<Listening, 
     Ok(Listening { id: request.id.clone(), filter, catalog, events, _permit: permit })
 }
 
-fn read(request: &Request, catalog: &Catalog, names_max: usize) -> Result<Filter, Fault> {
+/// The filter without its tasks, and the task ids that are wished for.
+fn read(request: &Request, catalog: &Catalog, names_max: usize) -> Result<(Filter, HashSet<String>), Fault> {
     let bad = |what: String| Fault::invalid_params(format!("params.notifications{what}")).with_status(400);
     let wanted =
         request.params.read::<Members>("notifications").map_err(|error| bad(format!(": {error}")))?;
@@ -85,8 +89,7 @@ fn read(request: &Request, catalog: &Catalog, names_max: usize) -> Result<Filter
     if needs::has_flag(catalog, "resources", "subscribe") {
         filter.uris = uris;
     }
-    filter.tasks = tasks;
-    Ok(filter)
+    Ok((filter, tasks))
 }
 
 impl Filter {
@@ -98,9 +101,10 @@ impl Filter {
                 honoured.set(flag, raw(&true));
             }
         }
-        for (member, names) in [("resourceSubscriptions", &self.uris), ("taskIds", &self.tasks)] {
+        let (uris, tasks) = (self.uris.iter().collect(), self.tasks.values().collect());
+        for (member, names) in [("resourceSubscriptions", uris), ("taskIds", tasks)] {
+            let mut names: Vec<&String> = names;
             if !names.is_empty() {
-                let mut names: Vec<_> = names.iter().collect();
                 names.sort_unstable();
                 honoured.set(member, raw(&names));
             }
@@ -112,10 +116,10 @@ impl Filter {
 impl Listening {
     /// Listens until the node drains, or the link is gone.
     pub(super) async fn run(mut self, exchange: Arc<Exchange>, caller: Caller, link: Link) -> Outcome {
-        let mut interest = Interest::of(exchange.clone(), caller);
+        let mut interest = Interest::of(exchange.clone(), caller.clone());
         let listening = async {
             interest.add(self.filter.uris.iter()).await;
-            self.tell(&link).await
+            self.tell(&exchange, &caller, &link).await
         };
         tokio::select! {
             _ = listening => {}
@@ -126,7 +130,7 @@ impl Listening {
         Outcome::result(&self.id, &stamp(&result.to_raw(), &exchange.server_info))
     }
 
-    async fn tell(&mut self, link: &Link) -> Result<(), Gone> {
+    async fn tell(&mut self, exchange: &Exchange, caller: &Caller, link: &Link) -> Result<(), Gone> {
         let mut acknowledged = Members::new();
         acknowledged.set("notifications", self.filter.to_raw());
         // Before the acknowledgement: a change that it provokes must differ from this.
@@ -147,7 +151,15 @@ impl Listening {
                     }
                     seen = now;
                 }
-                event = next(&mut self.events) => self.tell_event(link, event).await?,
+                event = next(&mut self.events) => match event {
+                    Ok(Event::TaskChanged { task, method, params }) => {
+                        if self.filter.tasks.contains_key(&task) {
+                            let params = exchange.router.task_told(caller, &task, &params);
+                            self.send(link, &method, params).await?;
+                        }
+                    }
+                    event => self.tell_event(link, event).await?,
+                },
             }
         }
     }
@@ -156,10 +168,6 @@ impl Listening {
         match event {
             Ok(Event::ResourceUpdated { uri }) if self.filter.uris.contains(&*uri) => {
                 self.updated(link, &uri).await
-            }
-            Ok(Event::TaskChanged { task_id, method, params }) if self.filter.tasks.contains(&*task_id) => {
-                let params = Members::parse(params.get()).unwrap_or_default();
-                self.send(link, &method, params).await
             }
             Ok(_) => Ok(()),
             // Anything may have changed.

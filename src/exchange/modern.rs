@@ -44,7 +44,7 @@ impl Exchange {
             session: None,
         };
         if method == "subscriptions/listen" {
-            let listening = listen::open(self, &request).map_err(refuse)?;
+            let listening = listen::open(self, &request, &caller).map_err(refuse)?;
             let work = Box::pin(listening.run(self.clone(), caller, link));
             return Ok(Reply::Call(Call::new(work, frames, None, cancelled).listening(), None));
         }

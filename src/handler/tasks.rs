@@ -11,5 +11,4 @@ mod time;
 pub(super) use methods::{serve, undeclared};
 pub(super) use table::{TaskRef, TaskTable, random_id};
 
-/// The extension's name in capabilities.
-pub const TASKS_EXTENSION: &str = "io.modelcontextprotocol/tasks";
+pub use crate::mcp::TASKS_EXTENSION;

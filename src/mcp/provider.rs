@@ -12,6 +12,18 @@ use super::{Caller, Catalog, Era, Fault, Link, Notification, Request};
 /// The future of one served request: its `result`, raw, or the fault.
 pub type Served<'a> = Pin<Box<dyn Future<Output = Result<Box<RawValue>, Fault>> + Send + 'a>>;
 
+/// The extension's name in capabilities (2026-07-28).
+pub const TASKS_EXTENSION: &str = "io.modelcontextprotocol/tasks";
+
+/// One task, as its server names it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TaskName {
+    /// The upstream that runs it; `None` for the node's own providers, and as any provider says it.
+    pub upstream: Option<Arc<str>>,
+    /// Its id there.
+    pub own: Arc<str>,
+}
+
 /// Something that happened outside any request.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -23,7 +35,7 @@ pub enum Event {
     /// A task changed: the params of `notifications/tasks`, raw, for listeners who asked for that task.
     TaskChanged {
         /// Which one.
-        task_id: Arc<str>,
+        task: TaskName,
         /// The notification's method.
         method: Arc<str>,
         /// The notification's params.

@@ -18,7 +18,7 @@ use crate::cli::Launch;
 use crate::clock::Clock;
 use crate::mcp::{Provider, SealKey};
 use crate::monitor::Recorder;
-use crate::router::Router;
+use crate::router::{Router, TaskKey};
 use crate::transport::{Edge, EdgeOptions, Ending, listener};
 use crate::upstream::Upstreams;
 
@@ -56,6 +56,7 @@ async fn live(launch: Launch, bound: Bound, control: &Handle) -> Result<(), Node
     let (identity, secret) = who_we_are(&launch)?;
     let token = AdminToken::open(&config.admin_token_file)?;
     let seal = SealKey::derive(&secret.derive("request state"), "request state");
+    let task_key = TaskKey::derive(&secret.derive("task ids"));
     let options = options::replica(&launch, identity, secret, bound.peer, PeerRoutes::default());
     let replica = on(control, Replica::start(options)).await??;
     let upstreams = Arc::new(upstreams::start(config)?);
@@ -69,7 +70,7 @@ async fn live(launch: Launch, bound: Bound, control: &Handle) -> Result<(), Node
         bound.http,
         &mut tasks,
         &ending,
-        Parts { source, upstreams: upstreams.clone(), token, seal },
+        Parts { source, upstreams: upstreams.clone(), token, seal, task_key },
     );
     tracing::info!(node = config.node_id, http = %config.http_listen, peers = %config.peer_listen, "started");
 
@@ -105,6 +106,7 @@ struct Parts {
     upstreams: Arc<Upstreams>,
     token: AdminToken,
     seal: SealKey,
+    task_key: TaskKey,
 }
 
 /// Puts providers, router, edge and admin surface together behind the HTTP port.
@@ -117,7 +119,7 @@ fn serve(launch: &Launch, http: TcpListener, tasks: &mut JoinSet<()>, ending: &E
     let recorder = parts.source.recorder.clone();
     let limits = limits::edge(launch);
     let edge = Edge::new(EdgeOptions {
-        router: Router::start(providers, 1, options::naming(config), &ending.drain),
+        router: Router::start(providers, 1, options::naming(config), parts.task_key, &ending.drain),
         recorder: recorder.clone(),
         server_info: options::server_info(),
         node_id: config.node_id,

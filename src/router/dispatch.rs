@@ -6,14 +6,16 @@ use serde_json::value::RawValue;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::by_task::Tasks;
 use super::follow::{follow, follow_events};
 use super::headers::HeaderParam;
 use super::listing;
 use super::merge::{Merged, Route};
 use super::names::{Naming, prefixed};
+use super::task_key::TaskKey;
 use crate::mcp::{
     Caller, Catalog, Era, Event, Fault, Link, ListKind, Members, Notification, Provider, Request, Served,
-    code, raw, stamp_cacheable,
+    TaskName, code, raw, stamp_cacheable,
 };
 
 /// Events of all providers that may wait for the slowest reader; one that lags takes it as "anything may have
@@ -24,7 +26,8 @@ const LIST_TTL_MS: u64 = 5_000;
 
 /// Routes requests to providers and shows their lists as one.
 pub struct Router {
-    providers: Vec<Arc<dyn Provider>>,
+    providers: Arc<[Arc<dyn Provider>]>,
+    tasks: Tasks,
     legacy: watch::Receiver<Arc<Merged>>,
     modern: watch::Receiver<Arc<Merged>>,
     legacy_catalog: watch::Receiver<Arc<Catalog>>,
@@ -34,12 +37,13 @@ pub struct Router {
 
 impl Router {
     /// Starts the tasks that follow `providers`; they end with `stop`. `natives` of them, from the first, are
-    /// the node's own.
+    /// the node's own. `task_key` seals the ids of the others' tasks.
     #[must_use]
     pub fn start(
         providers: Vec<Arc<dyn Provider>>,
         natives: usize,
         naming: Naming,
+        task_key: TaskKey,
         stop: &CancellationToken,
     ) -> Arc<Router> {
         let (events, _) = broadcast::channel(EVENTS_KEPT);
@@ -47,9 +51,13 @@ impl Router {
         let (modern, modern_catalog) = follow(&providers, natives, naming, Era::Modern, stop);
         for (place, provider) in providers.iter().enumerate() {
             let names = if provider.catalog(Era::Legacy).is_some() { legacy.clone() } else { modern.clone() };
-            tokio::spawn(follow_events(place, provider.events(), events.clone(), names, stop.clone()));
+            let upstream = (place >= natives).then(|| provider.name().into());
+            let (from, to) = (provider.events(), events.clone());
+            tokio::spawn(follow_events(place, upstream, from, to, names, stop.clone()));
         }
-        Arc::new(Router { providers, legacy, modern, legacy_catalog, modern_catalog, events })
+        let providers: Arc<[_]> = providers.into();
+        let tasks = Tasks::new(providers.clone(), natives, task_key);
+        Arc::new(Router { providers, tasks, legacy, modern, legacy_catalog, modern_catalog, events })
     }
 
     /// The merged catalog of `era`, names as clients see them.
@@ -69,16 +77,31 @@ impl Router {
 
     /// Tells every provider of a client's notification.
     pub fn notify(&self, notification: &Notification, caller: &Caller) {
-        for provider in &self.providers {
+        for provider in &*self.providers {
             provider.notify(notification, caller);
         }
     }
 
     /// Tells every provider that a legacy session ended.
     pub fn session_ended(&self, session_key: &str) {
-        for provider in &self.providers {
+        for provider in &*self.providers {
             provider.session_ended(session_key);
         }
+        self.tasks.session_ended(session_key);
+    }
+
+    /// The task that a modern listener names by `id`; `None` if it is not its own, or can be nobody's.
+    #[must_use]
+    pub fn task(&self, caller: &Caller, id: &str) -> Option<TaskName> {
+        let merged = self.merged(Era::Modern);
+        let natives_offer = (0..self.tasks.natives).any(|place| merged.offers_tasks(place));
+        self.tasks.name(caller, id, natives_offer)
+    }
+
+    /// The params of a notification about `task` as this caller may see them.
+    #[must_use]
+    pub fn task_told(&self, caller: &Caller, task: &TaskName, params: &RawValue) -> Members {
+        self.tasks.told(caller, task, params)
     }
 
     /// The parameters of `tool` that modern clients repeat in headers.
@@ -112,7 +135,7 @@ impl Router {
                 "resources/subscribe" | "resources/unsubscribe" => self.by_uri(&asked).await,
                 "completion/complete" => self.by_reference(&asked).await,
                 "logging/setLevel" => self.to_all(&asked, "logging").await,
-                method if method.starts_with("tasks/") => self.by_task(&asked).await,
+                method if method.starts_with("tasks/") => self.tasks.serve(&asked).await,
                 method => Err(Fault::method_not_found(caller.era(), method)),
             }
         })
@@ -191,22 +214,7 @@ impl Router {
         own.set(member, raw(&*route.own));
         let mut request = asked.request.clone();
         request.params.set("ref", own.to_raw());
-        self.providers[route.provider].serve(&request, asked.caller, asked.link).await
-    }
-
-    /// Tasks are named by their server: those that offer tasks are asked in order.
-    async fn by_task(&self, asked: &Asked<'_>) -> Answered {
-        let mut last = None;
-        for (provider, offers) in self.providers.iter().zip(&asked.merged.offers) {
-            if !offers_tasks(&offers.0) {
-                continue;
-            }
-            match provider.serve(asked.request, asked.caller, asked.link).await {
-                Err(fault) if fault.code == code::INVALID_PARAMS => last = Some(fault),
-                answer => return answer,
-            }
-        }
-        Err(last.unwrap_or_else(|| Fault::method_not_found(asked.caller.era(), &asked.request.method)))
+        self.ask(asked, route.provider, &request).await
     }
 
     async fn to_all(&self, asked: &Asked<'_>, capability: &str) -> Answered {
@@ -221,14 +229,18 @@ impl Router {
         Ok(Members::new().to_raw())
     }
 
+    async fn ask(&self, asked: &Asked<'_>, place: usize, request: &Request) -> Answered {
+        let result = self.providers[place].serve(request, asked.caller, asked.link).await?;
+        Ok(self.tasks.shown(asked, place, result))
+    }
+
     async fn forward(&self, asked: &Asked<'_>, route: &Route, member: &str, shown: &str) -> Answered {
-        let provider = &self.providers[route.provider];
         if *route.own == *shown {
-            return provider.serve(asked.request, asked.caller, asked.link).await;
+            return self.ask(asked, route.provider, asked.request).await;
         }
         let mut request = asked.request.clone();
         request.params.set(member, raw(&*route.own));
-        let result = provider.serve(&request, asked.caller, asked.link).await?;
+        let result = self.ask(asked, route.provider, &request).await?;
         Ok(if &*request.method == "resources/read" {
             shown_contents(&result, &route.own, shown)
         } else {
@@ -250,14 +262,21 @@ fn shown_contents(result: &RawValue, own: &str, shown: &str) -> Box<RawValue> {
     members.to_raw()
 }
 
-type Answered = Result<Box<RawValue>, Fault>;
+pub(super) type Answered = Result<Box<RawValue>, Fault>;
 
 /// One request on its way to a provider.
-struct Asked<'a> {
+pub(super) struct Asked<'a> {
     merged: &'a Merged,
-    request: &'a Request,
-    caller: &'a Caller,
-    link: &'a Link,
+    pub(super) request: &'a Request,
+    pub(super) caller: &'a Caller,
+    pub(super) link: &'a Link,
+}
+
+impl Asked<'_> {
+    /// Whether the provider in `place` has tasks for this caller's era.
+    pub(super) fn offers_tasks(&self, place: usize) -> bool {
+        self.merged.offers_tasks(place)
+    }
 }
 
 fn required(params: &Members, member: &str) -> Result<String, Fault> {
@@ -273,12 +292,6 @@ fn cacheable(caller: &Caller, result: Box<RawValue>, ttl_ms: u64) -> Box<RawValu
 
 fn is_not_found(fault: &Fault) -> bool {
     [code::RESOURCE_NOT_FOUND_LEGACY, code::INVALID_PARAMS, code::METHOD_NOT_FOUND].contains(&fault.code)
-}
-
-fn offers_tasks(offers: &Members) -> bool {
-    let extensions = offers.read::<Members>("extensions").ok().flatten();
-    offers.get("tasks").is_some()
-        || extensions.is_some_and(|members| members.get("io.modelcontextprotocol/tasks").is_some())
 }
 
 #[cfg(test)]
@@ -373,7 +386,7 @@ mod tests {
     fn start(providers: &[Arc<Mirror>]) -> (Arc<Router>, tokio_util::sync::DropGuard) {
         let stop = CancellationToken::new();
         let all = providers.iter().map(|p| p.clone() as Arc<dyn Provider>).collect();
-        (Router::start(all, 0, Naming::OnConflict, &stop), stop.drop_guard())
+        (Router::start(all, 0, Naming::OnConflict, TaskKey::derive(b"test"), &stop), stop.drop_guard())
     }
 
     #[tokio::test]

@@ -95,9 +95,11 @@ pub(super) fn follow(
     (view, catalog)
 }
 
-/// Passes on the events of the provider in `place`, its URIs as clients see them in `view`.
+/// Passes on the events of the provider in `place`: its URIs as clients see them in `view`, its tasks as
+/// those of `upstream`, if it is one.
 pub(super) async fn follow_events(
     place: usize,
+    upstream: Option<Arc<str>>,
     mut from: broadcast::Receiver<Event>,
     to: broadcast::Sender<Event>,
     view: watch::Receiver<Arc<Merged>>,
@@ -113,8 +115,9 @@ pub(super) async fn follow_events(
                 let uri = view.borrow().shown(ListKind::Resources, place, &uri);
                 let _ = to.send(Event::ResourceUpdated { uri });
             }
-            Ok(event) => {
-                let _ = to.send(event);
+            Ok(Event::TaskChanged { mut task, method, params }) => {
+                task.upstream.clone_from(&upstream);
+                let _ = to.send(Event::TaskChanged { task, method, params });
             }
             Err(broadcast::error::RecvError::Lagged(missed)) => {
                 tracing::warn!(missed, "events of a provider came faster than they could be passed on");

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::headers::{HeaderParam, header_params};
 use super::names::{Naming, Uses, prefixed};
-use crate::mcp::{Catalog, Item, List, ListKind, Members, Offers, raw};
+use crate::mcp::{Catalog, Item, List, ListKind, Members, Offers, TASKS_EXTENSION, raw};
 
 /// Where a name leads: the provider by its place, and the name that it uses itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +84,14 @@ impl Merged {
         }
         let prefixed = prefixed(kind, self.names.get(provider).map_or("", |name| name), own);
         if leads_there(&prefixed) { prefixed.into() } else { own.clone() }
+    }
+
+    /// Whether the provider in `place` declares tasks, in the way of either era.
+    pub(super) fn offers_tasks(&self, place: usize) -> bool {
+        let Some(Offers(offers)) = self.offers.get(place) else { return false };
+        let extensions = offers.read::<Members>("extensions").ok().flatten();
+        offers.get("tasks").is_some()
+            || extensions.is_some_and(|members| members.get(TASKS_EXTENSION).is_some())
     }
 
     /// The templates with their routes.

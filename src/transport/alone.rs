@@ -16,7 +16,7 @@ use super::{Ending, Limits, listener};
 use crate::clock::Clock;
 use crate::mcp::Provider;
 use crate::monitor::Recorder;
-use crate::router::{Naming, Router};
+use crate::router::{Naming, Router, TaskKey};
 
 /// Providers served at one address until this is stopped or dropped.
 pub struct Alone {
@@ -40,7 +40,7 @@ impl Alone {
         let (stop, recorder, limits) =
             (CancellationToken::new(), Arc::<Recorder>::default(), Limits::default());
         let edge = Edge::new(EdgeOptions {
-            router: Router::start(vec![Arc::new(provider)], 1, Naming::Never, &stop),
+            router: Router::start(vec![Arc::new(provider)], 1, Naming::Never, TaskKey::random(), &stop),
             recorder: recorder.clone(),
             server_info,
             node_id: 1,

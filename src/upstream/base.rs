@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
-use crate::mcp::{Event, Fault, Link, Members, Request};
+use crate::mcp::{Event, Fault, Link, Members, Request, TaskName};
 
 use super::health::{Beat, Counts, Health, Pulse, State};
 use super::options::{Speaks, UpstreamOptions};
@@ -158,7 +158,8 @@ impl Base {
         }
         if let Some(task_id) = params.text("taskId") {
             let params = Arc::from(params.to_raw());
-            self.tell(Event::TaskChanged { task_id: task_id.into(), method: method.into(), params });
+            let task = TaskName { upstream: None, own: task_id.into() };
+            self.tell(Event::TaskChanged { task, method: method.into(), params });
         }
         true
     }

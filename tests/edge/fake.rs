@@ -13,7 +13,8 @@ use serde_json::value::RawValue;
 use tokio::sync::{Notify, broadcast, watch};
 
 const OFFERS: &str = r#"{"tools":{"listChanged":true},"prompts":{},
-    "resources":{"subscribe":true,"listChanged":true},"logging":{}}"#;
+    "resources":{"subscribe":true,"listChanged":true},"logging":{},
+    "extensions":{"io.modelcontextprotocol/tasks":{}}}"#;
 
 /// Counts what reaches it, and waits where its tools are told to.
 pub struct Fake {

@@ -1,6 +1,6 @@
 //! Modern clients: each request stands alone, and closing its stream cancels it.
 
-use erlmcp::mcp::Event;
+use erlmcp::mcp::{Event, TaskName};
 use erlmcp::transport::Limits;
 use serde_json::{Value, json};
 
@@ -300,7 +300,7 @@ async fn a_listener_is_acknowledged_first_and_hears_only_what_it_asked_for() {
     assert_eq!((&message["params"]["uri"], tag(&message)), (&json!("test://one"), &json!("q")));
     for task in ["t2", "t1"] {
         server.fake.emit(Event::TaskChanged {
-            task_id: task.into(),
+            task: TaskName { upstream: None, own: task.into() },
             method: "notifications/tasks".into(),
             params: erlmcp::mcp::raw(&json!({ "taskId": task, "_meta": { "a": 1 } })).into(),
         });

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use erlmcp::clock::Clock;
 use erlmcp::mcp::{Provider, raw};
 use erlmcp::monitor::Recorder;
-use erlmcp::router::{Naming, Router};
+use erlmcp::router::{Naming, Router, TaskKey};
 use erlmcp::transport::{Edge, EdgeOptions, Ending, Limits, listener};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -44,7 +44,13 @@ impl Server {
         let fake = Fake::new();
         let stop = ending.drain.clone();
         let recorder = Arc::new(Recorder::default());
-        let router = Router::start(vec![fake.clone() as Arc<dyn Provider>], 1, Naming::OnConflict, &stop);
+        let router = Router::start(
+            vec![fake.clone() as Arc<dyn Provider>],
+            1,
+            Naming::OnConflict,
+            TaskKey::random(),
+            &stop,
+        );
         let edge = Edge::new(EdgeOptions {
             router,
             recorder: recorder.clone(),

@@ -1,7 +1,7 @@
 //! A Streamable HTTP server on loopback that behaves, or lies, as its tools are told; it remembers what it
 //! was sent.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -39,6 +39,7 @@ pub struct Fake {
     asks: Mutex<HashMap<String, oneshot::Sender<Value>>>,
     listeners: Mutex<Vec<(Value, mpsc::Sender<String>)>>,
     tools: Mutex<Vec<String>>,
+    tasks: Mutex<BTreeMap<String, Value>>,
     next: AtomicU64,
 }
 
@@ -71,7 +72,11 @@ pub async fn serve(eras: &'static str) -> Server {
 pub async fn serve_at(eras: &'static str, port: u16) -> Server {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let fake = Arc::new(Fake { eras, tools: Mutex::new(vec!["echo".into()]), ..Fake::default() });
+    let mut tools = vec!["echo".to_owned()];
+    if eras.contains("tasks") {
+        tools.push("work".to_owned());
+    }
+    let fake = Arc::new(Fake { eras, tools: Mutex::new(tools), ..Fake::default() });
     let app = Router::new().fallback(handle).with_state(fake.clone());
     let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
     Server { fake, url: format!("http://127.0.0.1:{port}/mcp"), port, task }
@@ -171,7 +176,7 @@ async fn handle(State(fake): State<Arc<Fake>>, method: Method, headers: HeaderMa
         let talk = Talk { hello: value["params"].clone(), get: None };
         fake.sessions.lock().unwrap().insert(key.clone(), talk);
         let version = &value["params"]["protocolVersion"];
-        let result = json!({"protocolVersion": version, "capabilities": capabilities(),
+        let result = json!({"protocolVersion": version, "capabilities": capabilities(&fake),
             "serverInfo": {"name": "fake", "version": "1"}});
         let mut response = json_response(StatusCode::OK, answer(&value["id"], &result.to_string()));
         if !fake.eras.contains("anonymous") {
@@ -197,8 +202,46 @@ async fn handle(State(fake): State<Arc<Fake>>, method: Method, headers: HeaderMa
     }
 }
 
-fn capabilities() -> Value {
-    json!({"tools": {"listChanged": true}, "resources": {"subscribe": true}, "logging": {}})
+fn capabilities(fake: &Fake) -> Value {
+    let mut all = json!({"tools": {"listChanged": true}, "resources": {"subscribe": true}, "logging": {}});
+    if fake.eras.contains("tasks") {
+        all["tasks"] = json!({"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}});
+        all["extensions"] = json!({"io.modelcontextprotocol/tasks": {}});
+    }
+    all
+}
+
+/// Tasks that anybody may list and cancel, whoever made them; `None` if it is about something else.
+fn task(fake: &Fake, value: &Value, is_modern: bool) -> Option<Response> {
+    let (method, id, params) = (value["method"].as_str()?, &value["id"], &value["params"]);
+    if !fake.eras.contains("tasks") || !(method.starts_with("tasks/") || params["name"] == "work") {
+        return None;
+    }
+    let mut tasks = fake.tasks.lock().unwrap();
+    let own = params["arguments"]["id"].as_str().or(params["taskId"].as_str()).unwrap_or_default();
+    let result = match method {
+        "tools/call" => {
+            let mut task = json!({"taskId": own, "status": "working"});
+            tasks.insert(own.to_owned(), task.clone());
+            if is_modern {
+                task["resultType"] = "task".into();
+                task
+            } else {
+                json!({ "task": task })
+            }
+        }
+        "tasks/list" => json!({"tasks": tasks.values().collect::<Vec<_>>()}),
+        _ => match tasks.get_mut(own) {
+            None => return Some(error(StatusCode::OK, id, -32602, "no such task", "{}")),
+            Some(task) => {
+                if method == "tasks/cancel" {
+                    task["status"] = "cancelled".into();
+                }
+                task.clone()
+            }
+        },
+    };
+    Some(json_response(StatusCode::OK, answer(id, &result.to_string())))
 }
 
 fn tools(fake: &Fake) -> String {
@@ -239,6 +282,9 @@ async fn legacy(fake: &Arc<Fake>, key: &str, value: &Value, text: &str) -> Respo
         }
         return StatusCode::ACCEPTED.into_response();
     };
+    if let Some(response) = task(fake, value, false) {
+        return response;
+    }
     match method {
         _ if id.is_null() => StatusCode::ACCEPTED.into_response(),
         "tools/list" => json_response(StatusCode::OK, answer(id, &tools(fake))),
@@ -361,11 +407,14 @@ async fn modern(fake: &Arc<Fake>, value: &Value, text: &str) -> Response {
     if !fake.eras.contains("modern") {
         return error(StatusCode::BAD_REQUEST, &id, -32000, "Missing session ID", "null");
     }
+    if let Some(response) = task(fake, value, true) {
+        return response;
+    }
     let ok = |result: &str| json_response(StatusCode::OK, answer(&id, result));
     match value["method"].as_str().unwrap() {
         "server/discover" => {
             let result = json!({"resultType": "complete", "supportedVersions": ["2026-07-28"],
-                "capabilities": capabilities()});
+                "capabilities": capabilities(fake)});
             ok(&result.to_string())
         }
         "tools/list" => ok(&tools(fake)),

@@ -18,6 +18,7 @@ parser.add_argument("--grandchild", action="store_true")
 parser.add_argument("--stay", action="store_true", help="live on after the end of stdin and SIGTERM")
 parser.add_argument("--refuse-start", action="store_true")
 parser.add_argument("--deaf-to-unknown", action="store_true")
+parser.add_argument("--tasks", action="store_true", help="have the tool work, whose tasks anybody may list and cancel")
 options = parser.parse_args()
 ERAS = set(options.eras.split(","))
 MODERN = "io.modelcontextprotocol/protocolVersion"
@@ -30,7 +31,7 @@ if options.refuse_start:
     sys.exit(3)
 grandchild = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL) if options.grandchild else None
 state = {"era": None, "tools": ["echo"], "lines": [], "asks": {}, "hello": None, "listen": None,
-         "held": {}, "late": {}}
+         "held": {}, "late": {}, "tasks": {}}
 
 
 def write(text):
@@ -72,6 +73,25 @@ def ask(request, method, params):
 TOOLS = ["echo", "progress", "fail", "ask", "ask_url", "hang", "lines", "hello", "env", "die", "pids", "grow",
          "announce", "touch", "log", "unknown_id", "twice", "garbage", "oversize", "flood", "oversize_answer",
          "orphan_progress", "stderr", "deep", "late"]
+
+if options.tasks:
+    TOOLS.append("work")
+
+
+def task(request, method, params):
+    own = params.get("arguments", {}).get("id") or params.get("taskId")
+    if method == "tools/call":
+        state["tasks"][own] = {"taskId": own, "status": "working", "extra": BIG}
+        modern = MODERN in params.get("_meta", {})
+        answer(request, {"resultType": "task", **state["tasks"][own]} if modern else {"task": state["tasks"][own]})
+    elif method == "tasks/list":
+        answer(request, {"tasks": list(state["tasks"].values())})
+    elif own not in state["tasks"]:
+        error(request, -32602, "no such task: " + own)
+    else:
+        if method == "tasks/cancel":
+            state["tasks"][own]["status"] = "cancelled"
+        answer(request, state["tasks"][own])
 
 
 def tool(request, line):
@@ -197,6 +217,10 @@ def page(request):
 CAPABILITIES = {"tools": {"listChanged": True}, "resources": {"subscribe": True}, "prompts": {}, "logging": {},
                 "experimental": {"big": BIG}}
 
+if options.tasks:
+    CAPABILITIES["tasks"] = {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}}
+    CAPABILITIES["extensions"] = {"io.modelcontextprotocol/tasks": {}}
+
 
 def take(message, line):
     if "method" not in message:
@@ -235,6 +259,8 @@ def take(message, line):
             error(message, -32602 if modern else -32002, "no such resource", {"uri": uri})
     elif method == "prompts/list":
         answer(message, {"prompts": [{"name": "p"}]})
+    elif options.tasks and (method.startswith("tasks/") or message.get("params", {}).get("name") == "work"):
+        task(message, method, message.get("params", {}))
     elif method == "tools/call":
         tool(message, line)
     elif method == "subscriptions/listen":

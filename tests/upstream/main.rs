@@ -16,4 +16,5 @@ mod lies;
 mod python_sdk;
 mod stdio;
 mod support;
+mod tasks;
 mod unowned;

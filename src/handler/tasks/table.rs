@@ -17,7 +17,7 @@ use super::entry::{Entry, Status};
 use crate::handler::input::Ask;
 use crate::handler::settings::Limits;
 use crate::handler::stop::Stop;
-use crate::mcp::{Event, Fault, Members};
+use crate::mcp::{Event, Fault, Members, TaskName};
 
 /// Bytes of a task's id before hex.
 const ID_BYTES: usize = 16;
@@ -163,7 +163,7 @@ impl TaskTable {
 
     fn tell(&self, id: &str, entry: &Entry) {
         let event = Event::TaskChanged {
-            task_id: id.into(),
+            task: TaskName { upstream: None, own: id.into() },
             method: "notifications/tasks".into(),
             params: Arc::from(entry.detailed(id).to_raw()),
         };

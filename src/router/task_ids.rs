@@ -1,0 +1,126 @@
+//! Where task ids stand in what an upstream says, in both eras: only they are replaced.
+//!
+//! An id that hides (a key written with escapes, a message with repeated keys) stays the upstream's own,
+//! which no client can use.
+
+use serde_json::value::RawValue;
+
+use crate::mcp::{Members, raw};
+
+/// Member of `_meta` that ties a message to a task (2025-11-25).
+const RELATED: &str = "io.modelcontextprotocol/related-task";
+
+/// What a message says of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Says {
+    /// It may be a new one: the result of a call.
+    MayCreate,
+    /// It is one: results of `tasks/get`, `tasks/cancel`, `tasks/update`, an entry of a list, a notification.
+    IsTask,
+    /// What came of one: the result of `tasks/result`.
+    CameOf,
+}
+
+impl Says {
+    /// What results of `method` say.
+    pub(super) fn in_result_of(method: &str) -> Says {
+        match method {
+            "tasks/result" => Says::CameOf,
+            method if method.starts_with("tasks/") => Says::IsTask,
+            _ => Says::MayCreate,
+        }
+    }
+
+    /// Replaces each task id in `message` by `show` of it.
+    pub(super) fn show(self, message: &mut Members, show: &dyn Fn(&str) -> String) {
+        let is_task = match self {
+            Says::IsTask => true,
+            Says::MayCreate => is_new(message),
+            Says::CameOf => false,
+        };
+        if is_task {
+            replace(message, show);
+            within(message, "result", &|result| related(result, show));
+        } else if self == Says::MayCreate {
+            within(message, "task", &|task| replace(task, show));
+        }
+        related(message, show);
+    }
+}
+
+/// The id of the task that this result of a call creates: `{"task":{"taskId":..}}` (2025-11-25), or `taskId`
+/// beside `"resultType":"task"` (2026-07-28).
+pub(super) fn created(result: &Members) -> Option<String> {
+    if is_new(result) {
+        return result.text("taskId");
+    }
+    result.read::<Members>("task").ok().flatten()?.text("taskId")
+}
+
+/// Whether `text` can hold a task id at all; most results cannot, and need not be read.
+pub(super) fn may_hold(text: &RawValue) -> bool {
+    text.get().contains("taskId")
+}
+
+fn is_new(result: &Members) -> bool {
+    result.text("resultType").as_deref() == Some("task")
+}
+
+fn related(message: &mut Members, show: &dyn Fn(&str) -> String) {
+    within(message, "_meta", &|meta| within(meta, RELATED, &|task| replace(task, show)));
+}
+
+fn replace(task: &mut Members, show: &dyn Fn(&str) -> String) {
+    if let Some(own) = task.text("taskId") {
+        task.set("taskId", raw(&show(&own)));
+    }
+}
+
+fn within(message: &mut Members, key: &str, change: &dyn Fn(&mut Members)) {
+    let Some(value) = message.get(key).filter(|value| may_hold(value)) else { return };
+    if let Ok(mut members) = Members::parse(value.get()) {
+        change(&mut members);
+        message.set(key, members.to_raw());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(method: &str, json: &str) -> String {
+        let mut members = Members::parse(json).unwrap();
+        Says::in_result_of(method).show(&mut members, &|own| format!("sealed {own}"));
+        members.to_raw().get().to_owned()
+    }
+
+    #[test]
+    fn only_ids_change_and_everything_else_stays_as_it_was_written() {
+        for (method, json) in [
+            (
+                "tools/call",
+                r#"{"task":{"z":123456789012345678901234567890,"taskId":"a","ttl":1.0},"k":{"b": 1}}"#,
+            ),
+            ("tools/call", r#"{"resultType":"task","taskId":"a","ttlMs":123456789012345678901234567890}"#),
+            (
+                "tasks/get",
+                r#"{"x":1.0,"result":{"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"a"}}}}"#,
+            ),
+            ("tasks/cancel", r#"{"taskId":"a","x":1.0}"#),
+            (
+                "tasks/result",
+                r#"{"_meta":{"x":1.0,"io.modelcontextprotocol/related-task":{"taskId":"a"}},"content":[]}"#,
+            ),
+        ] {
+            assert_eq!(shown(method, json), json.replace(r#""taskId":"a""#, r#""taskId":"sealed a""#));
+        }
+        for (method, json) in [
+            ("tools/call", r#"{"taskId":"mine","content":[],"structuredContent":{"taskId":"mine"}}"#),
+            ("tasks/result", r#"{"taskId":"mine","task":{"taskId":"mine"}}"#),
+            ("tools/call", r#"{"task":"taskId","_meta":["taskId"]}"#),
+            ("tasks/get", r#"{"taskId":123456789012345678901234567890}"#),
+        ] {
+            assert_eq!(shown(method, json), json);
+        }
+    }
+}
