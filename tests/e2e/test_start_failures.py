@@ -41,6 +41,8 @@ def test_a_port_in_use_is_named(new_node):
     node = new_node()
     node.init()
     with socket.socket() as taken:
+        # A node of another test may have had this port: its closed connections must not keep us from it.
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", node.base))
         taken.listen()
         code, line = last_line(node)
