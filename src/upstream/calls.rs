@@ -85,16 +85,6 @@ struct Open<A> {
     over: Option<Arc<str>>,
 }
 
-/// What an answer ended.
-pub(super) enum Answered<A> {
-    /// A request that somebody waits for.
-    Waiting(A),
-    /// One that was given up.
-    TooLate,
-    /// None.
-    Unknown,
-}
-
 /// The requests at one peer. `A`: how their answers reach those who wait.
 pub(super) struct Calls<A> {
     open: Mutex<Open<A>>,
@@ -132,17 +122,13 @@ impl<A> Calls<A> {
         Ok(id)
     }
 
-    /// The peer answered `id`, or never saw it: it is not there any more.
-    pub(super) fn take(&self, id: u64) -> (Answered<A>, Option<Owner>) {
+    /// The peer answered `id`, or never saw it: it is not there any more. Returns who waits for it, if
+    /// anybody does.
+    pub(super) fn take(&self, id: u64) -> Option<(A, Owner)> {
         let mut open = self.lock();
-        let Some(call) = open.calls.remove(&id) else { return (Answered::Unknown, None) };
-        match call.answer {
-            Some(answer) => (Answered::Waiting(answer), Some(call.owner)),
-            None => {
-                open.abandoned -= 1;
-                (Answered::TooLate, Some(call.owner))
-            }
-        }
+        let call = open.calls.remove(&id)?;
+        open.abandoned -= usize::from(call.answer.is_none());
+        Some((call.answer?, call.owner))
     }
 
     /// Nobody waits for `id` any more; it stays at the peer. True if somebody waited until now.

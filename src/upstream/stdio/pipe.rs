@@ -21,7 +21,7 @@ use crate::mcp::{
     Fault, Id, Members, Message, Request, Response, encode_notification, encode_request, parse, raw,
 };
 use crate::upstream::base::{Base, Place};
-use crate::upstream::calls::{Answered, Calls, Owner};
+use crate::upstream::calls::{Calls, Owner};
 use crate::upstream::collect::UNREACHABLE;
 use crate::upstream::elicited::Elicited;
 use crate::upstream::health::Counts;
@@ -286,9 +286,9 @@ impl Pipe {
     /// Hands the outcome of `id` to who waits for it; false if nobody does.
     fn settle(&self, id: Option<Id>, outcome: impl FnOnce() -> Outcome) -> bool {
         let Some(id) = id.and_then(|id| number(&id)) else { return false };
-        let (Answered::Waiting(answer), owner) = self.calls.take(id) else { return false };
+        let Some((answer, owner)) = self.calls.take(id) else { return false };
         let outcome = outcome();
-        if let (Err(Ended::Refused(error)), Some(Owner::Session(session))) = (&outcome, &owner) {
+        if let (Err(Ended::Refused(error)), Owner::Session(session)) = (&outcome, &owner) {
             self.elicited.refused(error, session);
         }
         let _ = answer.send(outcome);
