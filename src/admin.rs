@@ -9,6 +9,7 @@ mod status;
 mod token;
 mod tools;
 
+pub(crate) use health::is_draining;
 pub use health::{NotReady, Readiness};
 pub use routes::{Admin, AdminOptions, IsOwn};
 pub use status::{Status, StatusSource};

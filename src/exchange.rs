@@ -27,8 +27,10 @@ pub use claim::{Claim, VersionHeader, claim, known as known_version};
 pub use limits::ExchangeLimits;
 
 use crate::clock::Clock;
+use crate::drain::{Arrival, DrainState};
 use crate::mcp::{Era, Message};
 use crate::monitor::Recorder;
+use crate::refusal::Refusal;
 use crate::router::Router;
 use crate::session::{Session, Sessions};
 
@@ -46,6 +48,8 @@ pub struct ExchangeOptions {
     pub limits: ExchangeLimits,
     /// Time.
     pub clock: Clock,
+    /// Whether new clients are let in.
+    pub drain: DrainState,
     /// Cancelled to drain: listening streams end with a result, own tasks stop.
     pub stop: CancellationToken,
 }
@@ -57,6 +61,7 @@ pub struct Exchange {
     server_info: Box<RawValue>,
     limits: ExchangeLimits,
     clock: Clock,
+    drain: DrainState,
     stop: CancellationToken,
     sessions: Sessions,
     listeners: Arc<Semaphore>,
@@ -69,6 +74,8 @@ pub struct Sender<'a> {
     pub principal: &'a Arc<str>,
     /// The session that the message names.
     pub session_id: Option<&'a str>,
+    /// When its connection came.
+    pub arrival: Arrival,
 }
 
 /// What goes back.
@@ -95,6 +102,7 @@ impl Exchange {
             server_info: options.server_info,
             limits: options.limits,
             clock: options.clock,
+            drain: options.drain,
             stop: options.stop,
         });
         changes::follow(&exchange);
@@ -112,6 +120,7 @@ impl Exchange {
         sender: Sender<'_>,
     ) -> Result<Reply, Refused> {
         self.recorder.message_in();
+        self.let_in(&message, claim.era(), sender.arrival)?;
         match (message, claim.era()) {
             (Message::Request(request), Era::Modern) => self.serve_modern(request, claim, sender),
             (Message::Request(request), Era::Legacy) if &*request.method == "initialize" => {
@@ -134,6 +143,17 @@ impl Exchange {
         }
     }
 
+    /// While an operator drains the node it opens no sessions, and serves clients without one only on the
+    /// connections that they had. A task that they began here they may ask for from anywhere.
+    fn let_in(&self, message: &Message, era: Era, arrival: Arrival) -> Result<(), Refused> {
+        let Message::Request(request) = message else { return Ok(()) };
+        let is_new = match era {
+            Era::Legacy => self.drain.is_draining() && &*request.method == "initialize",
+            Era::Modern => self.drain.came_while_draining(arrival) && !request.method.starts_with("tasks/"),
+        };
+        if is_new { Err(Refused::of(&request.id, answer::refused(Refusal::Draining))) } else { Ok(()) }
+    }
+
     /// The sessions of this node.
     #[must_use]
     pub fn sessions(&self) -> &Sessions {
@@ -143,6 +163,7 @@ impl Exchange {
     /// Ends `session` for everyone.
     pub fn end(&self, session: &Arc<Session>) {
         if self.sessions.end(session) {
+            self.recorder.sessions_ended(1);
             self.router.session_ended(session.id());
         }
     }

@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod drain;
 pub mod refusal;
 pub mod telemetry;
 

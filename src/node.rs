@@ -4,6 +4,7 @@
 //! anything else starts, so that a port in use costs nothing.
 
 mod bind;
+mod drain;
 mod error;
 mod limits;
 mod options;

@@ -21,6 +21,8 @@ pub enum Refusal {
     ListenersFull,
     /// This node is stopping.
     Stopping,
+    /// An operator drains this node.
+    Draining,
 }
 
 impl Refusal {
@@ -32,6 +34,7 @@ impl Refusal {
             Refusal::SessionsFull => 50_302,
             Refusal::ListenersFull => 50_303,
             Refusal::Stopping => 50_304,
+            Refusal::Draining => 50_305,
             Refusal::PrincipalSessionsFull => 42_901,
             Refusal::RequestsFull => 42_902,
         }
@@ -41,9 +44,11 @@ impl Refusal {
     #[must_use]
     pub fn status(self) -> u16 {
         match self {
-            Refusal::ConnectionsFull | Refusal::SessionsFull | Refusal::ListenersFull | Refusal::Stopping => {
-                503
-            }
+            Refusal::ConnectionsFull
+            | Refusal::SessionsFull
+            | Refusal::ListenersFull
+            | Refusal::Stopping
+            | Refusal::Draining => 503,
             Refusal::PrincipalSessionsFull | Refusal::RequestsFull => 429,
         }
     }
@@ -63,6 +68,7 @@ impl fmt::Display for Refusal {
             Refusal::SessionsFull => "this node holds all the sessions it may; try again soon",
             Refusal::ListenersFull => "this node has all the listening streams it may; try again soon",
             Refusal::Stopping => "this node is stopping; try again soon, on another",
+            Refusal::Draining => "this node is drained and takes nothing new; try again soon, on another",
             Refusal::PrincipalSessionsFull => "too many sessions of one principal; end some",
             Refusal::RequestsFull => "too many unanswered requests in this session; await some",
         })
@@ -82,6 +88,7 @@ mod tests {
             Refusal::SessionsFull,
             Refusal::ListenersFull,
             Refusal::Stopping,
+            Refusal::Draining,
             Refusal::PrincipalSessionsFull,
             Refusal::RequestsFull,
         ];

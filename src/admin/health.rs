@@ -4,10 +4,10 @@
 //! lost its leader goes on serving; it is not ready only once its lease could no longer be renewed.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use erlmcp_raft::{ReplicaStatus, Role};
+use erlmcp_raft::{ReplicaStatus, Role, View};
+
+use crate::drain::DrainState;
 
 /// One reason not to send new clients to this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,40 +51,40 @@ impl fmt::Display for NotReady {
 /// Judges readiness from the status of the replica.
 #[derive(Clone, Debug)]
 pub struct Readiness {
-    stopping: Arc<AtomicBool>,
+    drain: DrainState,
     /// Half a lease: after that new clients could not be kept.
     leader_silence_ms_max: u64,
 }
 
 impl Readiness {
-    /// `lease_ms`: how long a share lasts; `None` if for ever.
+    /// `lease_ms`: how long a share lasts; `None` if for ever. `drain` says whether the node stops.
     #[must_use]
-    pub fn new(lease_ms: Option<u64>) -> Readiness {
+    pub fn new(lease_ms: Option<u64>, drain: DrainState) -> Readiness {
         let leader_silence_ms_max = lease_ms.map_or(u64::MAX, |lease| lease / 2);
-        Readiness { stopping: Arc::default(), leader_silence_ms_max }
-    }
-
-    /// From now on the node is not ready.
-    pub fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
+        Readiness { drain, leader_silence_ms_max }
     }
 
     /// Every reason why new clients should go elsewhere; empty means ready.
     #[must_use]
-    pub fn reasons(&self, status: &ReplicaStatus, draining: bool) -> Vec<NotReady> {
+    pub fn reasons(&self, status: &ReplicaStatus, view: &View) -> Vec<NotReady> {
         let mut reasons = Vec::new();
-        if self.stopping.load(Ordering::Relaxed) {
+        if self.drain.is_stopping() {
             reasons.push(NotReady::Stopping);
         }
-        if draining {
+        if is_draining(view, status.node) {
             reasons.push(NotReady::Draining);
         }
+        let is_listed = view.ledger.members().contains_key(&status.node);
         match status.role {
             Role::Joining => {
                 let why = status.join_problem.clone();
                 reasons.push(NotReady::Joining(why.unwrap_or_else(|| status.formation.text.clone())));
             }
             Role::Removed | Role::Failed => reasons.push(NotReady::Failed),
+            // It leads before the group is founded, and follows before it has read who belongs to it.
+            Role::Leader | Role::Follower | Role::Candidate | Role::Learner if !is_listed => {
+                reasons.push(NotReady::Joining("the group does not list this node yet".to_owned()));
+            }
             Role::Leader => {}
             Role::Follower | Role::Candidate | Role::Learner => {
                 let silent = status.leader_contact_ms;
@@ -99,4 +99,9 @@ impl Readiness {
         }
         reasons
     }
+}
+
+/// Whether the group says that `node` is drained.
+pub(crate) fn is_draining(view: &View, node: u64) -> bool {
+    view.ledger.members().get(&node).is_some_and(|member| member.draining)
 }

@@ -5,10 +5,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use erlmcp_raft::{PeerStatus, ReplicaHandle, ReplicaStatus, Role, View};
+use erlmcp_raft::{PeerStatus, ReplicaHandle, ReplicaStatus, Role};
 use serde::Serialize;
 
-use super::health::{NotReady, Readiness};
+use super::health::{NotReady, Readiness, is_draining};
 use crate::clock::Clock;
 use crate::monitor::{Percentiles, Rates, Recorder, Totals};
 
@@ -53,6 +53,7 @@ pub struct Status {
     pub lag: u64,
     pub members: Vec<Member>,
     pub connections: Connections,
+    pub serving: Serving,
     pub throughput: Throughput,
     pub latency: Percentiles,
     pub quota: Quota,
@@ -110,6 +111,14 @@ pub struct Connections {
     pub total_here: u64,
 }
 
+/// What clients have on this node; a drained node is empty once both are 0.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs, reason = "the fields are the wire names")]
+pub struct Serving {
+    pub sessions: u64,
+    pub calls: u64,
+}
+
 /// Messages of clients on this node.
 #[derive(Debug, Serialize)]
 #[allow(missing_docs, reason = "the fields are the wire names")]
@@ -144,7 +153,7 @@ impl StatusSource {
     #[must_use]
     pub fn not_ready_because(&self) -> Vec<NotReady> {
         let (replica, view) = (self.replica.status(), self.replica.view().borrow().clone());
-        self.readiness.reasons(&replica, is_draining(&view, replica.node))
+        self.readiness.reasons(&replica, &view)
     }
 
     /// The status now.
@@ -153,7 +162,7 @@ impl StatusSource {
         let replica = self.replica.status();
         let view = self.replica.view().borrow().clone();
         let draining = is_draining(&view, replica.node);
-        let reasons = self.readiness.reasons(&replica, draining);
+        let reasons = self.readiness.reasons(&replica, &view);
         let not_ready_because: Vec<String> = reasons.iter().map(ToString::to_string).collect();
         let totals = self.recorder.totals();
         let limits = view.ledger.limits();
@@ -186,6 +195,7 @@ impl StatusSource {
                 cluster_limit: limits.connections.into(),
                 total_here: totals.connections_total,
             },
+            serving: Serving { sessions: totals.sessions, calls: totals.calls },
             throughput: self.throughput(totals),
             latency: self.recorder.latency(),
             quota: Quota {
@@ -233,10 +243,6 @@ impl StatusSource {
     fn rates(&self) -> std::sync::MutexGuard<'_, Rates> {
         self.rates.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn is_draining(view: &View, node: u64) -> bool {
-    view.ledger.members().get(&node).is_some_and(|member| member.draining)
 }
 
 fn own_state(role: Role, draining: bool) -> &'static str {

@@ -14,8 +14,9 @@ pub(super) async fn drain(args: &TargetArgs, draining: bool) -> Result<String, C
     let body = json!({"node": args.id, "draining": draining});
     let done = if draining {
         format!(
-            "node {} drains: it admits nothing new; undo: erlmcp-node undrain --id {}\n",
-            args.id, args.id
+            "node {0} drains: new clients are refused, those it has are served; what is left: erlmcp-node \
+             status --id {0}; undo: erlmcp-node undrain --id {0}\n",
+            args.id
         )
     } else {
         format!("node {} is back in service\n", args.id)

@@ -18,6 +18,7 @@ pub(super) struct Status {
     pub(super) lag: Option<u64>,
     pub(super) members: Vec<Member>,
     pub(super) connections: Connections,
+    pub(super) serving: Serving,
     pub(super) throughput: Throughput,
     pub(super) latency: Latency,
 }
@@ -53,6 +54,7 @@ pub(super) struct Member {
     pub(super) role: String,
     /// `leader`, `follower`, `learner`, `unreachable` or `draining`.
     pub(super) state: String,
+    pub(super) draining: bool,
     pub(super) peer: Option<String>,
     pub(super) http: Option<String>,
     pub(super) healthy: Option<bool>,
@@ -66,6 +68,13 @@ pub(super) struct Connections {
     pub(super) here: Option<u64>,
     pub(super) limit_here: Option<u64>,
     pub(super) cluster_limit: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Serving {
+    pub(super) sessions: Option<u64>,
+    pub(super) calls: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -118,6 +118,7 @@ impl Exchange {
     pub async fn sweep(&self, now_ms: u64) {
         let mut part = 0;
         while let Some(ended) = self.sessions.sweep(part, now_ms) {
+            self.recorder.sessions_ended(ended.len());
             ended.iter().for_each(|session| self.router.session_ended(session.id()));
             part += 1;
             tokio::task::yield_now().await;

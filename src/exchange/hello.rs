@@ -24,6 +24,7 @@ impl Exchange {
             .sessions
             .open(hello, self.clock.monotonic_ms())
             .map_err(|refusal| Refused::of(&request.id, refused(refusal)))?;
+        self.recorder.session_opened();
         let catalog = self.router.catalog(Era::Legacy).borrow().clone();
         let mut result = Members::new();
         result.set("protocolVersion", raw(version.as_str()));

@@ -56,6 +56,7 @@ impl Exchange {
         link: Link,
     ) -> Outcome {
         let started_us = self.clock.monotonic_us();
+        let _running = self.recorder.call_begun();
         let caller = caller_of(&session);
         let served = tokio::select! {
             served = self.serve_in_session(&request, &session, &caller, &link) => served,

@@ -55,6 +55,7 @@ impl Exchange {
 
     async fn work_modern(self: Arc<Self>, request: Request, caller: Caller, link: Link) -> Outcome {
         let started_us = self.clock.monotonic_us();
+        let _running = self.recorder.call_begun();
         let outcome = match self.serve_in_time(&request, &caller, &link).await {
             Ok(result) => Outcome::result(&request.id, &stamp(&result, &self.server_info)),
             Err(fault) => Outcome::fault(&request.id, &fault),

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use super::{Histogram, Percentiles};
 
@@ -14,6 +14,7 @@ pub struct Recorder {
     shards: Box<[Shard]>,
     connections: AtomicU64,
     connections_total: AtomicU64,
+    sessions: AtomicU64,
 }
 
 /// Its own cache lines, so that threads do not fight over them.
@@ -23,6 +24,8 @@ struct Shard {
     messages_in: AtomicU64,
     messages_out: AtomicU64,
     faults: AtomicU64,
+    /// Begun here less ended here, so that one shard alone may be below zero.
+    calls: AtomicI64,
     latency: Histogram,
 }
 
@@ -39,6 +42,10 @@ pub struct Totals {
     pub connections: u64,
     /// Client connections accepted since start.
     pub connections_total: u64,
+    /// Sessions open now.
+    pub sessions: u64,
+    /// Calls that run now; open listening streams are none.
+    pub calls: u64,
 }
 
 impl Default for Recorder {
@@ -47,6 +54,7 @@ impl Default for Recorder {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             connections: AtomicU64::new(0),
             connections_total: AtomicU64::new(0),
+            sessions: AtomicU64::new(0),
         }
     }
 }
@@ -78,17 +86,37 @@ impl Recorder {
         OpenConnection { recorder: self.clone() }
     }
 
+    /// Counts a call as running until the returned guard is dropped.
+    #[must_use]
+    pub fn call_begun(&self) -> RunningCall<'_> {
+        self.shard().calls.fetch_add(1, Ordering::Relaxed);
+        RunningCall(self)
+    }
+
+    /// Counts a session as open.
+    pub fn session_opened(&self) {
+        self.sessions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts sessions as ended.
+    pub fn sessions_ended(&self, count: usize) {
+        self.sessions.fetch_sub(count as u64, Ordering::Relaxed);
+    }
+
     /// All counters now.
     #[must_use]
     pub fn totals(&self) -> Totals {
         let sum =
             |of: fn(&Shard) -> &AtomicU64| self.shards.iter().map(|s| of(s).load(Ordering::Relaxed)).sum();
+        let calls: i64 = self.shards.iter().map(|shard| shard.calls.load(Ordering::Relaxed)).sum();
         Totals {
             messages_in: sum(|shard| &shard.messages_in),
             messages_out: sum(|shard| &shard.messages_out),
             faults: sum(|shard| &shard.faults),
             connections: self.connections.load(Ordering::Relaxed),
             connections_total: self.connections_total.load(Ordering::Relaxed),
+            sessions: self.sessions.load(Ordering::Relaxed),
+            calls: calls.try_into().unwrap_or(0),
         }
     }
 
@@ -124,6 +152,15 @@ impl Drop for OpenConnection {
     }
 }
 
+/// One running call; dropping it counts it as ended.
+pub struct RunningCall<'a>(&'a Recorder);
+
+impl Drop for RunningCall<'_> {
+    fn drop(&mut self) {
+        self.0.shard().calls.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,7 +172,8 @@ mod tests {
             .map(|_| {
                 let recorder = recorder.clone();
                 std::thread::spawn(move || {
-                    let _open = recorder.connection_opened();
+                    let _open = (recorder.connection_opened(), recorder.call_begun());
+                    recorder.session_opened();
                     (0..100).for_each(|n| {
                         recorder.message_in();
                         recorder.answered(n, n % 2 == 0);
@@ -150,6 +188,8 @@ mod tests {
             faults: 1000,
             connections: 0,
             connections_total: 20,
+            sessions: 20,
+            calls: 0,
         };
         assert_eq!(recorder.totals(), expected);
     }

@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use erlmcp_raft::{ClusterSecret, Identity, PeerRoutes, Replica};
+use futures_util::FutureExt;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::bind::Bound;
+use super::drain;
 use super::error::NodeError;
 use super::stop::{self, Signals};
 use super::{limits, options, upstreams};
@@ -60,11 +62,13 @@ async fn live(launch: Launch, bound: Bound, control: &Handle) -> Result<(), Node
     let options = options::replica(&launch, identity, secret, bound.peer, PeerRoutes::default());
     let replica = on(control, Replica::start(options)).await??;
     let upstreams = Arc::new(upstreams::start(config)?);
-    let readiness = Readiness::new(options::lease_ms(config));
-    let source = Arc::new(status_source(&launch, &replica, &readiness, upstreams.clone()));
     let ending = Ending::default();
+    let readiness = Readiness::new(options::lease_ms(config), ending.state.clone());
+    let source = Arc::new(status_source(&launch, &replica, readiness, upstreams.clone()));
     let mut tasks = JoinSet::new();
     tasks.spawn(sample(source.clone(), ending.drain.clone()));
+    let following = drain::follow(config.node_id, replica.handle().view(), ending.state.clone());
+    tasks.spawn(ending.drain.clone().run_until_cancelled_owned(following).map(|_| ()));
     serve(
         &launch,
         bound.http,
@@ -75,7 +79,7 @@ async fn live(launch: Launch, bound: Bound, control: &Handle) -> Result<(), Node
     tracing::info!(node = config.node_id, http = %config.http_listen, peers = %config.peer_listen, "started");
 
     let outcome = stop::wait(&mut signals, replica.fatal()).await;
-    readiness.stop();
+    ending.state.stop();
     let in_order = async {
         if let Ok(signal) = &outcome {
             tracing::info!(signal, "stopping; the same again stops at once");
@@ -127,6 +131,7 @@ fn serve(launch: &Launch, http: TcpListener, tasks: &mut JoinSet<()>, ending: &E
         allowed_hosts: config.sections.http.allowed_hosts.clone(),
         allowed_origins: config.sections.http.allowed_origins.clone(),
         clock: parts.source.clock,
+        drain: ending.state.clone(),
         stop: ending.drain.clone(),
     });
     let guarding = edge.clone();
@@ -165,7 +170,7 @@ fn who_we_are(launch: &Launch) -> Result<(Identity, ClusterSecret), NodeError> {
 fn status_source(
     launch: &Launch,
     replica: &Replica,
-    readiness: &Readiness,
+    readiness: Readiness,
     upstreams: Arc<Upstreams>,
 ) -> StatusSource {
     let (config, clock) = (&launch.config, Clock::new());
@@ -173,7 +178,7 @@ fn status_source(
         replica: replica.handle(),
         recorder: Arc::new(Recorder::default()),
         rates: Mutex::default(),
-        readiness: readiness.clone(),
+        readiness,
         clock,
         cluster_name: config.sections.cluster.name.clone(),
         http_address: options::advertised_http(config),

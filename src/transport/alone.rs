@@ -39,6 +39,7 @@ impl Alone {
         let address = listener.local_addr()?;
         let (stop, recorder, limits) =
             (CancellationToken::new(), Arc::<Recorder>::default(), Limits::default());
+        let ending = Ending::at_once(stop.clone());
         let edge = Edge::new(EdgeOptions {
             router: Router::start(vec![Arc::new(provider)], 1, Naming::Never, TaskKey::random(), &stop),
             recorder: recorder.clone(),
@@ -48,9 +49,10 @@ impl Alone {
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             clock: Clock::new(),
+            drain: ending.state.clone(),
             stop: stop.clone(),
         });
-        let (routes, ending) = (edge.routes(), Ending::at_once(stop.clone()));
+        let routes = edge.routes();
         let serving =
             tokio::spawn(async move { listener::serve(listener, routes, &limits, recorder, ending).await });
         Ok(Alone { address, stop, serving })

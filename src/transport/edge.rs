@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::guard::Guard;
 use super::{Limits, streamable};
 use crate::clock::Clock;
+use crate::drain::DrainState;
 use crate::exchange::{Exchange, ExchangeOptions};
 use crate::mcp::ANONYMOUS;
 use crate::monitor::Recorder;
@@ -34,6 +35,8 @@ pub struct EdgeOptions {
     pub allowed_origins: Vec<String>,
     /// Time.
     pub clock: Clock,
+    /// Whether new clients are let in.
+    pub drain: DrainState,
     /// Cancelled to drain: standing streams end, own tasks stop. Running requests go on.
     pub stop: CancellationToken,
 }
@@ -62,6 +65,7 @@ impl Edge {
             node_id: options.node_id,
             limits: options.limits.exchange.clone(),
             clock: options.clock,
+            drain: options.drain,
             stop: options.stop,
         });
         Arc::new(Edge {

@@ -2,9 +2,11 @@
 //!
 //! Own accept loop: `axum::serve` has no time limit for heads. Beyond the limit of connections a client is
 //! told so and closed, and only the operator is served; without open files the loop waits instead of
-//! spinning. While it drains no client is let in, what runs may finish in time, the rest is closed, and
-//! probes are answered until the port closes.
+//! spinning. Once the node stops each answer asks its client to connect elsewhere. While it drains no client
+//! is let in, what runs may finish in time, the rest is closed, and probes are answered until the port
+//! closes.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,9 +28,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::answer;
 use super::reserve::Reserve;
 use super::socket::{Activity, Patience, Socket};
 use super::{Ending, Limits};
+use crate::drain::DrainState;
 use crate::monitor::Recorder;
 use crate::refusal::Refusal;
 
@@ -58,7 +62,10 @@ pub fn bind(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListen
 
 /// Serves `routes` until it is drained and closed, see [`Ending`].
 ///
-/// Handlers find the client's address as `ConnectInfo<SocketAddr>` in the request's extensions.
+/// In the request's extensions handlers find the client's address as `ConnectInfo<SocketAddr>`, and when it
+/// connected as [`Arrival`].
+///
+/// [`Arrival`]: crate::drain::Arrival
 ///
 /// # Errors
 /// If the listener cannot be used at all.
@@ -75,7 +82,7 @@ pub async fn serve(
     let listener = TcpListener::from_std(listener)?;
     let gate = Gate {
         reserve: Reserve::new(routes.clone()),
-        server: Server::new(routes, limits, ending.drain.clone()),
+        server: Server::new(routes, limits, &ending),
         slots: Arc::new(Semaphore::new(limits.connections_max)),
         recorder,
         clients: TaskTracker::new(),
@@ -184,12 +191,13 @@ struct Server {
     routes: TowerToHyperService<Router>,
     http: Arc<auto::Builder<TokioExecutor>>,
     patience: Patience,
+    state: DrainState,
     stop: CancellationToken,
     kill: CancellationToken,
 }
 
 impl Server {
-    fn new(routes: Router, limits: &Limits, stop: CancellationToken) -> Server {
+    fn new(routes: Router, limits: &Limits, ending: &Ending) -> Server {
         let mut http = auto::Builder::new(TokioExecutor::new());
         http.http1()
             .timer(TokioTimer::new())
@@ -215,7 +223,8 @@ impl Server {
             routes: TowerToHyperService::new(routes),
             http: Arc::new(http),
             patience,
-            stop,
+            state: ending.state.clone(),
+            stop: ending.drain.clone(),
             kill: CancellationToken::new(),
         }
     }
@@ -224,11 +233,20 @@ impl Server {
         let activity = Arc::new(Activity::default());
         let socket = Socket::new(stream, self.patience, activity.clone());
         let (routes, begun) = (self.routes.clone(), activity.clone());
+        let (state, arrival) = (self.state.clone(), self.state.arrival());
         let service = service_fn(move |mut request: Request<Incoming>| {
             let serving = begun.begin(request.version());
             request.extensions_mut().insert(ConnectInfo(address));
+            request.extensions_mut().insert(arrival);
+            let (state, version) = (state.clone(), request.version());
             let answering = routes.call(request.map(Body::new));
-            async move { answering.await.map(|response| holding(response, serving)) }
+            async move {
+                let mut response = answering.await?;
+                if state.is_stopping() {
+                    answer::close(&mut response, version);
+                }
+                Ok::<_, Infallible>(holding(response, serving))
+            }
         });
         let connection = self.http.serve_connection(TokioIo::new(socket), service);
         tokio::pin!(connection);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header};
 
 use super::answer::{self, SESSION_ID};
 use super::{Edge, Foreign, Principal, body, headers, legacy, modern};
@@ -25,16 +25,16 @@ pub(super) async fn handle(edge: Arc<Edge>, request: Request<Body>) -> Response 
         Ok(origin) => origin,
         Err(foreign) => return refuse_foreign(&foreign),
     };
-    let is_stopping = edge.exchange.stop().is_cancelled();
+    let (is_stopping, version) = (edge.exchange.stop().is_cancelled(), request.version());
     let answered = match *request.method() {
-        Method::POST | Method::GET if is_stopping => Ok(stopping(&edge, request.version())),
+        Method::POST | Method::GET if is_stopping => Ok(stopping(&edge, version)),
         Method::OPTIONS => Ok(preflight(request.headers())),
         Method::POST => post(&edge, request).await,
         Method::GET => get(&edge, &request),
         Method::DELETE => delete(&edge, &request),
         _ => Ok(not_allowed(METHODS)),
     };
-    let mut response = answered.unwrap_or_else(|refused| edge.refuse(&refused));
+    let mut response = answered.unwrap_or_else(|refused| edge.refuse(&refused, version));
     let headers = response.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
     if let Some(origin) = origin {
@@ -63,8 +63,7 @@ async fn post(edge: &Arc<Edge>, request: Request<Body>) -> Result<Response, Refu
         headers::check(headers, request, params_of).map_err(|fault| Refused::of(&request.id, fault))?;
         request.param_headers = headers::params(headers);
     }
-    let (principal, session_id) = sender(edge, &parts);
-    let reply = edge.exchange.receive(message, claim, Sender { principal, session_id })?;
+    let reply = edge.exchange.receive(message, claim, sender(edge, &parts))?;
     Ok(match reply {
         Reply::Accepted => answer::empty(StatusCode::ACCEPTED),
         Reply::Answer(outcome) => answer::json(outcome, edge.chance()),
@@ -86,8 +85,7 @@ fn get(edge: &Arc<Edge>, request: &Request<Body>) -> Result<Response, Refused> {
     if !accepts(request.headers(), "text", "event-stream") {
         return Err(Fault::invalid_request("Accept must list text/event-stream").with_status(406).into());
     }
-    let (principal, session_id) = sender(edge, request);
-    let session = edge.exchange.session(Sender { principal, session_id })?;
+    let session = edge.exchange.session(sender(edge, request))?;
     legacy::listen(edge, &session, request.headers())
 }
 
@@ -95,8 +93,7 @@ fn delete(edge: &Arc<Edge>, request: &Request<Body>) -> Result<Response, Refused
     if is_modern(request.headers())? {
         return Ok(not_allowed("POST, OPTIONS"));
     }
-    let (principal, session_id) = sender(edge, request);
-    let session = edge.exchange.session(Sender { principal, session_id })?;
+    let session = edge.exchange.session(sender(edge, request))?;
     edge.exchange.end(&session);
     Ok(answer::empty(StatusCode::NO_CONTENT))
 }
@@ -104,15 +101,15 @@ fn delete(edge: &Arc<Edge>, request: &Request<Body>) -> Result<Response, Refused
 /// The parts of a request that say who sends it.
 trait Head {
     fn headers(&self) -> &HeaderMap;
-    fn principal(&self) -> Option<&Principal>;
+    fn extensions(&self) -> &Extensions;
 }
 
 impl Head for Request<Body> {
     fn headers(&self) -> &HeaderMap {
         self.headers()
     }
-    fn principal(&self) -> Option<&Principal> {
-        self.extensions().get()
+    fn extensions(&self) -> &Extensions {
+        self.extensions()
     }
 }
 
@@ -120,15 +117,18 @@ impl Head for http::request::Parts {
     fn headers(&self) -> &HeaderMap {
         &self.headers
     }
-    fn principal(&self) -> Option<&Principal> {
-        self.extensions.get()
+    fn extensions(&self) -> &Extensions {
+        &self.extensions
     }
 }
 
-fn sender<'a>(edge: &'a Edge, head: &'a impl Head) -> (&'a Arc<str>, Option<&'a str>) {
-    let principal = head.principal().map_or(&edge.anonymous, |principal| &principal.0);
-    let session_id = head.headers().get(SESSION_ID).and_then(|id| id.to_str().ok());
-    (principal, session_id)
+fn sender<'a>(edge: &'a Edge, head: &'a impl Head) -> Sender<'a> {
+    let known = head.extensions();
+    Sender {
+        principal: known.get().map_or(&edge.anonymous, |principal: &Principal| &principal.0),
+        session_id: head.headers().get(SESSION_ID).and_then(|id| id.to_str().ok()),
+        arrival: known.get().copied().unwrap_or_default(),
+    }
 }
 
 fn id_of(message: &Message) -> Option<crate::mcp::Id> {
@@ -221,10 +221,7 @@ fn not_allowed(methods: &'static str) -> Response {
 /// A client that is still connected to a node that drains.
 fn stopping(edge: &Edge, version: Version) -> Response {
     let mut response = answer::refusal(Refusal::Stopping, edge.chance());
-    // HTTP/2 has its own way to say so.
-    if version < Version::HTTP_2 {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
+    answer::close(&mut response, version);
     response
 }
 
@@ -233,8 +230,13 @@ fn refuse_foreign(foreign: &Foreign) -> Response {
 }
 
 impl Edge {
-    fn refuse(&self, refused: &Refused) -> Response {
-        answer::json(refused.outcome(), self.chance())
+    fn refuse(&self, refused: &Refused, version: Version) -> Response {
+        let mut response = answer::json(refused.outcome(), self.chance());
+        if refused.fault.code == Refusal::Draining.code() {
+            // Its next connection may reach another node.
+            answer::close(&mut response, version);
+        }
+        response
     }
 
     /// Spreads what clients are told to wait.

@@ -107,12 +107,37 @@ def test_a_second_signal_stops_at_once(new_node):
     assert time.monotonic() - start < 5
 
 
-def test_a_drained_node_says_404_to_those_who_ask_for_it(new_node):
+def initialize(node):
+    params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}
+    return request(f"{node.url}/mcp", body, {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"})
+
+
+def test_a_drained_node_refuses_new_clients_until_it_is_undrained(new_node):
     node = new_node()
     node.init()
     node.start().wait_ready()
     assert request(f"{node.url}/readyz?drain=404")[0] == 200
-    assert node.run("drain", "--id", "1").returncode == 0
+    session = initialize(node)[1]["Mcp-Session-Id"]
+    said = node.run("drain", "--id", "1")
+    assert said.returncode == 0 and "status --id 1" in said.stdout, said
     wait_for("drained", lambda: request(f"{node.url}/readyz")[0] == 503)
     assert [request(f"{node.url}{path}")[0] for path in ("/readyz?drain=404", "/health?x=1&drain=404")] == [404, 404]
     assert request(f"{node.url}/readyz?drain=40")[0] == 503
+    wait_for("refused", lambda: initialize(node)[0] == 503)
+    refused = initialize(node)
+    assert json.loads(refused[2])["error"]["code"] == 50305 and refused[1]["Retry-After"], refused
+    headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream", "Mcp-Session-Id": session}
+    assert request(f"{node.url}/mcp", {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}, headers)[0] == 200
+    assert "1 session, 0 running calls here" in node.run("status", "--id", "1").stdout
+    assert request(f"{node.url}/mcp", None, headers, method="DELETE")[0] == 204
+    assert "0 sessions, 0 running calls here" in node.run("status", "--id", "1").stdout
+    # It stays drained when it comes back.
+    node.stop()
+    node.start()
+    wait_for("back", lambda: json.loads(request(f"{node.url}/cluster/status")[2])["leader"] == 1)
+    assert initialize(node)[0] == 503
+    assert node.run("undrain", "--id", "1").returncode == 0
+    wait_for("in service", lambda: initialize(node)[0] == 200)
+    assert request(f"{node.url}/readyz?drain=404")[0] == 200
+    assert "draining: new clients are refused" in node.log_text() and "back in service" in node.log_text()

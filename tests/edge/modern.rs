@@ -32,17 +32,17 @@ fn headers<'a>(method: &'a str, name: Option<&'a str>) -> Vec<(&'a str, &'a str)
     headers
 }
 
-async fn send(wire: &mut Wire, method: &str, params: Value) {
+pub async fn send(wire: &mut Wire, method: &str, params: Value) {
     let name = params.get("name").or(params.get("uri")).and_then(Value::as_str).map(ToOwned::to_owned);
     wire.send_post(&headers(method, name.as_deref()), &body(method, params)).await;
 }
 
-async fn ask(wire: &mut Wire, method: &str, params: Value) -> Answer {
+pub async fn ask(wire: &mut Wire, method: &str, params: Value) -> Answer {
     send(wire, method, params).await;
     wire.answer().await
 }
 
-fn tool(name: &str, arguments: Value) -> Value {
+pub fn tool(name: &str, arguments: Value) -> Value {
     json!({ "name": name, "arguments": arguments })
 }
 

@@ -60,6 +60,7 @@ impl Server {
             allowed_hosts: vec!["mcp.example.com".to_owned()],
             allowed_origins: vec!["https://app.example.com".to_owned()],
             clock: Clock::new(),
+            drain: ending.state.clone(),
             stop: stop.clone(),
         });
         let socket = listener::bind("127.0.0.1:0".parse().unwrap(), 64).unwrap();

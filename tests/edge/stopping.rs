@@ -76,6 +76,30 @@ async fn who_has_connected_just_before_the_drain_is_answered() {
 }
 
 #[tokio::test]
+async fn a_stopping_node_serves_and_asks_each_client_to_connect_elsewhere() {
+    let (server, ending) = start(Limits::default()).await;
+    let session = server.session().await;
+    let (mut busy, mut idle) = (server.wire().await, server.wire().await);
+    let ping = crate::fake::request(1, "ping", &json!({}));
+    let answer = busy.legacy(&session, &ping).await;
+    assert_eq!((answer.status, answer.header("connection")), (200, None));
+    busy.send_post(&[("mcp-session-id", &session)], &call(2, "wait", &json!({}))).await;
+    server.fake.until_running(1).await;
+    ending.state.stop();
+    server.fake.gate.add_permits(1);
+    for (wire, sent) in [(&mut busy, true), (&mut idle, false)] {
+        if !sent {
+            wire.send_post(&[("mcp-session-id", &session)], &ping).await;
+        }
+        let answer = wire.answer().await;
+        assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+        wire.closed().await;
+    }
+    let answer = server.wire().await.post(&[], &initialize("2025-11-25")).await;
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+}
+
+#[tokio::test]
 async fn whoever_has_come_when_the_port_closes_is_answered() {
     let (mut server, ending) = start(Limits::default()).await;
     ending.drain.cancel();

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use erlmcp::clock::Clock;
+use erlmcp::drain::DrainState;
 use erlmcp::mcp::{Era, raw};
 use erlmcp::monitor::Recorder;
 use erlmcp::router::{Naming, Router, TaskKey};
@@ -41,6 +42,7 @@ impl Node {
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             clock: Clock::new(),
+            drain: DrainState::default(),
             stop: stop.clone(),
         });
         let socket = listener::bind("127.0.0.1:0".parse().unwrap(), 64).unwrap();

@@ -50,6 +50,13 @@ fn figures(status: &Status, url: &str) -> Vec<(&'static str, String)> {
         }
         lines.push(("connections", text));
     }
+    if let (Some(sessions), Some(calls)) = (status.serving.sessions, status.serving.calls) {
+        let many = |count, what| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        lines.push((
+            "serving",
+            format!("{}, {} here", many(sessions, "session"), many(calls, "running call")),
+        ));
+    }
     let t = &status.throughput;
     if let Some(total) = t.messages_total {
         let rate = t.messages_per_second_1m.map(|rate| format!(", {rate:.1} a second over the last minute"));
@@ -83,6 +90,7 @@ pub(super) fn members(members: &[Member], own: Option<u64>, paint: Paint) -> Str
         let is_own = own == Some(member.id);
         let state = match member.healthy {
             Some(false) if member.state != "unreachable" => format!("{} (unhealthy)", member.state),
+            _ if member.draining && member.state != "draining" => format!("{}, draining", member.state),
             _ => member.state.clone(),
         };
         let heard = if is_own { Some("-".to_string()) } else { member.last_contact_ms.map(since) };
@@ -123,12 +131,13 @@ mod tests {
                  "version": "0.1.0", "uptime_s": 192},
         "leader": 2, "term": 4, "applied": 120, "committed": 121,
         "members": [
-            {"id": 1, "role": "voter", "state": "follower", "peer": "127.0.0.1:9201",
+            {"id": 1, "role": "voter", "state": "follower", "peer": "127.0.0.1:9201", "draining": true,
              "http": "127.0.0.1:8080", "healthy": true, "lag": 1},
             {"id": 2, "role": "voter", "state": "leader", "healthy": true, "lag": 0, "last_contact_ms": 80},
             {"id": 3, "role": "learner", "state": "unreachable", "healthy": false, "last_contact_ms": 61000}
         ],
         "connections": {"here": 12, "limit_here": 19744, "cluster_limit": 100000},
+        "serving": {"sessions": 3, "calls": 1},
         "throughput": {"messages_total": 1204, "messages_per_second_1m": 3.25},
         "latency": {"p50_ms": 0.4, "p95_ms": 1.2, "p99_ms": 3.0}
     }"#;
@@ -141,13 +150,14 @@ mod tests {
 erlmcp  formed  degraded
 cluster 3f2a
 
-NODE  ROLE     STATE        LAG  LAST HEARD  PEER            HTTP
-1 *   voter    follower     1    -           127.0.0.1:9201  127.0.0.1:8080
-2     voter    leader       0    80 ms       -               -
-3     learner  unreachable  -    1 min 1 s   -               -
+NODE  ROLE     STATE               LAG  LAST HEARD  PEER            HTTP
+1 *   voter    follower, draining  1    -           127.0.0.1:9201  127.0.0.1:8080
+2     voter    leader              0    80 ms       -               -
+3     learner  unreachable         -    1 min 1 s   -               -
 
 leader      node 2, term 4, applied 120 of 121
 connections 12 here of 19744, 100000 in the cluster
+serving     3 sessions, 1 running call here
 messages    1204 in all, 3.2 a second over the last minute
 latency     p50 0.40 ms   p95 1.20 ms   p99 3.00 ms
 seen by     node 1 at http://127.0.0.1:8080: voter, not ready, up 3 min 12 s, version 0.1.0
