@@ -18,6 +18,8 @@ pub enum NotReady {
     Draining,
     /// It does not belong to a group yet; why, if it is known.
     Joining(String),
+    /// These upstreams have neither answered nor failed once since the node started.
+    Upstreams(Vec<String>),
     /// Consensus ended.
     Failed,
     /// No leader was heard of for so many milliseconds; `None`: never since start.
@@ -40,6 +42,9 @@ impl fmt::Display for NotReady {
             NotReady::Stopping => f.write_str("stopping"),
             NotReady::Draining => f.write_str("draining; `erlmcp-node undrain` takes it back"),
             NotReady::Joining(why) => write!(f, "not a member yet: {why}"),
+            NotReady::Upstreams(names) => {
+                write!(f, "waits for the first start of upstream {}", names.join(", "))
+            }
             NotReady::Failed => f.write_str("consensus has stopped"),
             NotReady::NoLeader(None) => f.write_str("no leader heard of since start"),
             NotReady::NoLeader(Some(ms)) => write!(f, "no leader heard of for {ms} ms"),

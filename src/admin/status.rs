@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use erlmcp_raft::{PeerStatus, ReplicaHandle, ReplicaStatus, Role};
+use erlmcp_raft::{PeerStatus, ReplicaHandle, ReplicaStatus, Role, View};
 use serde::Serialize;
 
 use super::health::{NotReady, Readiness, is_draining};
@@ -38,6 +38,10 @@ pub struct StatusSource {
     pub started_ms: u64,
     /// How each upstream is, from the upstreams themselves.
     pub upstreams: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// The upstreams that were not tried to the end yet.
+    pub untried_upstreams: Box<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// For how long after the start they are waited for, in milliseconds.
+    pub upstreams_wait_ms: u64,
 }
 
 /// `GET /cluster/status`.
@@ -152,8 +156,18 @@ impl StatusSource {
     /// Why new clients should go elsewhere; empty means ready. Probes ask only this.
     #[must_use]
     pub fn not_ready_because(&self) -> Vec<NotReady> {
-        let (replica, view) = (self.replica.status(), self.replica.view().borrow().clone());
-        self.readiness.reasons(&replica, &view)
+        self.reasons(&self.replica.status(), &self.replica.view().borrow().clone())
+    }
+
+    fn reasons(&self, replica: &ReplicaStatus, view: &View) -> Vec<NotReady> {
+        let mut reasons = self.readiness.reasons(replica, view);
+        if self.clock.monotonic_ms() - self.started_ms < self.upstreams_wait_ms {
+            let untried = (self.untried_upstreams)();
+            if !untried.is_empty() {
+                reasons.push(NotReady::Upstreams(untried));
+            }
+        }
+        reasons
     }
 
     /// The status now.
@@ -162,7 +176,7 @@ impl StatusSource {
         let replica = self.replica.status();
         let view = self.replica.view().borrow().clone();
         let draining = is_draining(&view, replica.node);
-        let reasons = self.readiness.reasons(&replica, &view);
+        let reasons = self.reasons(&replica, &view);
         let not_ready_because: Vec<String> = reasons.iter().map(ToString::to_string).collect();
         let totals = self.recorder.totals();
         let limits = view.ledger.limits();

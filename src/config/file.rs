@@ -201,6 +201,7 @@ pub struct Gateway {
     pub connect_timeout_ms: u64,
     pub pool_connections: u32,
     pub queue_requests_max: u32,
+    pub start_wait_ms: u64,
 }
 
 /// One server behind the node.

@@ -186,6 +186,11 @@ fn status_source(
         connections_max: options::connections_max(launch),
         started_unix_ms: clock.unix_ms(),
         started_ms: clock.monotonic_ms(),
+        upstreams_wait_ms: config.sections.gateway.start_wait_ms,
+        untried_upstreams: {
+            let upstreams = upstreams.clone();
+            Box::new(move || upstreams.untried())
+        },
         upstreams: Box::new(move || serde_json::to_value(upstreams.health()).unwrap_or_default()),
     }
 }

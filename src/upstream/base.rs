@@ -164,6 +164,13 @@ impl Base {
         true
     }
 
+    /// Whether its first start is over: its lists were read, or it failed.
+    pub(super) fn has_been_tried(&self) -> bool {
+        let has_failed = |pulse: &Arc<Pulse>| pulse.read().last_error.is_some();
+        self.stock.is_known()
+            || self.pulses.lock().unwrap_or_else(PoisonError::into_inner).iter().any(has_failed)
+    }
+
     /// How it is doing; the worst of its parts counts.
     pub(super) fn health(&self, transport: &'static str, pids: Vec<u32>, sessions: usize) -> Health {
         let beats: Vec<Beat> = {

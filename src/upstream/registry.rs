@@ -115,6 +115,17 @@ impl Upstreams {
         self.all.iter().map(health).collect()
     }
 
+    /// The names of those whose first start is not over.
+    #[must_use]
+    pub fn untried(&self) -> Vec<String> {
+        let base = |upstream: &Upstream| match upstream {
+            Upstream::Stdio(stdio) => stdio.base().clone(),
+            Upstream::Http(http) => http.base().clone(),
+        };
+        let bases = self.all.iter().map(base);
+        bases.filter(|base| !base.has_been_tried()).map(|base| base.name().to_owned()).collect()
+    }
+
     /// Ends all of them in bounded time: children and their groups are gone, sessions ended.
     pub async fn stop(&self) {
         self.stop.cancel();

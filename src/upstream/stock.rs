@@ -95,6 +95,11 @@ impl Stock {
         self.shelf(era).spoken.load(Ordering::Relaxed) == SPOKEN
     }
 
+    /// Whether it is known of each era if the upstream speaks it.
+    pub(super) fn is_known(&self) -> bool {
+        [&self.legacy, &self.modern].iter().all(|shelf| shelf.spoken.load(Ordering::Relaxed) != UNKNOWN)
+    }
+
     /// Records that it does not speak `era`: its catalog is empty.
     pub(super) fn unspoken(&self, era: Era) {
         let shelf = self.shelf(era);

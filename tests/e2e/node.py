@@ -166,11 +166,12 @@ class Node:
 class Cluster:
     """Nodes started by scripts/start-cluster.sh."""
 
-    def __init__(self, directory, nodes=4, config=None):
+    def __init__(self, directory, nodes=4, config=None, extra_environment=None):
         self.directory = Path(directory)
         self.nodes = nodes
         self.base = free_port_base(nodes)
         self.config = config
+        self.extra_environment = extra_environment or {}
 
     def environment(self):
         clean = {key: value for key, value in os.environ.items() if not key.startswith("ERLMCP_")}
@@ -184,7 +185,7 @@ class Cluster:
         }
         if self.config:
             own["ERLMCP_CONFIG"] = str(self.config)
-        return clean | own
+        return clean | own | self.extra_environment
 
     def script(self, verb, timeout=90):
         done = subprocess.run(

@@ -42,6 +42,14 @@ pub(super) const KEYS: &[Key] = &[
         "Requests waiting for one upstream; more are refused. The Erlang system: pool_queue_size.",
     )
     .planned(),
+    Key::int(
+        "gateway.start_wait_ms",
+        8_000,
+        (0, 600_000),
+        "milliseconds",
+        "How long after its start a node is not ready because an upstream has not answered or failed once; \
+         one that has is not waited for again.",
+    ),
     Key::new(
         "upstream.name",
         Kind::Name,

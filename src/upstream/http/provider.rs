@@ -48,6 +48,10 @@ impl HttpUpstream {
         self.core.base.health("http", Vec::new(), self.sessions.count())
     }
 
+    pub(in crate::upstream) fn base(&self) -> &Arc<Base> {
+        &self.core.base
+    }
+
     async fn pass(
         &self,
         request: &Request,

@@ -52,6 +52,10 @@ impl StdioUpstream {
         self.base.health("stdio", self.shared.pids(), sessions)
     }
 
+    pub(in crate::upstream) fn base(&self) -> &Arc<Base> {
+        &self.base
+    }
+
     async fn pass(
         &self,
         request: &Request,
