@@ -6,12 +6,14 @@
 mod args;
 mod ask;
 mod doctor;
+mod ensure;
 mod error;
 mod files;
 mod http;
 mod init;
 mod operate;
 mod paint;
+mod private;
 mod run;
 mod settings;
 mod show;

@@ -13,7 +13,8 @@ use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::GaiResolver;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::{Deserialize, Serialize};
 
@@ -254,7 +255,16 @@ impl PeerClient {
 }
 
 fn pool() -> Pool {
-    let mut connector = HttpConnector::new();
+    pool_by(GaiResolver::new())
+}
+
+/// Names are resolved for each new connection, never remembered: a peer that comes back in another container
+/// has its old name and a new address.
+fn pool_by<R>(resolver: R) -> Client<HttpConnector<R>, Full<Bytes>>
+where
+    HttpConnector<R>: Connect + Clone,
+{
+    let mut connector = HttpConnector::new_with_resolver(resolver);
     connector.set_nodelay(true);
     connector.set_connect_timeout(Some(CONNECT_TIME));
     Client::builder(TokioExecutor::new())
@@ -308,5 +318,70 @@ fn chain(error: &dyn std::error::Error) -> String {
 impl From<&AuthError> for RefusalBody {
     fn from(error: &AuthError) -> Self {
         Self { error: error.code().to_owned(), message: error.to_string(), leader: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::future::{Ready, ready};
+    use std::io;
+    use std::iter::{Once, once};
+    use std::net::SocketAddr;
+    use std::task::{Context, Poll};
+
+    use hyper_util::client::legacy::connect::dns::Name;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tower_service::Service;
+
+    use super::*;
+
+    /// A name whose address changes with every look.
+    #[derive(Clone)]
+    struct Moving(Arc<Mutex<VecDeque<SocketAddr>>>);
+
+    impl Service<Name> for Moving {
+        type Response = Once<SocketAddr>;
+        type Error = io::Error;
+        type Future = Ready<io::Result<Once<SocketAddr>>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Name) -> Self::Future {
+            let next = self.0.lock().unwrap().pop_front();
+            ready(next.map(once).ok_or_else(|| io::Error::other("nowhere")))
+        }
+    }
+
+    /// Answers one request with `word`, and is gone.
+    async fn peer(word: &'static str) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = [0; 4096];
+            assert!(stream.read(&mut head).await.unwrap() > 0);
+            let head =
+                format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", word.len());
+            let answer = format!("{head}{word}");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_peer_whose_name_has_a_new_address_is_found_there() {
+        let (old, new) = (peer("old").await, peer("new").await);
+        let moving = Moving(Arc::new(Mutex::new(VecDeque::from([old, new]))));
+        let pool = pool_by(moving.clone());
+        for word in ["old", "new"] {
+            // Without a port of its own the address keeps that of the peer.
+            let answer = pool.get(Uri::from_static("http://node-1.peers/")).await.unwrap();
+            assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), word);
+        }
+        assert!(moving.0.lock().unwrap().is_empty());
     }
 }

@@ -31,6 +31,7 @@ pub(super) enum Command {
     Init(InitArgs),
     /// Run a node until it is told to stop
     #[command(after_help = "Example: erlmcp-node start --id 1\n\
+        In a container: erlmcp-node start --init --id 1 --data-dir /data\n\
         SIGTERM or ctrl-c drains and stops; a second one stops at once.\n\n\
         Exit codes: 0 stopped as told; 1 failed; 2 wrong usage; 78 the configuration opens a client port to \
         others without --insecure.")]
@@ -115,6 +116,10 @@ pub(super) struct StartArgs {
     /// The peer address of a member to join through, for this start
     #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
     pub(super) join: Option<String>,
+    /// First make identity and admin token where there are none, as init does; for containers. A new
+    /// cluster secret is made only for a node that is configured alone, without a list of others or --join
+    #[arg(long)]
+    pub(super) init: bool,
     /// Allow client ports that others can reach although nothing authenticates there
     /// [key connections.insecure]
     #[arg(long)]
@@ -303,6 +308,7 @@ mod tests {
             "erlmcp-node init --id 1",
             "erlmcp-node init --id 2 --join 10.0.0.1:9201",
             "erlmcp-node start --id 1 --insecure --set raft.keep_entries=5 --config a --config b",
+            "erlmcp-node start --init --id 1 --join 10.0.0.1:9201",
             "erlmcp-node status --json --watch",
             "erlmcp-node members --id 3",
             "erlmcp-node drain --id 2",

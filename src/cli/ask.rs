@@ -4,7 +4,6 @@
 //! refusal has answered; only silence moves on to the next.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -14,6 +13,8 @@ use crate::config::Config;
 use super::args::{ClientArgs, ConfigArgs, HealthcheckArgs, OperateArgs};
 use super::error::CliError;
 use super::http::{Answer, CallError, Caller};
+use super::paint;
+use super::private::Exposure;
 use super::settings;
 use super::wire;
 
@@ -191,18 +192,24 @@ pub(super) fn accepted(url: &str, answer: &Answer) -> Result<Value, CliError> {
     })
 }
 
-/// Reads a token and refuses one that others could have read.
+/// Reads a token and refuses one that others could have read, unless nobody here can change that.
 fn read_token(path: &Path) -> Result<String, CliError> {
     let fail = |source| CliError::Token { path: path.to_path_buf(), source };
-    let mode = std::fs::metadata(path).map_err(fail)?.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(CliError::TokenMode { path: path.to_path_buf(), mode });
+    let exposure = Exposure::of(path).map_err(fail)?;
+    if exposure.is_careless() {
+        return Err(CliError::TokenMode { path: path.to_path_buf(), mode: exposure.mode });
+    }
+    if exposure.is_to_everyone() {
+        let (path, remedy) = (path.display(), exposure.remedy());
+        paint::complain(&format!("everyone on this machine can read {path}: {remedy}"));
     }
     Ok(std::fs::read_to_string(path).map_err(fail)?.trim().to_string())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn args(set: &[(&str, &str)]) -> ConfigArgs {

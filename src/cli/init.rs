@@ -29,10 +29,10 @@ const TOKEN_BYTES: usize = 32;
 
 /// What `init` did.
 #[derive(Debug)]
-struct Done {
-    identity: Identity,
+pub(super) struct Done {
+    pub(super) identity: Identity,
     outcome: Init,
-    made_secret: bool,
+    pub(super) made_secret: bool,
     made_token: bool,
 }
 
@@ -44,11 +44,11 @@ pub(super) fn init(args: &InitArgs) -> Result<String, CliError> {
 
 /// The lowest of the known nodes founds the cluster, alone; all others join. So a list of nodes that is the
 /// same everywhere cannot make two clusters.
-fn is_founder(config: &Config, join: Option<&str>) -> bool {
+pub(super) fn is_founder(config: &Config, join: Option<&str>) -> bool {
     join.is_none() && config.nodes.iter().all(|node| node.id >= config.node_id)
 }
 
-fn make(config: &Config, join: Option<&str>) -> Result<Done, CliError> {
+pub(super) fn make(config: &Config, join: Option<&str>) -> Result<Done, CliError> {
     let founder = is_founder(config, join);
     let secret_file = &config.secret_file;
     let has_secret = secret_file.exists();
@@ -63,13 +63,7 @@ fn make(config: &Config, join: Option<&str>) -> Result<Done, CliError> {
     }
     // A new secret would be of another cluster than the node.
     if !has_secret && Identity::exists(&config.node_dir) {
-        return Err(CliError::Identity(format!(
-            "{} is missing, but {} holds node {} of its cluster: copy the file from another member (mode \
-             600), name it by ERLMCP_CLUSTER_SECRET_FILE, or move the directory away to begin a new cluster",
-            secret_file.display(),
-            config.node_dir.display(),
-            config.node_id
-        )));
+        return Err(lost_secret(config));
     }
     let fail = |error: erlmcp_raft::RaftError| CliError::Identity(error.to_string());
     private_dir(&config.node_dir)?;
@@ -88,6 +82,17 @@ fn make(config: &Config, join: Option<&str>) -> Result<Done, CliError> {
     Ok(Done { identity, outcome, made_secret: !has_secret, made_token })
 }
 
+/// What is said where a node is left without the secret of its cluster.
+pub(super) fn lost_secret(config: &Config) -> CliError {
+    CliError::Identity(format!(
+        "{} is missing, but {} holds node {} of its cluster: copy the file from another member (mode 600), \
+         name it by ERLMCP_CLUSTER_SECRET_FILE, or move the directory away to begin a new cluster",
+        config.secret_file.display(),
+        config.node_dir.display(),
+        config.node_id
+    ))
+}
+
 /// Makes a directory that only its owner may enter.
 fn private_dir(path: &Path) -> Result<(), CliError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| CliError::File {
@@ -98,7 +103,7 @@ fn private_dir(path: &Path) -> Result<(), CliError> {
 }
 
 /// Makes the admin token unless there is one. Written whole before it gets its name.
-fn make_token(path: &Path) -> Result<bool, CliError> {
+pub(super) fn make_token(path: &Path) -> Result<bool, CliError> {
     let fail = |source| CliError::File { what: "write", path: path.to_path_buf(), source };
     if path.exists() {
         return Ok(false);

@@ -10,9 +10,11 @@ use crate::config::{Config, Format};
 use crate::telemetry::{self, Lines};
 
 use super::args::StartArgs;
+use super::ensure;
 use super::error::CliError;
 use super::files::OpenFiles;
 use super::init::{IDENTITY_FILE, JOIN_FILE};
+use super::private;
 use super::settings;
 
 /// Everything a node needs to know before it starts.
@@ -53,14 +55,21 @@ fn prepare(args: &StartArgs) -> Result<Launch, CliError> {
         Format::Json => Lines::Json,
     };
     telemetry::start(&config.sections.telemetry.log, lines)?;
-    must_be_initialised(&config)?;
-    let open_files = OpenFiles::raise(config.sections.runtime.open_files)
-        .map_err(|source| CliError::System { what: "raise the limit on open files", source })?;
-    must_leave_room(&config, open_files)?;
     let join = match &args.join {
         Some(address) => Some(address.clone()),
         None => remembered_join(&config.node_dir)?,
     };
+    if args.init {
+        ensure::initialised(&config, join.as_deref())?;
+    }
+    must_be_initialised(&config)?;
+    private::warn_of_exposed(&[
+        ("cluster secret", config.secret_file.as_path()),
+        ("admin token", &config.admin_token_file),
+    ]);
+    let open_files = OpenFiles::raise(config.sections.runtime.open_files)
+        .map_err(|source| CliError::System { what: "raise the limit on open files", source })?;
+    must_leave_room(&config, open_files)?;
     Ok(Launch { config, open_files, join })
 }
 

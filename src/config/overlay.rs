@@ -111,7 +111,8 @@ impl Settings {
     /// Where a key's value is from.
     #[must_use]
     pub fn origin(&self, path: &str) -> Origin {
-        let list = keys::LISTS.iter().find(|list| path.starts_with(**list));
+        let is_within = |list: &str| path.strip_prefix(list).is_some_and(|rest| !rest.starts_with('_'));
+        let list = keys::LISTS.iter().find(|list| is_within(list));
         list.map_or_else(
             || self.value(path).map_or(Origin::Default, |(_, origin)| origin.clone()),
             |list| self.list(list).1.clone(),

@@ -135,6 +135,13 @@ fn nodes_come_from_a_variable_too() {
 }
 
 #[test]
+fn a_key_whose_name_begins_as_a_list_has_an_origin_of_its_own() {
+    let settings = read(&[], &[("ERLMCP_CLUSTER_NODES_EXPECTED", "1")], &[]).unwrap();
+    assert_eq!(settings.origin("cluster.nodes_expected").to_string(), "ERLMCP_CLUSTER_NODES_EXPECTED");
+    assert_eq!(settings.origin("cluster.nodes[0].id"), Origin::Default);
+}
+
+#[test]
 fn a_later_list_replaces_an_earlier_one() {
     let one = "[[upstream]]\nname = \"a\"\n[[upstream]]\nname = \"b\"\n";
     let two = "[[upstream]]\nname = \"c\"\n";

@@ -129,10 +129,10 @@ class Node:
         assert done.returncode == 0, f"{done.stdout}{done.stderr}"
         return done
 
-    def start(self):
+    def start(self, *words):
         self.log = open(self.directory / f"node{self.node}.log", "ab")
         self.process = subprocess.Popen(
-            self.command("start", "--id", str(self.node)),
+            self.command("start", "--id", str(self.node), *words),
             env=self.environment(),
             cwd=self.directory,
             stdout=self.log,

@@ -16,7 +16,7 @@ pub(super) const KEYS: &[Key] = &[
         (1, 64),
         "nodes",
         "How many nodes this cluster should have. Status says \"forming 2/4\" until they are there; \
-         nobody waits for them.",
+         nobody waits for them. Where it is set above 1, start --init makes no cluster secret.",
     ),
     Key::int(
         "cluster.port_base",
