@@ -2,17 +2,21 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::routes::Admin;
+use crate::client_address::ClientAddress;
 use erlmcp_raft::OperateError;
+
+/// Who gives the order; the listener tells.
+type Sender = Option<Extension<ClientAddress>>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,7 +41,12 @@ struct Remove {
 }
 
 /// `POST /cluster/drain {"node":N,"draining":true}`.
-pub(super) async fn drain(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes) -> Response {
+pub(super) async fn drain(
+    State(admin): State<Arc<Admin>>,
+    sender: Sender,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let order: Drain = match read(&admin, &headers, &body) {
         Ok(order) => order,
         Err(refused) => return *refused,
@@ -47,31 +56,58 @@ pub(super) async fn drain(State(admin): State<Arc<Admin>>, headers: HeaderMap, b
         node = order.node,
         draining = order.draining,
         done = done.is_ok(),
+        from = address(sender),
         "operator sets draining"
     );
     answer(done.map(|()| json!({ "node": order.node, "draining": order.draining })))
 }
 
 /// `POST /cluster/transfer {"to":N|null}`.
-pub(super) async fn transfer(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes) -> Response {
+pub(super) async fn transfer(
+    State(admin): State<Arc<Admin>>,
+    sender: Sender,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let order: Transfer = match read(&admin, &headers, &body) {
         Ok(order) => order,
         Err(refused) => return *refused,
     };
     let done = admin.source.replica.transfer_leader(order.to).await;
-    tracing::info!(to = order.to, done = done.is_ok(), "operator moves the leadership");
+    tracing::info!(
+        to = order.to,
+        done = done.is_ok(),
+        from = address(sender),
+        "operator moves the leadership"
+    );
     answer(done.map(|leader| json!({ "leader": leader })))
 }
 
 /// `POST /cluster/remove {"node":N,"dead":bool}`.
-pub(super) async fn remove(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes) -> Response {
+pub(super) async fn remove(
+    State(admin): State<Arc<Admin>>,
+    sender: Sender,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let order: Remove = match read(&admin, &headers, &body) {
         Ok(order) => order,
         Err(refused) => return *refused,
     };
     let done = admin.source.replica.remove(order.node, order.dead).await;
-    tracing::info!(node = order.node, dead = order.dead, done = done.is_ok(), "operator removes a node");
+    tracing::info!(
+        node = order.node,
+        dead = order.dead,
+        done = done.is_ok(),
+        from = address(sender),
+        "operator removes a node"
+    );
     answer(done.map(|()| json!({ "node": order.node, "removed": true })))
+}
+
+/// For the log, so that an order can be traced to its sender.
+fn address(sender: Sender) -> Option<impl tracing::Value> {
+    sender.map(|Extension(client)| tracing::field::display(client.0))
 }
 
 fn read<T: DeserializeOwned>(admin: &Admin, headers: &HeaderMap, body: &Bytes) -> Result<T, Box<Response>> {

@@ -47,6 +47,32 @@ fn a_list_is_taken_as_it_is_and_tells_what_to_advertise() {
 }
 
 #[test]
+fn a_trusted_proxy_is_an_address_or_a_block_and_nothing_else() {
+    let proxies = |list: &str| config(1, &[], &format!("[http]\ntrusted_proxies = {list}\n"));
+    let fine = proxies(r#"["10.1.2.3", "192.168.0.0/16", "fd00::1", "2001:db8::/32", "0.0.0.0/0"]"#).unwrap();
+    let blocks: Vec<_> = fine.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(blocks, ["10.1.2.3/32", "192.168.0.0/16", "fd00::1/128", "2001:db8::/32", "0.0.0.0/0"]);
+    for bad in [
+        "",
+        "proxy",
+        "10.0.0",
+        "10.0.0.0/33",
+        "fd00::/129",
+        "10.0.0.1:80",
+        "[fd00::1]",
+        "::ffff:10.0.0.1",
+        "*",
+    ] {
+        let error = proxies(&format!("[\"10.0.0.1\", \"{bad}\"]")).unwrap_err();
+        let wanted = format!(
+            "c.toml: http.trusted_proxies is \"{bad}\"; it must be an IP address or a block of them, such as \
+             \"10.0.0.7\", \"10.0.0.0/8\" or \"fd00::/8\""
+        );
+        assert_eq!(error, wanted);
+    }
+}
+
+#[test]
 fn files_lie_below_the_data_directory_unless_told_otherwise() {
     let config = |flags: &[(&str, &str)]| config(2, flags, "").unwrap();
     let auto = config(&[("cluster.data_dir", "/d")]);

@@ -1,6 +1,7 @@
 //! The limits of the edge, from the configuration.
 
 use crate::cli::Launch;
+use crate::client_address::TrustedProxies;
 use crate::exchange::ExchangeLimits;
 use crate::session::SessionLimits;
 use crate::transport::Limits;
@@ -27,6 +28,7 @@ pub(super) fn edge(launch: &Launch) -> Limits {
         sse_keepalive_ms: http.sse_keepalive_ms,
         sse_retry_ms: http.sse_retry_ms,
         drain_ms: sections.drain.timeout_ms,
+        trusted_proxies: TrustedProxies::new(&launch.config.trusted_proxies),
         tcp_nodelay: connections.tcp_nodelay,
         ..Limits::default()
     }

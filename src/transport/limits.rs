@@ -1,5 +1,6 @@
-//! What bounds connections, requests and streams.
+//! What bounds connections, requests and streams, and whom the edge believes.
 
+use crate::client_address::TrustedProxies;
 use crate::exchange::ExchangeLimits;
 
 /// Limits of the edge; the defaults are those of `config/*.toml`.
@@ -38,6 +39,8 @@ pub struct Limits {
     pub sse_after_ms: u64,
     /// Time for running requests once the node drains, in milliseconds.
     pub drain_ms: u64,
+    /// Proxies whose word about the client's address counts.
+    pub trusted_proxies: TrustedProxies,
     /// Send small messages at once.
     pub tcp_nodelay: bool,
 }
@@ -61,6 +64,7 @@ impl Default for Limits {
             sse_retry_ms: 3_000,
             sse_after_ms: 1_000,
             drain_ms: 10_000,
+            trusted_proxies: TrustedProxies::default(),
             tcp_nodelay: true,
         }
     }

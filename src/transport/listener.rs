@@ -32,6 +32,7 @@ use super::answer;
 use super::reserve::Reserve;
 use super::socket::{Activity, Patience, Socket};
 use super::{Ending, Limits};
+use crate::client_address::TrustedProxies;
 use crate::drain::DrainState;
 use crate::monitor::Recorder;
 use crate::refusal::Refusal;
@@ -62,10 +63,11 @@ pub fn bind(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListen
 
 /// Serves `routes` until it is drained and closed, see [`Ending`].
 ///
-/// In the request's extensions handlers find the client's address as `ConnectInfo<SocketAddr>`, and when it
-/// connected as [`Arrival`].
+/// In the request's extensions handlers find the client's address as [`ClientAddress`], the other end of the
+/// connection as `ConnectInfo<SocketAddr>`, and when it connected as [`Arrival`].
 ///
 /// [`Arrival`]: crate::drain::Arrival
+/// [`ClientAddress`]: crate::client_address::ClientAddress
 ///
 /// # Errors
 /// If the listener cannot be used at all.
@@ -81,7 +83,7 @@ pub async fn serve(
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
     let gate = Gate {
-        reserve: Reserve::new(routes.clone()),
+        reserve: Reserve::new(routes.clone(), limits.trusted_proxies.clone()),
         server: Server::new(routes, limits, &ending),
         slots: Arc::new(Semaphore::new(limits.connections_max)),
         recorder,
@@ -191,6 +193,7 @@ struct Server {
     routes: TowerToHyperService<Router>,
     http: Arc<auto::Builder<TokioExecutor>>,
     patience: Patience,
+    proxies: TrustedProxies,
     state: DrainState,
     stop: CancellationToken,
     kill: CancellationToken,
@@ -223,6 +226,7 @@ impl Server {
             routes: TowerToHyperService::new(routes),
             http: Arc::new(http),
             patience,
+            proxies: limits.trusted_proxies.clone(),
             state: ending.state.clone(),
             stop: ending.drain.clone(),
             kill: CancellationToken::new(),
@@ -234,8 +238,11 @@ impl Server {
         let socket = Socket::new(stream, self.patience, activity.clone());
         let (routes, begun) = (self.routes.clone(), activity.clone());
         let (state, arrival) = (self.state.clone(), self.state.arrival());
+        let peer = self.proxies.peer(address);
         let service = service_fn(move |mut request: Request<Incoming>| {
             let serving = begun.begin(request.version());
+            let client = peer.client(request.headers());
+            request.extensions_mut().insert(client);
             request.extensions_mut().insert(ConnectInfo(address));
             request.extensions_mut().insert(arrival);
             let (state, version) = (state.clone(), request.version());

@@ -29,6 +29,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::answer;
+use crate::client_address::TrustedProxies;
 use crate::refusal::Refusal;
 
 /// A few probes and a few commands at once; within `connections.reserve_files`.
@@ -51,6 +52,7 @@ const BODY_BYTES_MAX: usize = 4096;
 pub(super) struct Reserve {
     routes: TowerToHyperService<Router>,
     http: Arc<http1::Builder>,
+    proxies: TrustedProxies,
     /// Oldest first.
     places: Arc<Mutex<Vec<Place>>>,
     turning_away: Arc<Semaphore>,
@@ -86,12 +88,13 @@ enum End {
 
 impl Reserve {
     /// Serves the part of `routes` that is about the node.
-    pub(super) fn new(routes: Router) -> Reserve {
+    pub(super) fn new(routes: Router, proxies: TrustedProxies) -> Reserve {
         let mut http = http1::Builder::new();
         http.keep_alive(false).max_buf_size(HEAD_BYTES_MAX);
         Reserve {
             routes: TowerToHyperService::new(routes),
             http: Arc::new(http),
+            proxies,
             places: Arc::default(),
             turning_away: Arc::new(Semaphore::new(TURNED_AWAY_MAX)),
         }
@@ -144,8 +147,10 @@ impl Reserve {
     }
 
     async fn serve(self, stream: TcpStream, address: SocketAddr, refusal: Refusal, mut seat: Seat) {
-        let (routes, is_asking) = (self.routes, seat.is_asking.clone());
-        let service = service_fn(move |request| {
+        let (routes, is_asking, peer) = (self.routes, seat.is_asking.clone(), self.proxies.peer(address));
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            let client = peer.client(request.headers());
+            request.extensions_mut().insert(client);
             Box::pin(respond(routes.clone(), request, address, refusal, is_asking.clone()))
         });
         let mut connection = self.http.serve_connection(TokioIo::new(stream), service);

@@ -9,6 +9,7 @@ mod full;
 mod legacy;
 mod limits;
 mod modern;
+mod proxies;
 mod refusals;
 mod server;
 mod stopping;

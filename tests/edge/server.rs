@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use erlmcp::client_address::ClientAddress;
 use erlmcp::clock::Clock;
 use erlmcp::mcp::{Provider, raw};
 use erlmcp::monitor::Recorder;
@@ -90,10 +91,15 @@ impl Server {
 
 /// Stands in for the routes of the operator.
 fn about_the_node() -> axum::Router {
+    use axum::Extension;
     use axum::routing::{get, post};
     axum::Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(|| async { "ready\n" }))
+        .route(
+            "/cluster/client",
+            get(|Extension(client): Extension<ClientAddress>| async move { client.0.to_string() }),
+        )
         .route("/cluster/echo", post(|body: String| async { body }))
 }
 

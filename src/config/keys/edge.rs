@@ -28,10 +28,9 @@ pub(super) const KEYS: &[Key] = &[
         "http.trusted_proxies",
         Kind::Texts,
         Fallback::NoTexts,
-        "Addresses of proxies whose X-Forwarded-For counts as the client's address. Of anyone else it \
-         is ignored.",
-    )
-    .planned(),
+        "Proxies by address or block, such as \"10.0.0.0/8\" or \"fd00::1\": whose X-Forwarded-For \
+         counts. The client is its last entry that is no such proxy. Of anyone else the header is ignored.",
+    ),
     Key::int(
         "http.header_timeout_ms",
         10_000,
