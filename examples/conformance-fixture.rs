@@ -3,7 +3,7 @@
 //! `cargo run --example conformance-fixture -- --port 0`
 
 use std::io::Write as _;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use clap::Parser;
 use erlmcp::transport::Alone;
@@ -14,7 +14,10 @@ mod fixture;
 /// The server that the official conformance suite calls.
 #[derive(Parser)]
 struct Arguments {
-    /// TCP port on 127.0.0.1; 0 takes any
+    /// Address to listen on
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    host: IpAddr,
+    /// TCP port; 0 takes any
     #[arg(long, default_value_t = 0)]
     port: u16,
 }
@@ -24,7 +27,7 @@ async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let server = fixture::server();
     let info = server.info();
-    let alone = Alone::start(server, info, SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.port))).await?;
+    let alone = Alone::start(server, info, SocketAddr::from((arguments.host, arguments.port))).await?;
     writeln!(std::io::stdout(), "{}", alone.url())?;
     tokio::signal::ctrl_c().await?;
     Ok(alone.stop().await?)

@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::mcp::{Provider, SealKey};
 use crate::monitor::Recorder;
 use crate::router::{Router, TaskKey};
-use crate::transport::{Edge, EdgeOptions, Ending, listener};
+use crate::transport::{Edge, EdgeOptions, Ending, Guard, listener};
 use crate::upstream::Upstreams;
 
 /// How often totals are noted for the rates.
@@ -128,7 +128,10 @@ fn serve(launch: &Launch, http: TcpListener, tasks: &mut JoinSet<()>, ending: &E
         server_info: options::server_info(),
         node_id: config.node_id,
         limits: limits.clone(),
-        allowed_hosts: config.sections.http.allowed_hosts.clone(),
+        allowed_hosts: {
+            let named = config.sections.http.allowed_hosts.iter().cloned();
+            named.chain(Guard::host_of(config.http_listen)).collect()
+        },
         allowed_origins: config.sections.http.allowed_origins.clone(),
         clock: parts.source.clock,
         drain: ending.state.clone(),

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::edge::{Edge, EdgeOptions};
-use super::{Ending, Limits, listener};
+use super::{Ending, Guard, Limits, listener};
 use crate::clock::Clock;
 use crate::mcp::Provider;
 use crate::monitor::Recorder;
@@ -46,7 +46,7 @@ impl Alone {
             server_info,
             node_id: 1,
             limits: limits.clone(),
-            allowed_hosts: Vec::new(),
+            allowed_hosts: Guard::host_of(address).into_iter().collect(),
             allowed_origins: Vec::new(),
             clock: Clock::new(),
             drain: ending.state.clone(),

@@ -2,7 +2,7 @@
 //!
 //! A page of a stranger whose name was made to point here still sends its own name as Host and Origin.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderValue, Uri, header};
 
@@ -30,6 +30,17 @@ impl Guard {
     pub fn new(hosts: &[String], origins: &[String]) -> Guard {
         let lower = |names: &[String]| names.iter().map(|name| name.to_ascii_lowercase()).collect();
         Guard { hosts: lower(hosts), origins: lower(origins) }
+    }
+
+    /// The name that clients of a server listening on `address` may use; an address that stands for all of
+    /// the host's is none.
+    #[must_use]
+    pub fn host_of(address: SocketAddr) -> Option<String> {
+        match address.ip() {
+            ip if ip.is_unspecified() => None,
+            IpAddr::V4(ip) => Some(ip.to_string()),
+            IpAddr::V6(ip) => Some(format!("[{ip}]")),
+        }
     }
 
     /// Checks a request and returns its origin, if it has one, to be allowed to read the answer.
@@ -113,6 +124,17 @@ mod tests {
         {
             assert_eq!(check(Some(host), None), Ok(false), "{host}");
         }
+    }
+
+    #[test]
+    fn the_address_listened_on_is_a_name_unless_it_is_all_of_them() {
+        let named = |address: &str| Guard::host_of(address.parse().unwrap());
+        assert_eq!(named("10.0.0.7:8080").as_deref(), Some("10.0.0.7"));
+        assert_eq!(named("[fd00::7]:8080").as_deref(), Some("[fd00::7]"));
+        assert_eq!((named("0.0.0.0:8080"), named("[::]:8080")), (None, None));
+        let guard = Guard::new(&named("[fd00::7]:80").into_iter().collect::<Vec<_>>(), &[]);
+        let headers = HeaderMap::from_iter([(header::HOST, "[fd00::7]:80".parse().unwrap())]);
+        assert_eq!(guard.check(&Uri::from_static("/mcp"), &headers), Ok(None));
     }
 
     #[test]
