@@ -22,13 +22,13 @@ use crate::propose::Attempt;
 use crate::secret::random_bytes;
 
 /// Path of a request to join.
-pub(crate) const JOIN: &str = "/peer/v1/join";
+pub(crate) const JOIN: &str = "/peer/v2/join";
 
 /// Path on which a node is told that it was removed.
-pub(crate) const REMOVED: &str = "/peer/v1/removed";
+pub(crate) const REMOVED: &str = "/peer/v2/removed";
 
 /// Path of the question whether a node belongs to a founded group.
-pub(crate) const HELLO: &str = "/peer/v1/hello";
+pub(crate) const HELLO: &str = "/peer/v2/hello";
 
 /// Redirects followed before the next pause.
 const HOPS_MAX: usize = 4;
@@ -77,7 +77,8 @@ struct Hello {
 enum Asked {
     Yes,
     Removed,
-    /// No, and asking again is no use: this node holds another cluster's secret.
+    /// No, and asking again is no use: this node holds another cluster's secret, or so says one who cannot
+    /// prove a thing. It ends a node that never belonged to the group, and no other.
     Never(String),
     No(String),
 }
@@ -230,16 +231,16 @@ async fn ask_along(core: &Core, mut target: Target, body: &Bytes) -> Asked {
             Ok(_) => return Asked::Yes,
             Err(PeerError::Refused { code, .. }) if code == "removed" => return Asked::Removed,
             Err(PeerError::Refused { leader: Some(leader), .. }) => target = leader.target(),
-            Err(error) if error.code().is_some_and(is_stranger) => return Asked::Never(error.to_string()),
+            Err(error) if is_stranger(&error) => return Asked::Never(error.to_string()),
             Err(error) => return Asked::No(error.to_string()),
         }
     }
     Asked::No(format!("{HOPS_MAX} nodes in turn named another leader"))
 }
 
-/// The words of refusal to one who does not hold the secret of this cluster.
-fn is_stranger(code: &str) -> bool {
-    ["other_cluster", "wrong_secret"].contains(&code)
+/// Whether who answers takes this node for one without the secret of its cluster.
+fn is_stranger(error: &PeerError) -> bool {
+    matches!(error, PeerError::Unproven { code, .. } if code == "other_cluster" || code == "wrong_secret")
 }
 
 /// Asks everyone whom this node knows an address of.
@@ -337,9 +338,7 @@ impl Core {
                 Ok(()) => PeerReply::json(&()),
                 Err(reason) => refuse_join(node, &reason),
             },
-            Attempt::NotLeader => self.refuse_not_leader(),
-            Attempt::Maybe => PeerReply::refuse(StatusCode::GATEWAY_TIMEOUT, "maybe", "no quorum in time"),
-            Attempt::Stopped => PeerReply::refuse(StatusCode::SERVICE_UNAVAILABLE, "stopping", "stopping"),
+            other => self.refuse_attempt(&other),
         }
     }
 }

@@ -30,15 +30,15 @@ use crate::peer_client::{Lane, PeerClient, PeerError, Target};
 use crate::types::{MemberNode, Snapshot, SnapshotMeta, TypeConfig, Vote};
 
 /// Paths of openraft's messages; the version is in the path.
-pub(crate) const APPEND: &str = "/peer/v1/raft/append";
+pub(crate) const APPEND: &str = "/peer/v2/raft/append";
 /// See [`APPEND`].
-pub(crate) const VOTE: &str = "/peer/v1/raft/vote";
+pub(crate) const VOTE: &str = "/peer/v2/raft/vote";
 /// See [`APPEND`].
-pub(crate) const PRE_VOTE: &str = "/peer/v1/raft/pre-vote";
+pub(crate) const PRE_VOTE: &str = "/peer/v2/raft/pre-vote";
 /// See [`APPEND`].
-pub(crate) const SNAPSHOT: &str = "/peer/v1/raft/snapshot";
+pub(crate) const SNAPSHOT: &str = "/peer/v2/raft/snapshot";
 /// See [`APPEND`].
-pub(crate) const TRANSFER: &str = "/peer/v1/raft/transfer";
+pub(crate) const TRANSFER: &str = "/peer/v2/raft/transfer";
 
 /// A snapshot on the wire.
 #[derive(Serialize, Deserialize)]

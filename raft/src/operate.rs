@@ -16,7 +16,7 @@ use crate::reconciler::{lag, silent_for};
 use crate::types::Metrics;
 
 /// Path of the wish that another node lead.
-pub(crate) const LEAD: &str = "/peer/v1/lead";
+pub(crate) const LEAD: &str = "/peer/v2/lead";
 
 /// How long to wait for a leader to be known.
 const LEADER_TIME: Duration = Duration::from_secs(3);

@@ -18,7 +18,8 @@ use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::{Deserialize, Serialize};
 
-use crate::peer_auth::{AuthError, NodeTag, PeerAuth};
+use crate::peer_answer::ProvenAnswer;
+use crate::peer_auth::{AuthError, NodeTag, PeerAuth, WINDOW_MS};
 
 /// The largest answer that is read: a snapshot's acknowledgement or a list of members is far below.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
@@ -34,6 +35,9 @@ const CONNECT_TIME: Duration = Duration::from_secs(2);
 
 /// How many addresses are remembered with a clock that differs from ours.
 const CLOCKS_MAX: usize = 1_024;
+
+/// Characters of what a stranger says that are shown.
+const WORDS_MAX: usize = 300;
 
 /// Which connections a request takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +81,16 @@ pub enum PeerError {
         address: String,
         /// Why.
         problem: String,
+    },
+    /// Somebody answered who does not prove to be a peer: nothing that it says is believed.
+    #[error("whoever answers at {address} does not hold this cluster's secret; it says ({code}): {message}")]
+    Unproven {
+        /// Where.
+        address: String,
+        /// Its word for a refusal.
+        code: String,
+        /// What it said.
+        message: String,
     },
     /// The other side said no.
     #[error("{address} refused ({code}): {message}")]
@@ -161,9 +175,13 @@ impl PeerClient {
         time: Duration,
     ) -> Result<Bytes, PeerError> {
         let exchange = async {
-            let answer = self.request(target, lane, Method::POST, path, http::HeaderMap::new(), body).await?;
+            let no_more = http::HeaderMap::new();
+            let (answer, proven) = self.request(target, lane, Method::POST, path, no_more, body).await?;
             let (head, body) = answer.into_parts();
             let body = read_answer(&target.address, body).await?;
+            if !proven.is_body(&body) {
+                return Err(lost(&target.address, "the answer is not the one that was signed".to_owned()));
+            }
             if head.status.is_success() {
                 Ok(body)
             } else {
@@ -177,11 +195,12 @@ impl PeerClient {
     }
 
     /// Sends a request with further `headers` and returns the answer as it begins, whatever its status, so
-    /// that a caller can stream it. Not bounded in time: wrap it. A body must be within the receiver's limit
-    /// for the path.
+    /// that a caller can stream it. Its head is proven to be a peer's; its body is only where
+    /// [`ProvenAnswer::is_body`] says so. Not bounded in time: wrap it. A body must be within the receiver's
+    /// limit for the path.
     ///
     /// # Errors
-    /// [`PeerError::Unreachable`] or [`PeerError::Lost`].
+    /// [`PeerError::Unreachable`], [`PeerError::Lost`] or [`PeerError::Unproven`].
     pub async fn request(
         &self,
         target: &Target,
@@ -190,21 +209,16 @@ impl PeerClient {
         path: &str,
         headers: http::HeaderMap,
         body: Bytes,
-    ) -> Result<Response<Incoming>, PeerError> {
+    ) -> Result<(Response<Incoming>, ProvenAnswer), PeerError> {
         let ahead = self.ahead_ms(&target.address);
-        let (sent, answer) =
+        let (answer, proven) =
             self.send_once(target, lane, &method, path, &headers, body.clone(), ahead).await?;
-        if answer.status() != StatusCode::UNAUTHORIZED {
-            return Ok(answer);
+        let is_off = proven.ahead_ms.abs_diff(ahead) > WINDOW_MS / 2;
+        if answer.status() != StatusCode::UNAUTHORIZED || !is_off {
+            return Ok((answer, proven));
         }
-        match self.auth.ahead_ms(&sent, answer.headers()) {
-            Some(ahead) => {
-                self.note_clock(&target.address, ahead);
-                let again = self.send_once(target, lane, &method, path, &headers, body, ahead).await?;
-                Ok(again.1)
-            }
-            None => Ok(answer),
-        }
+        self.note_clock(&target.address, proven.ahead_ms);
+        self.send_once(target, lane, &method, path, &headers, body, proven.ahead_ms).await
     }
 
     #[allow(clippy::too_many_arguments, reason = "one request, told once")]
@@ -217,7 +231,7 @@ impl PeerClient {
         headers: &http::HeaderMap,
         body: Bytes,
         ahead_ms: i64,
-    ) -> Result<(http::HeaderMap, Response<Incoming>), PeerError> {
+    ) -> Result<(Response<Incoming>, ProvenAnswer), PeerError> {
         let unreachable =
             |problem: String| PeerError::Unreachable { address: target.address.clone(), problem };
         let uri: Uri = format!("http://{}{path}", target.address)
@@ -232,10 +246,14 @@ impl PeerClient {
         *request.uri_mut() = uri;
         *request.headers_mut() = headers.clone();
         request.headers_mut().extend(proof.clone());
-        match self.lanes[lane as usize].request(request).await {
-            Ok(answer) => Ok((proof, answer)),
-            Err(error) if error.is_connect() => Err(unreachable(chain(&error))),
-            Err(error) => Err(lost(&target.address, chain(&error))),
+        let answer = match self.lanes[lane as usize].request(request).await {
+            Ok(answer) => answer,
+            Err(error) if error.is_connect() => return Err(unreachable(chain(&error))),
+            Err(error) => return Err(lost(&target.address, chain(&error))),
+        };
+        match self.auth.verify_answer(&proof, target.node, answer.status(), answer.headers()) {
+            Some(proven) => Ok((answer, proven)),
+            None => Err(unproven(&target.address, answer).await),
         }
     }
 
@@ -284,12 +302,29 @@ async fn read_answer(address: &str, body: Incoming) -> Result<Bytes, PeerError> 
     }
 }
 
-fn refusal(address: &str, status: StatusCode, body: &[u8]) -> PeerError {
-    let told = serde_json::from_slice::<RefusalBody>(body).unwrap_or_else(|_| RefusalBody {
+/// What somebody says who is no peer; most likely the operator gave one of the two another secret.
+async fn unproven(address: &str, answer: Response<Incoming>) -> PeerError {
+    let status = answer.status();
+    let body = read_answer(address, answer.into_body()).await.unwrap_or_default();
+    let told = told(status, &body);
+    let printable = |text: String| text.chars().filter(|c| !c.is_control()).take(WORDS_MAX).collect();
+    PeerError::Unproven {
+        address: address.to_owned(),
+        code: printable(told.error),
+        message: printable(told.message),
+    }
+}
+
+fn told(status: StatusCode, body: &[u8]) -> RefusalBody {
+    serde_json::from_slice::<RefusalBody>(body).unwrap_or_else(|_| RefusalBody {
         error: "unknown".to_owned(),
         message: format!("status {status}; is this a peer port?"),
         leader: None,
-    });
+    })
+}
+
+fn refusal(address: &str, status: StatusCode, body: &[u8]) -> PeerError {
+    let told = told(status, body);
     PeerError::Refused {
         address: address.to_owned(),
         status,

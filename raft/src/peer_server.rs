@@ -167,6 +167,25 @@ impl Gate {
 }
 
 async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+    let asked = request.headers().clone();
+    let response = answer(&gate, request, next).await;
+    let (mut head, body) = response.into_parts();
+    // What is in memory is signed whole; of a stream the head is.
+    let (body, whole) = match http_body::Body::size_hint(&body).exact() {
+        Some(_) => match to_bytes(body, usize::MAX).await {
+            Ok(whole) => (Body::from(whole.clone()), Some(whole)),
+            Err(error) => {
+                tracing::warn!(%error, "an answer to a peer broke off");
+                return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+            }
+        },
+        None => (body, None),
+    };
+    head.headers.extend(gate.auth.sign_answer(&asked, head.status, whole.as_deref()));
+    Response::from_parts(head, body)
+}
+
+async fn answer(gate: &Gate, request: Request, next: Next) -> Response {
     let (mut head, body) = request.into_parts();
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     let max = gate.body_bytes_max(head.uri.path());
@@ -179,13 +198,7 @@ async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Re
     }
     let proven = match gate.auth.verify(head.method.as_str(), path, &head.headers) {
         Ok(proven) => proven,
-        Err(error) => {
-            let mut response = refuse(&error);
-            if matches!(error, AuthError::Stale(_)) {
-                response.headers_mut().extend(gate.auth.sign_time(&head.headers));
-            }
-            return response;
-        }
+        Err(error) => return refuse(&error),
     };
     let Ok(Ok(body)) = tokio::time::timeout(BODY_TIME, to_bytes(body, max)).await else {
         return refuse_size(max);

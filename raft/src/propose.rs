@@ -20,7 +20,7 @@ use crate::peer_server::{PeerReply, PeerRequest};
 use crate::types::COMMAND_BYTES_MAX;
 
 /// Path of a forwarded command.
-pub(crate) const PROPOSE: &str = "/peer/v1/propose";
+pub(crate) const PROPOSE: &str = "/peer/v2/propose";
 
 /// How long to wait for news of a leader before asking again.
 const NEWS_TIME: Duration = Duration::from_millis(100);
@@ -41,7 +41,13 @@ pub(crate) enum Attempt {
     NotLeader,
     /// Written or not.
     Maybe,
+    /// Not written: this node has ended.
     Stopped,
+    /// Not written.
+    TooLarge {
+        /// What it has; [`COMMAND_BYTES_MAX`] are allowed.
+        bytes: usize,
+    },
 }
 
 impl Core {
@@ -71,6 +77,9 @@ impl Core {
                     Attempt::NotLeader => {}
                     Attempt::Maybe => return Err(ProposeError::Maybe { waited: time }),
                     Attempt::Stopped => return Err(ProposeError::Stopped),
+                    Attempt::TooLarge { bytes } => {
+                        return Err(ProposeError::TooLarge { bytes, max: COMMAND_BYTES_MAX });
+                    }
                 },
                 None => {}
             }
@@ -86,11 +95,19 @@ impl Core {
 
     /// Writes `command` if this node leads.
     pub(crate) async fn propose_here(&self, command: Command, time: Duration) -> Attempt {
+        if self.fatal.borrow().is_some() {
+            return Attempt::Stopped;
+        }
+        // One entry that cannot be stored would end the store, here and on every next leader.
+        let bytes = command.to_json().map_or(usize::MAX, |json| json.len());
+        if bytes > COMMAND_BYTES_MAX {
+            return Attempt::TooLarge { bytes };
+        }
         match tokio::time::timeout(time, self.raft.client_write(command)).await {
             Ok(Ok(done)) => Attempt::Written(Written { index: done.log_id.index(), receipt: done.data }),
             Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => Attempt::NotLeader,
-            Ok(Err(RaftError::APIError(_))) | Err(_) => Attempt::Maybe,
-            Ok(Err(RaftError::Fatal(_))) => Attempt::Stopped,
+            // It may have been appended before the core ended: to propose it again could apply it twice.
+            Ok(Err(RaftError::APIError(_) | RaftError::Fatal(_))) | Err(_) => Attempt::Maybe,
         }
     }
 
@@ -104,9 +121,23 @@ impl Core {
         };
         match self.propose_here(command, self.timing.propose).await {
             Attempt::Written(written) => PeerReply::json(&written),
+            other => self.refuse_attempt(&other),
+        }
+    }
+
+    /// What a peer hears of an attempt that wrote nothing for certain.
+    pub(crate) fn refuse_attempt(&self, attempt: &Attempt) -> PeerReply {
+        match attempt {
             Attempt::NotLeader => self.refuse_not_leader(),
-            Attempt::Maybe => PeerReply::refuse(StatusCode::GATEWAY_TIMEOUT, "maybe", "no answer in time"),
             Attempt::Stopped => PeerReply::refuse(StatusCode::SERVICE_UNAVAILABLE, "stopping", "stopping"),
+            Attempt::TooLarge { bytes } => {
+                let message =
+                    format!("the command has {bytes} bytes; at most {COMMAND_BYTES_MAX} are allowed");
+                PeerReply::refuse(StatusCode::PAYLOAD_TOO_LARGE, "too_large", &message)
+            }
+            Attempt::Maybe | Attempt::Written(_) => {
+                PeerReply::refuse(StatusCode::GATEWAY_TIMEOUT, "maybe", "no answer in time")
+            }
         }
     }
 
@@ -123,7 +154,8 @@ impl Core {
 /// Whether to try again after the leader (or who was thought to be it) did not write.
 fn told(error: PeerError, time: Duration) -> Result<(), ProposeError> {
     match &error {
-        PeerError::Lost { .. } => Err(ProposeError::Maybe { waited: time }),
+        // Who is no peer may have handed it on to one.
+        PeerError::Lost { .. } | PeerError::Unproven { .. } => Err(ProposeError::Maybe { waited: time }),
         PeerError::Unreachable { .. } => Ok(()),
         PeerError::Refused { code, .. } => match code.as_str() {
             "maybe" => Err(ProposeError::Maybe { waited: time }),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::{Cluster, SOON};
 use erlmcp_ledger::{Command, Receipt};
-use erlmcp_raft::{OperateError, ProposeError, Role};
+use erlmcp_raft::{OperateError, ProposeError, Replica, Role};
 
 fn set_limit(connections: u32) -> Command {
     Command::SetLimit { tenant: None, connections: Some(connections) }
@@ -180,5 +180,49 @@ async fn without_a_majority_a_command_fails_in_bounded_time() {
     );
     assert!(begin.elapsed() < Duration::from_secs(10));
     cluster.wait(leader, SOON, |status| !status.quorum_ok).await;
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_the_leader_has_in_its_log_when_it_stops_is_not_put_again() {
+    let mut cluster = formed(4).await;
+    let leader = cluster.leader();
+    let (voters, standby) = {
+        let status = cluster.node(leader).status();
+        (status.voters, status.learners[0])
+    };
+    for id in voters.into_iter().filter(|id| *id != leader) {
+        cluster.kill(id).await;
+    }
+    let before = cluster.node(leader).status().last_log;
+    let asker = cluster.node(standby).handle();
+    let asking = tokio::spawn(async move { asker.propose(set_limit(91)).await });
+    cluster.wait(leader, SOON, |status| status.last_log > before).await;
+    cluster.kill(leader).await;
+    let outcome = tokio::time::timeout(SOON, asking).await.unwrap().unwrap();
+    assert!(matches!(outcome, Err(ProposeError::Maybe { .. })), "{outcome:?}");
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_name_is_too_long_for_the_log_ends_no_leader() {
+    let mut cluster = Cluster::new(3);
+    for id in 1..=2 {
+        cluster.start(id).await;
+    }
+    cluster.wait(2, SOON, |status| status.role == Role::Learner).await;
+    let mut options = cluster.options(3);
+    options.name = "x".repeat(20_000);
+    let wide = Replica::start(options).await.unwrap();
+    let mut changed = wide.status_changed();
+    let refused = async {
+        while !wide.status().join_problem.is_some_and(|problem| problem.contains("at most")) {
+            changed.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(SOON, refused).await.unwrap_or_else(|_| panic!("{:?}", wide.status().join_problem));
+    wide.stop_at_once().await.unwrap();
+    assert_eq!(cluster.node(1).propose(set_limit(92)).await.unwrap(), Receipt::Done);
+    cluster.wait_limit(92).await;
     cluster.stop_all().await;
 }

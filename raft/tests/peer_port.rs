@@ -57,6 +57,8 @@ async fn post(
 fn code(outcome: Result<Bytes, PeerError>) -> String {
     match outcome {
         Err(PeerError::Refused { code, .. }) => code,
+        // The receiver cannot sign for one who holds another secret.
+        Err(PeerError::Unproven { code, .. }) => format!("unproven {code}"),
         other => panic!("not refused: {other:?}"),
     }
 }
@@ -115,12 +117,73 @@ async fn a_stranger_is_refused_before_its_body_is_read() {
 async fn another_cluster_another_secret_and_another_node_are_told_apart() {
     let (server, target) = serve();
     let other_cluster = PeerClient::new(auth(1, "quite another secret of another cluster"));
-    assert_eq!(code(post(&other_cluster, &target, "/echo", b"").await), "other_cluster");
+    assert_eq!(code(post(&other_cluster, &target, "/echo", b"").await), "unproven other_cluster");
     let other_secret = PeerClient::new(auth(1, OTHER_KEY));
-    assert_eq!(code(post(&other_secret, &target, "/echo", b"").await), "wrong_secret");
+    assert_eq!(code(post(&other_secret, &target, "/echo", b"").await), "unproven wrong_secret");
     let client = PeerClient::new(auth(1, SECRET));
     let other_node = Target { node: Some(tag(3)), ..target };
     assert_eq!(code(post(&client, &other_node, "/echo", b"").await), "misdirected");
+    server.stop().await;
+}
+
+/// Answers every request with `answer`, whoever asks.
+async fn stranger(answer: String) -> Target {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = [0; 4096];
+            assert!(stream.read(&mut head).await.unwrap() > 0);
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    Target { address, node: Some(tag(2)) }
+}
+
+#[tokio::test]
+async fn whoever_answers_in_the_place_of_a_dead_peer_is_not_believed() {
+    let client = PeerClient::new(auth(1, SECRET));
+    for (status, body) in [("200 OK", r#""Success""#), ("410 Gone", r#"{"error":"removed","message":"go"}"#)]
+    {
+        let length = body.len();
+        let target = stranger(format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}")).await;
+        for node in [target.node, None] {
+            let error = post(&client, &Target { node, ..target.clone() }, "/echo", b"").await.unwrap_err();
+            assert!(matches!(error, PeerError::Unproven { .. }) && !error.is_harmless(), "{error}");
+            assert!(error.code().is_none(), "a stranger's word decides nothing: {error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_recorded_from_a_peer_is_no_answer_to_the_next_request() {
+    let (server, target) = serve();
+    let recorded = raw(&target, &format!("{}hi", signed("hi"))).await;
+    assert!(recorded.contains("erlmcp-signature"), "{recorded}");
+    server.stop().await;
+    let client = PeerClient::new(auth(1, SECRET));
+    let error = post(&client, &stranger(recorded).await, "/echo", b"hi").await.unwrap_err();
+    assert!(matches!(error, PeerError::Unproven { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_whose_body_was_altered_is_not_taken() {
+    let (server, target) = serve();
+    let proxy = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let between = Target { address: proxy.local_addr().unwrap().to_string(), ..target.clone() };
+    tokio::spawn(async move {
+        let (mut client, _) = proxy.accept().await.unwrap();
+        let mut peer = TcpStream::connect(&target.address).await.unwrap();
+        let mut bytes = vec![0; 4096];
+        let read = client.read(&mut bytes).await.unwrap();
+        peer.write_all(&bytes[..read]).await.unwrap();
+        let read = peer.read(&mut bytes).await.unwrap();
+        let altered = String::from_utf8_lossy(&bytes[..read]).replace("[1,2]", "[9,2]");
+        client.write_all(altered.as_bytes()).await.unwrap();
+    });
+    let error = post(&PeerClient::new(auth(1, SECRET)), &between, "/echo", b"hi").await.unwrap_err();
+    assert!(matches!(error, PeerError::Lost { .. }), "{error}");
     server.stop().await;
 }
 
