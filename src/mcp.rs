@@ -17,6 +17,7 @@ mod meta;
 mod provider;
 mod scan;
 mod seal;
+mod task;
 
 pub use answer::{stamp, stamp_cacheable};
 pub use caller::{ANONYMOUS, Caller, ClientCapabilities, SessionPort};
@@ -32,3 +33,4 @@ pub use meta::{LogLevel, Meta};
 pub use provider::{Event, Provider, Served, TASKS_EXTENSION, TaskName};
 pub use scan::{DEPTH_MAX, scan};
 pub use seal::{SealError, SealKey};
+pub use task::{RELATED_TASK, created_task, is_new_task, may_name_task};

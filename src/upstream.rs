@@ -7,6 +7,7 @@
 //!
 //! [`Provider`]: crate::mcp::Provider
 
+mod at_work;
 mod backoff;
 mod base;
 mod calls;

@@ -12,9 +12,11 @@ use serde_json::value::RawValue;
 use super::created::{Created, HELD_MAX, OWNED_MAX};
 use super::dispatch::{Answered, Asked};
 use super::owner::Owner;
-use super::task_ids::{self, Says};
+use super::task_ids::Says;
 use super::task_key::{Purpose, TaskKey};
-use crate::mcp::{Caller, Era, Fault, Members, Provider, TASKS_EXTENSION, TaskName, code, raw};
+use crate::mcp::{
+    Caller, Era, Fault, Members, Provider, TASKS_EXTENSION, TaskName, code, created_task, may_name_task, raw,
+};
 
 /// The tasks of all providers.
 pub(super) struct Tasks {
@@ -38,7 +40,7 @@ impl Tasks {
     /// A result of the provider in `place`, with task ids as this caller may know them; a task that it
     /// creates is the caller's from now on.
     pub(super) fn shown(&self, asked: &Asked<'_>, place: usize, result: Box<RawValue>) -> Box<RawValue> {
-        if place < self.natives || !task_ids::may_hold(&result) {
+        if place < self.natives || !may_name_task(&result) {
             return result;
         }
         let Ok(mut members) = Members::parse(result.get()) else { return result };
@@ -48,7 +50,7 @@ impl Tasks {
         if says == Says::MayCreate
             && owner.is_somebody()
             && !has_ended
-            && let Some(own) = task_ids::created(&members)
+            && let Some(own) = created_task(&members).and_then(|task| task.text("taskId"))
         {
             self.created.note(&owner, upstream, &own);
         }

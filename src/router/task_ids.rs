@@ -3,12 +3,7 @@
 //! An id that hides (a key written with escapes, a message with repeated keys) stays the upstream's own,
 //! which no client can use.
 
-use serde_json::value::RawValue;
-
-use crate::mcp::{Members, raw};
-
-/// Member of `_meta` that ties a message to a task (2025-11-25).
-const RELATED: &str = "io.modelcontextprotocol/related-task";
+use crate::mcp::{Members, RELATED_TASK, is_new_task, may_name_task, raw};
 
 /// What a message says of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +30,7 @@ impl Says {
     pub(super) fn show(self, message: &mut Members, show: &dyn Fn(&str) -> String) {
         let is_task = match self {
             Says::IsTask => true,
-            Says::MayCreate => is_new(message),
+            Says::MayCreate => is_new_task(message),
             Says::CameOf => false,
         };
         if is_task {
@@ -48,26 +43,8 @@ impl Says {
     }
 }
 
-/// The id of the task that this result of a call creates: `{"task":{"taskId":..}}` (2025-11-25), or `taskId`
-/// beside `"resultType":"task"` (2026-07-28).
-pub(super) fn created(result: &Members) -> Option<String> {
-    if is_new(result) {
-        return result.text("taskId");
-    }
-    result.read::<Members>("task").ok().flatten()?.text("taskId")
-}
-
-/// Whether `text` can hold a task id at all; most results cannot, and need not be read.
-pub(super) fn may_hold(text: &RawValue) -> bool {
-    text.get().contains("taskId")
-}
-
-fn is_new(result: &Members) -> bool {
-    result.text("resultType").as_deref() == Some("task")
-}
-
 fn related(message: &mut Members, show: &dyn Fn(&str) -> String) {
-    within(message, "_meta", &|meta| within(meta, RELATED, &|task| replace(task, show)));
+    within(message, "_meta", &|meta| within(meta, RELATED_TASK, &|task| replace(task, show)));
 }
 
 fn replace(task: &mut Members, show: &dyn Fn(&str) -> String) {
@@ -77,7 +54,7 @@ fn replace(task: &mut Members, show: &dyn Fn(&str) -> String) {
 }
 
 fn within(message: &mut Members, key: &str, change: &dyn Fn(&mut Members)) {
-    let Some(value) = message.get(key).filter(|value| may_hold(value)) else { return };
+    let Some(value) = message.get(key).filter(|value| may_name_task(value)) else { return };
     if let Ok(mut members) = Members::parse(value.get()) {
         change(&mut members);
         message.set(key, members.to_raw());

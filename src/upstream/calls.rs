@@ -3,13 +3,17 @@
 //! A peer that many clients share (a child process, an HTTP upstream without session ids) says things without
 //! saying for which request: questions, log lines. Such a message belongs to a client only if every request
 //! that is at the peer is this client's; else it belongs to nobody. A request that its client gave up stays
-//! until the peer answers it, however late, as the peer may still speak of it.
+//! until the peer answers it, however late, as the peer may still speak of it. So does a task that came of
+//! one, until it is over.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::mcp::{Caller, SessionPort};
+use serde_json::value::RawValue;
 
+use crate::mcp::{Caller, Members, SessionPort};
+
+use super::at_work::AtWork;
 use super::base::Place;
 use super::inbox::InboxSender;
 
@@ -51,7 +55,7 @@ pub(super) enum Whose {
     Gone,
     /// It could be of several.
     Several {
-        /// Requests that are there.
+        /// Requests that are there, and tasks that came of others.
         calls: usize,
         /// Those of them that were given up and never answered.
         abandoned: usize,
@@ -80,9 +84,22 @@ struct Open<A> {
     last_id: u64,
     calls: HashMap<u64, Call<A>>,
     abandoned: usize,
+    at_work: AtWork,
     lost: Lost,
     /// Set once: nothing is taken any more.
     over: Option<Arc<str>>,
+}
+
+impl<A> Open<A> {
+    /// Something of `owner` is there whose end will not be seen.
+    fn lose(&mut self, owner: Owner) {
+        self.lost = match (std::mem::take(&mut self.lost), owner) {
+            (lost, Owner::Node) => lost,
+            (Lost::None, owner) => Lost::One(owner),
+            (Lost::One(one), owner) if one.is_one_with(&owner) => Lost::One(one),
+            _ => Lost::Several,
+        };
+    }
 }
 
 /// The requests at one peer. `A`: how their answers reach those who wait.
@@ -93,8 +110,16 @@ pub(super) struct Calls<A> {
 impl<A> Calls<A> {
     /// None yet.
     pub(super) fn new() -> Calls<A> {
-        let open = Open { last_id: 0, calls: HashMap::new(), abandoned: 0, lost: Lost::None, over: None };
-        Calls { open: Mutex::new(open) }
+        Calls {
+            open: Mutex::new(Open {
+                last_id: 0,
+                calls: HashMap::new(),
+                abandoned: 0,
+                at_work: AtWork::default(),
+                lost: Lost::None,
+                over: None,
+            }),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Open<A>> {
@@ -122,6 +147,21 @@ impl<A> Calls<A> {
         Ok(id)
     }
 
+    /// The peer answers `id` with `result`, which may be a task: before [`Calls::take`], so that its owner is
+    /// known throughout.
+    pub(super) fn answered(&self, id: u64, result: &RawValue) {
+        let mut open = self.lock();
+        let Some(owner) = open.calls.get(&id).map(|call| call.owner.clone()) else { return };
+        if let Some(owner) = open.at_work.answered(&owner, result) {
+            open.lose(owner);
+        }
+    }
+
+    /// The peer says of its own accord how a task is doing.
+    pub(super) fn task_told(&self, task: &Members) {
+        self.lock().at_work.notified(task);
+    }
+
     /// The peer answered `id`, or never saw it: it is not there any more. Returns who waits for it, if
     /// anybody does.
     pub(super) fn take(&self, id: u64) -> Option<(A, Owner)> {
@@ -146,12 +186,7 @@ impl<A> Calls<A> {
         let mut open = self.lock();
         let Some(call) = open.calls.remove(&id) else { return };
         open.abandoned -= usize::from(call.answer.is_none());
-        open.lost = match (std::mem::take(&mut open.lost), call.owner) {
-            (lost, Owner::Node) => lost,
-            (Lost::None, owner) => Lost::One(owner),
-            (Lost::One(one), owner) if one.is_one_with(&owner) => Lost::One(one),
-            _ => Lost::Several,
-        };
+        open.lose(call.owner);
     }
 
     /// Gives the place of a request back that was given up; its owner stays.
@@ -166,6 +201,7 @@ impl<A> Calls<A> {
         let open = self.lock();
         let several = || {
             let calls = open.calls.values().filter(|call| !matches!(call.owner, Owner::Node)).count();
+            let calls = calls + open.at_work.owners().count();
             Whose::Several { calls, abandoned: open.abandoned }
         };
         let mut only = match &open.lost {
@@ -173,16 +209,17 @@ impl<A> Calls<A> {
             Lost::One(owner) => Some(owner),
             Lost::Several => return several(),
         };
+        let owners = open.calls.values().map(|call| &call.owner).chain(open.at_work.owners());
+        for owner in owners {
+            match (owner, only) {
+                (Owner::Node, _) => {}
+                (Owner::Clients, _) => return several(),
+                (owner, Some(one)) if !one.is_one_with(owner) => return several(),
+                (owner, _) => only = Some(owner),
+            }
+        }
         let mut newest: Option<(u64, &InboxSender)> = None;
         for (id, call) in &open.calls {
-            match &call.owner {
-                Owner::Node => continue,
-                Owner::Clients => return several(),
-                owner => match only {
-                    Some(one) if !one.is_one_with(owner) => return several(),
-                    _ => only = Some(owner),
-                },
-            }
             if let Some(inbox) = call.inbox.as_ref().filter(|_| newest.is_none_or(|(newest, _)| *id > newest))
             {
                 newest = Some((*id, inbox));

@@ -123,7 +123,10 @@ async fn with_two_calls_running_a_shared_child_is_told_why_nobody_can_be_asked()
     };
     let (_, answer) = tokio::join!(hanging, asking);
     let message = answer.result()["refused"]["message"].to_string();
-    assert!(message.contains("2 requests are running") && message.contains("instances"), "{message}");
+    assert!(
+        message.contains("2 requests or tasks are running") && message.contains("instances"),
+        "{message}"
+    );
     upstreams.stop().await;
 }
 

@@ -71,6 +71,35 @@ async fn a_log_line_of_one_client_reaches_no_other() {
 }
 
 #[tokio::test]
+async fn a_log_line_of_a_task_does_not_reach_the_only_client_that_waits() {
+    let (upstreams, provider) = start_one(fake("up", &["--tasks"]));
+    let (alice, bob) = (Client::legacy(), Client::legacy());
+    alice.call(&provider, "work", r#"{"id":"t"}"#).await.result();
+    // Nobody waits for alice's task just now, but the child is at it.
+    assert!(bob.call(&provider, "log", "{}").await.frames.is_empty());
+    assert_eq!(alice.call(&provider, "log", "{}").await.frames.len(), 3);
+    alice.send(&provider, "tasks/cancel", r#"{"taskId":"t"}"#).await.result();
+    assert_eq!(bob.call(&provider, "log", "{}").await.frames.len(), 3);
+    upstreams.stop().await;
+}
+
+#[tokio::test]
+async fn a_question_of_a_task_over_http_is_not_put_to_the_only_client_that_waits() {
+    let server = serve("legacy anonymous tasks").await;
+    let web = UpstreamOptions::new("web", Reach::Url { url: server.url.clone(), headers: Vec::new() });
+    let (upstreams, provider) = start_one(quick(web));
+    let (alice, bob) = (answering("alice"), answering("bob"));
+    eventually("one stream is open for all", || server.fake.get_count() == 1).await;
+    alice.call(&provider, "work", r#"{"id":"t"}"#).await.result();
+    let asked = bob.call(&provider, "ask_on_get", "{}").await;
+    assert!(asked.frames.is_empty() && asked.result()["answered"]["error"].is_object(), "{asked:?}");
+    alice.send(&provider, "tasks/cancel", r#"{"taskId":"t"}"#).await.result();
+    let asked = bob.call(&provider, "ask_on_get", "{}").await;
+    assert_eq!(asked.result()["answered"]["result"]["content"]["who"], "bob");
+    upstreams.stop().await;
+}
+
+#[tokio::test]
 async fn a_log_line_while_nothing_runs_is_told_to_nobody() {
     let (upstreams, provider) = start_one(fake("up", &[]));
     let (alice, bob) = (Client::legacy(), Client::legacy());

@@ -96,6 +96,9 @@ pub(super) async fn legacy(
     let errand = Errand { base: &core.base, core, request, session: Some(session), link, id: running.id };
     let passage = Passage::new(caller, link, &**session);
     let carried = errand.carry(talk, Some(inbox), passage).await;
+    if let Ok(Ok(result)) = &carried {
+        session.calls.answered(running.id, result);
+    }
     running.end = match &carried {
         Ok(_) | Err(Failed::Forgotten) => End::Answered,
         Err(Failed::Fault(_)) => End::Broken,

@@ -43,7 +43,7 @@ pub(super) struct HttpSession {
     pub(super) greeting: Greeting,
     headers: HeaderMap,
     /// Those of the session; of all sessions where the upstream gives no ids.
-    calls: Arc<Calls<()>>,
+    pub(super) calls: Arc<Calls<()>>,
     is_lost: AtomicBool,
     pub(super) outside: Arc<dyn Outside>,
     /// Cancelled when it ends or is lost, or the node stops.
@@ -255,6 +255,9 @@ impl HttpSession {
 
     fn take_notification(&self, notification: Notification) {
         let Notification { method, params } = notification;
+        if method.starts_with("notifications/tasks") {
+            self.calls.task_told(&params);
+        }
         let is_progress = &*method == "notifications/progress";
         let is_of_a_client =
             matches!(&*method, "notifications/message" | "notifications/elicitation/complete");

@@ -277,6 +277,9 @@ impl Pipe {
     }
 
     fn take_response(&self, response: Response) {
+        if let (Some(id), Ok(result)) = (response.id.as_ref().and_then(number), &response.outcome) {
+            self.calls.answered(id, result);
+        }
         let outcome = response.outcome.map_err(Ended::Refused);
         if !self.settle(response.id, || outcome) {
             Counts::add(&self.base.counts.unasked);

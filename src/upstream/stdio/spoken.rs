@@ -61,7 +61,12 @@ impl Pipe {
                     }
                 }
             }
-            _ => self.outside.heard(notification),
+            method => {
+                if method.starts_with("notifications/tasks") {
+                    self.calls.task_told(&notification.params);
+                }
+                self.outside.heard(notification);
+            }
         }
     }
 

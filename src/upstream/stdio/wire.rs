@@ -36,11 +36,11 @@ pub(super) fn nobodys_question(whose: &Whose) -> String {
     const REMEDY: &str = "give each session its own child (instances = \"session\")";
     match whose {
         Whose::Several { calls, abandoned: 0 } => {
-            format!("{calls} requests are running and nothing tells which of them asks; {REMEDY}")
+            format!("{calls} requests or tasks are running and nothing tells which of them asks; {REMEDY}")
         }
         Whose::Several { calls, abandoned } => format!(
-            "{calls} requests are running, {abandoned} of them given up and never answered, and nothing \
-             tells which of them asks; {REMEDY}"
+            "{calls} requests or tasks are running, {abandoned} of them given up and never answered, and \
+             nothing tells which of them asks; {REMEDY}"
         ),
         Whose::Gone => "the client that it belongs to waits no more".to_owned(),
         Whose::Client(..) | Whose::Nobody => {
