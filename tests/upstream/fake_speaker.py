@@ -1,12 +1,17 @@
 """An MCP server over stdio that says what it is told to, for the call that it is told, whether that call was
 cancelled or not. Standard library only.
 
+A call with the member "task" is answered with a task, named task-NAME, which anybody may list, read and cancel: it is
+not this server that keeps clients apart. It speaks of a task as it does of a call.
+
 usage: fake_speaker.py CONTROL (path of a Unix socket that the test listens on)
 
 The control socket takes one JSON object a line and answers each with one, once the client has read everything that
 was said before (a ping goes behind it and its answer is awaited):
-{"await": NAME}, {"await_cancel": NAME}: until that call, or its cancellation, has arrived
-{"say": "log"|"question"|"progress", "call": NAME, "tag": TEXT}, {"answer": NAME}, {"answers": true}
+{"await": NAME}, {"await_cancel": NAME}, {"await_answer": TAG}: until that call, its cancellation, or the answer to that
+question has arrived
+{"say": "log"|"question"|"progress", "call": NAME, "tag": TAG}, {"answer": NAME}, {"answers": true}
+{"finish": NAME, "tell": BOOL}: that task is completed, and whether a notification tells it; {"tasks": true}
 """
 import json
 import queue
@@ -15,8 +20,11 @@ import sys
 import threading
 
 MODERN = "io.modelcontextprotocol/protocolVersion"
+CAPABILITIES = {"tools": {}, "logging": {}, "tasks": {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}},
+                "extensions": {"io.modelcontextprotocol/tasks": {}}}
+PATIENCE_S = 30
 lock = threading.Lock()
-calls, cancelled, answers, pongs = {}, set(), [], queue.Queue()
+calls, cancelled, answers, tasks, pongs = {}, set(), [], {}, queue.Queue()
 changed = threading.Condition()
 
 
@@ -42,25 +50,55 @@ def say(order):
         send({"method": "notifications/progress", "params": {"progressToken": token, "progress": 1, "message": tag}})
 
 
+def until(claim):
+    with changed:
+        if not changed.wait_for(claim, PATIENCE_S):
+            raise TimeoutError
+
+
+def end(name):
+    request = calls.pop(name)
+    if "task" not in request["params"]:
+        return answer(request, {"content": [], "of": name})
+    task = {"taskId": "task-" + name, "status": "working"}
+    tasks[task["taskId"]], calls[task["taskId"]] = task, request
+    answer(request, {**task, "resultType": "task"} if MODERN in request["params"]["_meta"] else {"task": task})
+
+
 def obey(order):
     if "await" in order:
-        with changed:
-            changed.wait_for(lambda: order["await"] in calls)
-        return {}
-    if "await_cancel" in order:
-        request = calls[order["await_cancel"]]
-        with changed:
-            changed.wait_for(lambda: request["id"] in cancelled)
-        return {}
-    if "answers" in order:
+        until(lambda: order["await"] in calls)
+    elif "await_cancel" in order:
+        until(lambda: calls[order["await_cancel"]]["id"] in cancelled)
+    elif "await_answer" in order:
+        until(lambda: any(order["await_answer"] == answer["tag"] for answer in answers))
+    elif "answers" in order:
         return {"answers": answers}
-    if "say" in order:
-        say(order)
-    if "answer" in order:
-        answer(calls.pop(order["answer"]), {"content": []})
-    send({"id": "ping", "method": "ping"})
-    pongs.get()
+    elif "tasks" in order:
+        return {"tasks": {name: task["status"] for name, task in tasks.items()}}
+    else:
+        if "say" in order:
+            say(order)
+        if "answer" in order:
+            end(order["answer"])
+        if "finish" in order:
+            tasks[order["finish"]]["status"] = "completed"
+            if order["tell"]:
+                send({"method": "notifications/tasks/status", "params": tasks[order["finish"]]})
+        send({"id": "ping", "method": "ping"})
+        pongs.get(timeout=PATIENCE_S)
     return {}
+
+
+def about_tasks(message, method, params):
+    if method == "tasks/list":
+        return answer(message, {"tasks": list(tasks.values())})
+    task = tasks.get(params["taskId"])
+    if task is None:
+        return send({"id": message["id"], "error": {"code": -32602, "message": "no such task"}})
+    if method == "tasks/cancel" and task["status"] == "working":
+        task["status"] = "cancelled"
+    answer(message, task)
 
 
 def control(path):
@@ -78,12 +116,14 @@ def take(message):
         if message.get("id") == "ping":
             pongs.put(True)
         else:
-            answers.append({"tag": message["id"], "result": message.get("result"), "error": message.get("error")})
+            with changed:
+                answers.append({"tag": message["id"], "result": message.get("result"), "error": message.get("error")})
+                changed.notify_all()
     elif method == "initialize":
-        answer(message, {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}, "logging": {}},
+        answer(message, {"protocolVersion": "2025-11-25", "capabilities": CAPABILITIES,
                          "serverInfo": {"name": "speaker", "version": "1"}})
     elif method == "server/discover":
-        answer(message, {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}, "logging": {}}})
+        answer(message, {"supportedVersions": ["2026-07-28"], "capabilities": CAPABILITIES})
     elif method == "tools/list":
         answer(message, {"tools": [{"name": "speak", "inputSchema": {"type": "object"}}]})
     elif method == "tools/call":
@@ -94,6 +134,8 @@ def take(message):
         with changed:
             cancelled.add(params["requestId"])
             changed.notify_all()
+    elif method.startswith("tasks/"):
+        about_tasks(message, method, params)
     elif "id" in message:
         answer(message, {})
 

@@ -1,125 +1,100 @@
 //! One client never sees what is another's: random interleavings of three clients of both eras at one shared
-//! child that speaks for calls that were given up, too.
+//! child that speaks for calls that were given up or took too long, and for tasks, too.
 //!
 //! What each client has to get is worked out here from the rules alone: a message that names its request goes
 //! to that request's client; one that names none goes to a client only if everything at the child is that
-//! client's. `ERLMCP_ISOLATION_SEEDS=500` runs more than the default.
+//! client's; a task exists for its owner only. Time stands still but in the steps that let it pass, so when
+//! a call takes too long is part of the seed. `ERLMCP_ISOLATION_SEEDS=500` runs more than the default.
+
+mod people;
+mod tasks;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::time::Duration;
 
-use erlmcp::mcp::{Asks, Era, Frame, Link, LogLevel, Message, Provider, parse};
-use erlmcp::upstream::UpstreamOptions;
-use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
+use erlmcp::mcp::{Era, Event};
+use erlmcp::router::{Naming, Router, TaskKey};
+use serde_json::json;
+use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Client, SOON, command, eventually, fake, script, start_one};
+use crate::support::{SOON, start_one};
+use people::{Outcome, Person, Speaker};
+use tasks::Task;
 
 const SEEDS: u64 = 12;
-const STEPS: usize = 60;
+const STEPS: usize = 180;
 /// Calls at the child at once; few, so that one client is alone there often enough.
 const CALLS_MAX: usize = 4;
-
-/// The child, told what to say.
-struct Speaker(BufReader<UnixStream>);
-
-impl Speaker {
-    async fn obey(&mut self, order: Value) -> Value {
-        let answered = async {
-            self.0.get_mut().write_all(format!("{order}\n").as_bytes()).await.unwrap();
-            let mut line = String::new();
-            self.0.read_line(&mut line).await.unwrap();
-            serde_json::from_str(&line).unwrap()
-        };
-        tokio::time::timeout(SOON, answered).await.unwrap_or_else(|_| panic!("not obeyed: {order}"))
-    }
-}
-
-/// One client, with all that it ever got.
-struct Person {
-    name: &'static str,
-    client: Client,
-    asks: Option<Arc<Asks>>,
-    heard: Arc<Mutex<Vec<Value>>>,
-}
-
-impl Person {
-    fn new(name: &'static str, era: Era) -> Person {
-        let mut client = if era == Era::Legacy { Client::legacy() } else { Client::modern() };
-        client.caller.log_level = Some(LogLevel::Debug);
-        let asks = (era == Era::Legacy).then(|| Arc::new(Asks::new(name)));
-        Person { name, client, asks, heard: Arc::default() }
-    }
-
-    fn has_heard(&self, tag: &str) -> bool {
-        self.heard.lock().unwrap().iter().any(|message| message.to_string().contains(&format!("\"{tag}\"")))
-    }
-
-    /// Starts a call named `name`; every client uses the same progress token.
-    fn begin(
-        &self,
-        provider: &Arc<dyn Provider>,
-        name: &str,
-        cancelled: &CancellationToken,
-    ) -> JoinHandle<()> {
-        let params =
-            format!(r#"{{"name":"speak","arguments":{{"name":"{name}"}},"_meta":{{"progressToken":1}}}}"#);
-        let request = self.client.request("tools/call", &params);
-        let (link, mut out) = Link::new(self.asks.clone(), cancelled.clone());
-        let (caller, provider, heard) = (self.client.caller.clone(), provider.clone(), self.heard.clone());
-        let (asks, me) = (self.asks.clone(), self.name);
-        tokio::spawn(async move {
-            let serving = async {
-                let _ = provider.serve(&request, &caller, &link).await;
-                drop(link);
-            };
-            let reading = async {
-                while let Some(frame) = out.recv().await {
-                    let Frame::Message(bytes) = frame else { continue };
-                    let message: Value = serde_json::from_slice(&bytes).unwrap();
-                    if let (Some(id), Some(asks)) = (message.get("id"), &asks) {
-                        let result = json!({"action": "accept", "content": {"name": me}});
-                        let answer = json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string();
-                        let Ok(Message::Response(answer)) = parse(answer.as_bytes()) else { panic!() };
-                        asks.answer(answer);
-                    }
-                    heard.lock().unwrap().push(message);
-                }
-            };
-            tokio::join!(serving, reading);
-        })
-    }
-}
+/// Tasks that may work at the child at once, for the same reason.
+const TASKS_MAX: usize = 2;
+/// How far time goes in one step, and how many such steps a call may be silent, or last in all.
+const STEP_MS: u64 = 600;
+const SILENT_STEPS: u32 = 2;
+const CALL_STEPS: u32 = 3;
 
 /// A call at the child.
 struct Call {
     name: String,
     person: usize,
+    is_task: bool,
+    /// Steps of time since the client was last told something, and since it began.
+    silent: u32,
+    age: u32,
     cancelled: CancellationToken,
-    task: Option<JoinHandle<()>>,
+    waiting: Option<JoinHandle<Outcome>>,
 }
 
 impl Call {
     fn is_waited_for(&self) -> bool {
-        self.task.is_some()
+        self.waiting.is_some()
+    }
+
+    fn is_late(&self) -> bool {
+        self.is_waited_for() && (self.silent >= SILENT_STEPS || self.age >= CALL_STEPS)
+    }
+}
+
+/// What happened in a run; where some of it never does, nothing is shown.
+#[derive(Debug, Default)]
+struct Tally {
+    told: usize,
+    /// Messages that had to reach nobody.
+    held_back: usize,
+    /// Calls that were silent, and calls that lasted, for too long.
+    silent: usize,
+    too_long: usize,
+    tasks: usize,
+    /// Requests about others' tasks.
+    refused: usize,
+}
+
+impl Tally {
+    fn add(&mut self, other: &Tally) {
+        self.told += other.told;
+        self.held_back += other.held_back;
+        self.silent += other.silent;
+        self.too_long += other.too_long;
+        self.tasks += other.tasks;
+        self.refused += other.refused;
     }
 }
 
 /// A run of one seed.
 struct Run {
     chance: u64,
-    provider: Arc<dyn Provider>,
+    router: Arc<Router>,
+    events: broadcast::Receiver<Event>,
     speaker: Speaker,
     people: Vec<Person>,
     calls: Vec<Call>,
+    tasks: Vec<Task>,
     minted: usize,
     /// What each person has to have heard at the end.
     due: Vec<BTreeSet<String>>,
-    /// Messages that had to reach nobody.
-    unowned: usize,
+    tally: Tally,
 }
 
 impl Run {
@@ -136,137 +111,212 @@ impl Run {
         self.minted += 1;
         let person = self.below(self.people.len());
         let name = format!("call-{}-{}", self.minted, self.people[person].name);
+        let working = self.tasks.iter().filter(|task| !task.is_known_over).count();
+        let coming = self.calls.iter().filter(|call| call.is_task).count();
+        let is_task = self.below(5) == 0 && working + coming < TASKS_MAX;
+        // Every client uses the same progress token.
+        let mut params = json!({"name": "speak", "arguments": {"name": name}, "_meta": {"progressToken": 1}});
+        if is_task {
+            params["task"] = json!({});
+        }
         let cancelled = CancellationToken::new();
-        let task = self.people[person].begin(&self.provider, &name, &cancelled);
+        let waiting = Some(self.people[person].start(&self.router, "tools/call", &params, &cancelled));
         self.speaker.obey(json!({ "await": name })).await;
-        self.calls.push(Call { name, person, cancelled, task: Some(task) });
+        self.calls.push(Call { name, person, is_task, silent: 0, age: 0, cancelled, waiting });
     }
 
     /// The client goes; the child goes on.
     async fn give_up(&mut self) {
         let at = self.below(self.calls.len());
         let call = &mut self.calls[at];
-        let Some(task) = call.task.take() else { return };
+        let Some(waiting) = call.waiting.take() else { return };
         call.cancelled.cancel();
-        task.await.unwrap();
+        let fault = waiting.await.unwrap().expect_err(&call.name);
+        assert!(fault.message.contains("cancelled"), "{}: {fault}", call.name);
         self.speaker.obey(json!({ "await_cancel": call.name })).await;
+    }
+
+    /// Who has waited too long waits no more; the child goes on.
+    async fn pass_time(&mut self) {
+        tokio::time::advance(Duration::from_millis(STEP_MS)).await;
+        for call in self.calls.iter_mut().filter(|call| call.is_waited_for()) {
+            (call.silent, call.age) = (call.silent + 1, call.age + 1);
+            if !call.is_late() {
+                continue;
+            }
+            let waiting = tokio::time::timeout(SOON, call.waiting.take().unwrap()).await;
+            let fault = waiting.expect("waits too long").unwrap().expect_err(&call.name);
+            assert!(fault.message.contains("no answer within"), "{}: {fault}", call.name);
+            let counted =
+                if call.age < CALL_STEPS { &mut self.tally.silent } else { &mut self.tally.too_long };
+            *counted += 1;
+            self.speaker.obey(json!({ "await_cancel": call.name })).await;
+        }
     }
 
     async fn answer(&mut self) {
         let at = self.below(self.calls.len());
         let call = self.calls.remove(at);
         self.speaker.obey(json!({ "answer": call.name })).await;
-        if let Some(task) = call.task {
-            task.await.unwrap();
+        let mut result = None;
+        if let Some(waiting) = call.waiting {
+            let outcome = waiting.await.unwrap();
+            result = Some(outcome.unwrap_or_else(|fault| panic!("{}: {fault}", call.name)));
+        }
+        if call.is_task {
+            self.tasks.push(Task::made(&call.name, call.person, result.as_ref()));
+        } else if let Some(result) = result {
+            assert_eq!(result["of"], call.name);
         }
     }
 
     /// Whether everything at the child is of one reader.
-    fn is_alone(&self) -> bool {
-        let person = self.calls[0].person;
-        let is_modern = self.people[person].asks.is_none();
-        self.calls.iter().all(|call| call.person == person) && (!is_modern || self.calls.len() == 1)
+    fn is_alone(&self, person: usize) -> bool {
+        let calls = self.calls.iter().map(|call| call.person);
+        let tasks = self.tasks.iter().filter(|task| !task.is_known_over).map(|task| task.person);
+        let there: Vec<usize> = calls.chain(tasks).collect();
+        there.iter().all(|one| *one == person) && (!self.people[person].is_modern() || there.len() == 1)
     }
 
+    /// The child speaks for a call or a task.
     async fn say(&mut self) {
         self.minted += 1;
-        let at = self.below(self.calls.len());
-        let what = ["log", "question", "progress"][self.below(3)];
-        let person = self.calls[at].person;
-        let tag = format!("{what}-{}-{}", self.minted, self.people[person].name);
-        let is_read = self.calls.iter().any(|call| call.person == person && call.is_waited_for());
-        let is_due = match what {
-            "progress" => self.calls[at].is_waited_for(),
-            "question" => self.people[person].asks.is_some() && self.is_alone() && is_read,
-            _ => self.is_alone() && is_read,
+        let tasks: Vec<usize> = (0..self.tasks.len()).filter(|at| !self.tasks[*at].is_known_over).collect();
+        let (at, what) =
+            (self.below(self.calls.len() + tasks.len()), ["log", "question", "progress"][self.below(3)]);
+        let (subject, person) = match self.calls.get(at) {
+            Some(call) => (call.name.clone(), call.person),
+            None => {
+                let task = &self.tasks[tasks[at - self.calls.len()]];
+                (task.own.clone(), task.person)
+            }
         };
-        self.speaker.obey(json!({ "say": what, "call": self.calls[at].name, "tag": tag })).await;
-        if !is_due {
-            self.unowned += 1;
-            return;
+        let reader = match what {
+            "progress" => (at < self.calls.len()).then_some(at).filter(|at| self.calls[*at].is_waited_for()),
+            _ if !self.is_alone(person) => None,
+            _ => self.calls.iter().rposition(|call| call.person == person && call.is_waited_for()),
+        };
+        let tag = format!("{what}-{}-{}", self.minted, self.people[person].name);
+        self.speaker.obey(json!({ "say": what, "call": subject, "tag": tag })).await;
+        if let Some(at) = reader {
+            self.calls[at].silent = 0;
         }
-        let listener = &self.people[person];
-        eventually(&format!("{tag} reaches {}", listener.name), || listener.has_heard(&tag)).await;
-        self.due[person].insert(tag);
+        let is_due = reader.is_some() && (what != "question" || self.people[person].asks.is_some());
+        if is_due {
+            self.people[person].hears(&tag).await;
+            self.due[person].insert(tag.clone());
+            self.tally.told += 1;
+        } else {
+            self.tally.held_back += 1;
+        }
+        if what == "question" {
+            // Until then the call counts as one whose client is being asked.
+            self.speaker.obey(json!({ "await_answer": tag })).await;
+        }
     }
 
     async fn step(&mut self) {
         let is_full = self.calls.len() >= CALLS_MAX;
-        match self.below(10) {
+        match self.below(16) {
             _ if self.calls.is_empty() => self.begin().await,
-            0..=2 if !is_full => self.begin().await,
-            3 => self.give_up().await,
-            4..=5 => self.answer().await,
+            0..=3 if !is_full => self.begin().await,
+            4 => self.give_up().await,
+            5..=6 => self.answer().await,
+            7..=8 => self.pass_time().await,
+            9..=11 => self.task_step().await,
             _ => self.say().await,
         }
     }
 
-    /// Everybody heard what was due and nothing else; who was asked answered in its own name.
-    async fn judge(&mut self, seed: u64) {
-        while !self.calls.is_empty() {
-            self.answer().await;
-        }
+    /// Everybody heard what was due and nothing else.
+    fn judge_heard(&self, seed: u64) {
         for (person, due) in self.people.iter().zip(&self.due) {
-            let heard = person.heard.lock().unwrap();
+            let heard = person.heard.borrow();
             let tags = heard.iter().filter_map(|message| {
                 let params = &message["params"];
                 params["data"].as_str().or(params["message"].as_str()).map(str::to_owned)
             });
             assert_eq!(&tags.collect::<BTreeSet<_>>(), due, "seed {seed}: {}", person.name);
+            assert!(person.has_quiet_session(), "seed {seed}: {}", person.name);
         }
+    }
+
+    /// Also once all calls are answered; and who was asked answered in its own name.
+    async fn judge(&mut self, seed: u64) {
+        while !self.calls.is_empty() {
+            self.answer().await;
+        }
+        self.judge_heard(seed);
         let answers = self.speaker.obey(json!({ "answers": true })).await;
         for answer in answers["answers"].as_array().unwrap() {
             let name = &answer["result"]["content"]["name"];
             let tag = answer["tag"].as_str().unwrap();
             assert!(name.as_str().is_none_or(|name| tag.ends_with(name)), "seed {seed}: {answer}");
         }
+        self.judge_tasks(seed).await;
+        self.tally.tasks = self.tasks.len();
     }
 }
 
-/// A shared child that can be told what to say.
-async fn speaker(dir: &tempfile::TempDir) -> (UpstreamOptions, UnixListener) {
-    let path = dir.path().join("control");
-    let listener = UnixListener::bind(&path).unwrap();
-    let mut options = fake("speaker", &[]);
-    command(&mut options).args = vec![script("fake_speaker.py").into(), path.into()];
-    (options, listener)
+/// Stops the clock but for [`tokio::time::advance`]. It would jump to the next timer whenever all wait, as on
+/// the child, were there not a thread at work; where a test hangs, that one gives up.
+fn stop_clock() -> std::sync::mpsc::SyncSender<()> {
+    let (hold, held) = std::sync::mpsc::sync_channel::<()>(0);
+    tokio::task::spawn_blocking(move || held.recv_timeout(SOON));
+    tokio::time::pause();
+    hold
 }
 
-/// Runs one seed; how many messages reached somebody, and nobody.
-async fn run(seed: u64) -> (usize, usize) {
+async fn run(seed: u64) -> Tally {
     let dir = tempfile::tempdir().unwrap();
-    let (options, listener) = speaker(&dir).await;
+    let (mut options, listener) = Speaker::prepare(&dir);
+    options.timeout_ms = STEP_MS * u64::from(SILENT_STEPS) - STEP_MS / 2;
+    options.call_max_ms = STEP_MS * u64::from(CALL_STEPS) - STEP_MS / 2;
     let (upstreams, provider) = start_one(options);
-    let (control, _) = tokio::time::timeout(SOON, listener.accept()).await.unwrap().unwrap();
-    // The first answer shows that the lists are read: from now on the node has nothing of its own to ask.
-    crate::support::catalog_where(&provider, Era::Legacy, |catalog| !catalog.tools.items.is_empty()).await;
-    let people = [("alice", Era::Legacy), ("bob", Era::Legacy), ("carol", Era::Modern)];
+    let speaker = Speaker::accept(&listener).await;
+    let stop = CancellationToken::new();
+    let router = Router::start(vec![provider], 0, Naming::OnConflict, TaskKey::derive(b"cluster"), &stop);
+    // The lists show that they are read: from now on the node has nothing of its own to ask.
+    for era in [Era::Legacy, Era::Modern] {
+        let mut catalog = router.catalog(era);
+        let read = catalog.wait_for(|catalog| !catalog.tools.items.is_empty());
+        tokio::time::timeout(SOON, read).await.unwrap().unwrap();
+    }
+    let clock = stop_clock();
+    let carols = if seed.is_multiple_of(2) { Era::Legacy } else { Era::Modern };
+    let people = [("alice", Era::Legacy), ("bob", Era::Modern), ("carol", carols)];
     let mut run = Run {
         chance: seed,
-        provider,
-        speaker: Speaker(BufReader::new(control)),
+        events: router.events(),
+        router,
+        speaker,
         people: people.map(|(name, era)| Person::new(name, era)).into(),
         calls: Vec::new(),
+        tasks: Vec::new(),
         minted: 0,
         due: vec![BTreeSet::new(); people.len()],
-        unowned: 0,
+        tally: Tally::default(),
     };
     for _ in 0..STEPS {
         run.step().await;
+        run.judge_heard(seed);
     }
     run.judge(seed).await;
+    tokio::time::resume();
+    drop(clock);
+    stop.cancel();
     upstreams.stop().await;
-    (run.due.iter().map(BTreeSet::len).sum(), run.unowned)
+    run.tally
 }
 
 #[tokio::test]
 async fn whatever_a_shared_child_says_reaches_its_owner_or_nobody() {
     let seeds = std::env::var("ERLMCP_ISOLATION_SEEDS").ok().and_then(|text| text.parse().ok());
-    let (mut told, mut untold) = (0, 0);
+    let mut sum = Tally::default();
     for seed in 0..seeds.unwrap_or(SEEDS) {
-        let (some, none) = run(seed).await;
-        (told, untold) = (told + some, untold + none);
+        sum.add(&run(seed).await);
     }
-    // A run in which nothing is ever delivered, or nothing is ever held back, shows nothing.
-    assert!(told > 30 && untold > 30, "{told} delivered, {untold} held back");
+    assert!(sum.told > 100 && sum.held_back > 100, "{sum:?}");
+    assert!(sum.silent > 20 && sum.too_long > 5, "{sum:?}");
+    assert!(sum.tasks > 20 && sum.refused > 50, "{sum:?}");
 }
