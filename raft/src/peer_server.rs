@@ -1,18 +1,18 @@
 //! The peer port: an HTTP/1.1 listener of its own that serves signed requests only.
 //!
-//! In order: a limit on connections, a time for the headers, the size that the route allows, the signature,
-//! and only then the body. Routes are mounted by others; this file knows no Raft and is the only one of the
-//! crate that names axum.
+//! In order: few places and a short time for strangers, the size that the route allows, the signature, and
+//! only then the body; many places for those who have signed. Routes are mounted by others; this file knows
+//! no Raft and is the only one of the crate that names axum.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Router};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -24,8 +24,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::peer_auth::{AuthError, NodeTag, PeerAuth};
+use crate::peer_auth::{AuthError, NodeTag, PeerAuth, PeerCounts};
 use crate::peer_client::{LeaderHint, RefusalBody};
+use crate::peer_strangers::{Acquaintance, Guest, Strangers};
 
 /// Connections at once: five lanes of 8 from each of 63 peers, with room for strangers to be turned away.
 const CONNECTIONS_MAX: usize = 4_096;
@@ -200,6 +201,9 @@ async fn answer(gate: &Gate, request: Request, next: Next) -> Response {
         Ok(proven) => proven,
         Err(error) => return refuse(&error),
     };
+    if let Some(connection) = head.extensions.get::<Acquaintance>() {
+        connection.prove();
+    }
     let Ok(Ok(body)) = tokio::time::timeout(BODY_TIME, to_bytes(body, max)).await else {
         return refuse_size(max);
     };
@@ -244,13 +248,18 @@ impl PeerServer {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         let address = listener.local_addr()?;
+        let port = Port {
+            strangers: Strangers::default(),
+            slots: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            auth: auth.clone(),
+        };
         let gate = Arc::new(Gate { auth, limits: routes.limits });
         let missing = || async {
             respond(PeerReply::refuse(StatusCode::NOT_FOUND, "no_route", "this node does not know the path"))
         };
         let router = routes.router.fallback(missing).layer(from_fn_with_state(gate, pass));
         let closing = CancellationToken::new();
-        let task = tokio::spawn(accept(listener, router, closing.clone()));
+        let task = tokio::spawn(accept(listener, router, closing.clone(), port));
         Ok(Self { address, closing, task })
     }
 
@@ -268,8 +277,27 @@ impl PeerServer {
     }
 }
 
-async fn accept(listener: TcpListener, router: Router, closing: CancellationToken) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+/// Who may be connected.
+#[derive(Clone)]
+struct Port {
+    strangers: Strangers,
+    slots: Arc<Semaphore>,
+    auth: PeerAuth,
+}
+
+impl Port {
+    /// Waits until a peer has spoken on the connection of `guest`, and takes a place of peers for it; `None`:
+    /// close it.
+    async fn place(&self, guest: &Guest) -> Option<OwnedSemaphorePermit> {
+        if guest.proven().await {
+            return self.slots.clone().try_acquire_owned().ok();
+        }
+        PeerCounts::add(&self.auth.counts().strangers);
+        None
+    }
+}
+
+async fn accept(listener: TcpListener, router: Router, closing: CancellationToken, port: Port) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -279,10 +307,7 @@ async fn accept(listener: TcpListener, router: Router, closing: CancellationToke
         };
         match accepted {
             Ok((stream, _)) => {
-                // Without a slot the stream is dropped, which closes it.
-                if let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
-                    connections.spawn(converse(stream, router.clone(), closing.clone(), slot));
-                }
+                connections.spawn(converse(stream, router.clone(), closing.clone(), port.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept on the peer port");
@@ -296,27 +321,31 @@ async fn accept(listener: TcpListener, router: Router, closing: CancellationToke
     connections.shutdown().await;
 }
 
-async fn converse(
-    stream: TcpStream,
-    router: Router,
-    closing: CancellationToken,
-    _slot: OwnedSemaphorePermit,
-) {
+async fn converse(stream: TcpStream, router: Router, closing: CancellationToken, port: Port) {
     let _ = stream.set_nodelay(true);
-    let service = TowerToHyperService::new(router);
-    let connection = hyper::server::conn::http1::Builder::new()
+    let guest = port.strangers.admit();
+    let service = TowerToHyperService::new(router.layer(Extension(guest.acquaintance())));
+    let exchanges = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
         .max_buf_size(HEADER_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let ended: Result<(), hyper::Error> = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = closing.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let mut exchanges = std::pin::pin!(exchanges);
+    let mut place = None;
+    let ended: Result<(), hyper::Error> = loop {
+        tokio::select! {
+            ended = exchanges.as_mut() => break ended,
+            slot = port.place(&guest), if place.is_none() => match slot {
+                Some(slot) => place = Some(slot),
+                None => return,
+            },
+            () = closing.cancelled() => {
+                exchanges.as_mut().graceful_shutdown();
+                break exchanges.await;
+            }
         }
     };
+    drop(place);
     if let Err(error) = ended {
         tracing::debug!(%error, "a peer connection ended");
     }

@@ -2,6 +2,8 @@
 //!
 //! Local knowledge, and it says so: a follower shows what it has applied and how far that is behind.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use erlmcp_ledger::{Incarnation, NodeId};
 use erlmcp_storage::StoreHealth;
 use openraft::{Instant as _, ServerState};
@@ -68,6 +70,17 @@ pub struct Formation {
     pub text: String,
 }
 
+/// What the peer port turned away since the start; see [`crate::PeerCounts`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct TurnedAway {
+    /// Connections without a signed request in time, or in favour of newer ones.
+    pub strangers: u64,
+    /// Requests whose signature, time or receiver is wrong, or that were seen before.
+    pub unproven: u64,
+    /// Requests for which the budget of nonces was full.
+    pub nonces_full: u64,
+}
+
 /// The store of this node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StoreStatus {
@@ -130,6 +143,8 @@ pub struct ReplicaStatus {
     pub join_problem: Option<String>,
     /// The store.
     pub store: StoreStatus,
+    /// What the peer port turned away since the start.
+    pub turned_away: TurnedAway,
 }
 
 impl Core {
@@ -171,6 +186,17 @@ impl Core {
             formation: self.formation(&metrics),
             join_problem: self.join_problem.borrow().clone(),
             store: self.store_status(),
+            turned_away: self.turned_away(),
+        }
+    }
+
+    fn turned_away(&self) -> TurnedAway {
+        let counts = self.client.auth().counts();
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        TurnedAway {
+            strangers: of(&counts.strangers),
+            unproven: of(&counts.unproven),
+            nonces_full: of(&counts.nonces_full),
         }
     }
 

@@ -62,6 +62,7 @@ pub struct Status {
     pub latency: Percentiles,
     pub quota: Quota,
     pub store: erlmcp_raft::StoreStatus,
+    pub peer_port: erlmcp_raft::TurnedAway,
     pub upstreams: serde_json::Value,
     /// Reasons not to be ready; the same as `node.not_ready_because`, and `ok` if there is none.
     pub health: String,
@@ -218,6 +219,7 @@ impl StatusSource {
                 burst: budget.burst.into(),
             },
             store: replica.store.clone(),
+            peer_port: replica.turned_away,
             upstreams: (self.upstreams)(),
             health: if not_ready_because.is_empty() { "ok".to_owned() } else { not_ready_because.join("; ") },
         }
