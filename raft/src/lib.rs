@@ -8,6 +8,8 @@ mod clock;
 mod core;
 mod elect;
 mod error;
+#[cfg(test)]
+mod guard_tests;
 mod handle;
 mod identity;
 mod join;
@@ -25,6 +27,7 @@ mod propose;
 mod raft_routes;
 mod reconciler;
 mod replica;
+mod room;
 mod secret;
 mod state_machine;
 mod status;

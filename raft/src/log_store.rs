@@ -8,20 +8,16 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use erlmcp_storage::{Done, MetaKey, StorageError, Store};
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
 
 use crate::identity::IdentityKeeper;
+use crate::room::Room;
 use crate::types::{Entry, LogId, TypeConfig, Vote};
-
-/// How long to wait before asking a full disk again.
-const FULL_PAUSE: Duration = Duration::from_millis(250);
 
 /// About how many bytes of entries go into one message to a follower.
 const MESSAGE_BYTES: usize = 2 * 1024 * 1024;
@@ -31,8 +27,7 @@ const MESSAGE_BYTES: usize = 2 * 1024 * 1024;
 pub(crate) struct LogStore {
     store: Store,
     identity: IdentityKeeper,
-    /// Cut when the replica stops, so that nobody waits for a full disk then.
-    closing: CancellationToken,
+    room: Room,
     known: Arc<Mutex<Known>>,
 }
 
@@ -46,11 +41,7 @@ struct Known {
 
 impl LogStore {
     /// Reads the log's ends and the vote.
-    pub(crate) fn open(
-        store: Store,
-        identity: IdentityKeeper,
-        closing: CancellationToken,
-    ) -> Result<Self, StorageError> {
+    pub(crate) fn open(store: Store, identity: IdentityKeeper, room: Room) -> Result<Self, StorageError> {
         let vote: Option<Vote> = read_meta(&store, MetaKey::Vote)?;
         let purged: Option<LogId> = read_meta(&store, MetaKey::Purged)?;
         let last = match store.log_bounds().last {
@@ -61,7 +52,7 @@ impl LogStore {
         };
         let last = last.max(purged);
         let known = Arc::new(Mutex::new(Known { vote, purged, last }));
-        Ok(Self { store, identity, closing, known })
+        Ok(Self { store, identity, room, known })
     }
 
     /// Whether nothing was ever written here.
@@ -79,17 +70,7 @@ impl LogStore {
         &self,
         mut attempt: impl FnMut() -> Result<T, StorageError>,
     ) -> Result<T, io::Error> {
-        loop {
-            match attempt() {
-                Err(error) if error.is_retryable() => {
-                    tokio::select! {
-                        () = tokio::time::sleep(FULL_PAUSE) => {}
-                        () = self.closing.cancelled() => return Err(io::Error::other(error)),
-                    }
-                }
-                other => return other.map_err(io::Error::other),
-            }
-        }
+        self.room.wait(|| std::future::ready(attempt())).await
     }
 
     /// Writes something and waits until it is durable.
@@ -257,6 +238,7 @@ fn failed(error: io::Error) -> StorageError {
 mod tests {
     use erlmcp_storage::Options;
     use openraft::testing::log::{StoreBuilder, Suite};
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::identity::Identity;
@@ -287,8 +269,9 @@ mod tests {
         };
         let store = store.unwrap();
         let keeper = IdentityKeeper::new(dir, identity);
-        let log = LogStore::open(store.clone(), keeper, CancellationToken::new()).unwrap();
-        (log, StateMachine::open(store).unwrap().0)
+        let room = Room::new(CancellationToken::new());
+        let log = LogStore::open(store.clone(), keeper, room.clone()).unwrap();
+        (log, StateMachine::open(store, room).unwrap().0)
     }
 
     #[tokio::test]

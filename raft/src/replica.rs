@@ -28,6 +28,7 @@ use crate::network::{Acknowledged, Network};
 use crate::peer_auth::{NodeTag, PeerAuth};
 use crate::peer_client::PeerClient;
 use crate::peer_server::{PeerRoutes, PeerServer};
+use crate::room::Room;
 use crate::secret::ClusterSecret;
 use crate::state_machine::StateMachine;
 use crate::timing::Timing;
@@ -39,6 +40,9 @@ const HAND_OVER_TIME: Duration = Duration::from_secs(2);
 
 /// How long the core may take to stop.
 const CORE_TIME: Duration = Duration::from_secs(10);
+
+/// How long to wait for the reason why the state machine ended; after a panic there is none.
+const REASON_TIME: Duration = Duration::from_millis(300);
 
 /// What a replica needs to start.
 #[derive(Debug)]
@@ -106,7 +110,7 @@ impl Replica {
         let store = open_store(&mut options)?;
         let keeper = IdentityKeeper::new(&options.dir, options.identity.clone());
         let store_closing = CancellationToken::new();
-        let log = LogStore::open(store.clone(), keeper.clone(), store_closing.clone())?;
+        let log = LogStore::open(store.clone(), keeper.clone(), Room::new(store_closing.clone()))?;
         if log.is_empty() && keeper.has_voted() {
             return Err(RaftError::StoreLost { dir: options.dir, node: options.identity.node_id });
         }
@@ -124,7 +128,7 @@ impl Replica {
         let clock = PeerClock::start();
         let auth = PeerAuth::new(options.secret, me, clock);
         let client = PeerClient::new(auth.clone());
-        let (machine, view) = StateMachine::open(store.clone())?;
+        let (machine, view) = StateMachine::open(store.clone(), Room::new(store_closing.clone()))?;
         let book = AddressBook::new(view.clone(), options.known_peers);
         let config = Arc::new(options.timing.config(&options.identity.cluster_id)?);
         let append_time = options.timing.append();
@@ -316,7 +320,12 @@ async fn watch_changes(core: Arc<Core>, count: watch::Sender<u64>, closing: Canc
                 }
                 changed.is_ok()
             }
-            changed = view.changed() => changed.is_ok(),
+            changed = view.changed() => {
+                if changed.is_err() && !closing.is_cancelled() {
+                    core.fail(why_nothing_is_applied(&core).await);
+                }
+                changed.is_ok()
+            }
             changed = problem.changed() => changed.is_ok(),
             changed = fatal.changed() => changed.is_ok(),
         };
@@ -324,5 +333,15 @@ async fn watch_changes(core: Arc<Core>, count: watch::Sender<u64>, closing: Canc
             count.send_modify(|count| *count += 1);
             return;
         }
+    }
+}
+
+/// The state machine is gone while the core may live on, and even lead: it hears of an error a little later
+/// and of a panic never.
+async fn why_nothing_is_applied(core: &Core) -> Fatal {
+    core.wait(REASON_TIME, |metrics| metrics.running_state.is_err()).await;
+    match core.metrics().running_state {
+        Err(error) => Fatal::Core(error.to_string()),
+        Ok(()) => Fatal::Core("the state machine ended".to_owned()),
     }
 }

@@ -1,9 +1,11 @@
 //! The ledger as openraft's state machine: in memory, with every change written to the store's state.
 //!
 //! The state on disk may be some entries behind after a crash, but it is always whole, and the log replays
-//! the rest. Snapshots are the same keys and values in one JSON document.
+//! the rest. Snapshots are the same keys and values in one JSON document. All of it waits while the disk is
+//! full.
 
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 
 use crate::error::RaftError;
+use crate::room::Room;
 use crate::types::{LogId, Membership, Snapshot, SnapshotMeta, TypeConfig};
 use crate::view::View;
 
@@ -40,11 +43,15 @@ const SNAPSHOT_FORMAT: u32 = 1;
 /// The ledger of one node.
 pub(crate) struct StateMachine {
     store: Store,
+    room: Room,
     ledger: Arc<Ledger>,
     applied: Option<LogId>,
     membership: Membership,
     view: watch::Sender<Arc<View>>,
     newest_snapshot: Arc<Mutex<Option<LogId>>>,
+    /// What a test has happen instead of the next apply.
+    #[cfg(test)]
+    pub(crate) at_apply: Option<fn() -> io::Error>,
 }
 
 /// Keys and values as the store takes them.
@@ -59,7 +66,7 @@ struct SnapshotBody {
 
 impl StateMachine {
     /// Reads the state.
-    pub(crate) fn open(store: Store) -> Result<(Self, watch::Receiver<Arc<View>>), RaftError> {
+    pub(crate) fn open(store: Store, room: Room) -> Result<(Self, watch::Receiver<Arc<View>>), RaftError> {
         let entries = store.state()?;
         let mut ledger = BTreeMap::new();
         let mut applied = None;
@@ -81,7 +88,17 @@ impl StateMachine {
         let ledger = Arc::new(Ledger::from_entries(ledger)?);
         let (view, watched) = watch::channel(Arc::default());
         let newest_snapshot = Arc::default();
-        let machine = Self { store, ledger, applied, membership, view, newest_snapshot };
+        let machine = Self {
+            store,
+            room,
+            ledger,
+            applied,
+            membership,
+            view,
+            newest_snapshot,
+            #[cfg(test)]
+            at_apply: None,
+        };
         machine.publish();
         Ok((machine, watched))
     }
@@ -92,7 +109,11 @@ impl StateMachine {
     }
 
     /// Applies some entries as one batch, then answers those who wait for them.
-    fn apply_batch(&mut self, batch: Vec<EntryResponder<TypeConfig>>) -> Result<(), io::Error> {
+    async fn apply_batch(&mut self, batch: Vec<EntryResponder<TypeConfig>>) -> Result<(), io::Error> {
+        #[cfg(test)]
+        if let Some(at_apply) = self.at_apply {
+            return Err(at_apply());
+        }
         let mut writes = Vec::new();
         let mut answers = Vec::with_capacity(batch.len());
         let ledger = Arc::make_mut(&mut self.ledger);
@@ -115,7 +136,7 @@ impl StateMachine {
             answers.extend(responder.map(|responder| (responder, receipt)));
         }
         writes.push(write(APPLIED, Some(serde_json::to_string(&self.applied)?)));
-        self.store.apply(writes).map_err(io::Error::other)?;
+        self.room.wait(|| ready(self.store.apply(writes.clone()))).await?;
         self.publish();
         for (responder, receipt) in answers {
             responder.send(receipt);
@@ -154,15 +175,16 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         while let Some(entry) = entries.next().await {
             batch.push(entry?);
             if batch.len() >= BATCH_MAX {
-                self.apply_batch(std::mem::take(&mut batch))?;
+                self.apply_batch(std::mem::take(&mut batch)).await?;
             }
         }
-        if batch.is_empty() { Ok(()) } else { self.apply_batch(batch) }
+        if batch.is_empty() { Ok(()) } else { self.apply_batch(batch).await }
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
         SnapshotBuilder {
             store: self.store.clone(),
+            room: self.room.clone(),
             ledger: Arc::clone(&self.ledger),
             meta: SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() },
             newest: Arc::clone(&self.newest_snapshot),
@@ -178,13 +200,17 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let entries = body.ledger.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let ledger = Ledger::from_entries(entries).map_err(io::Error::other)?;
         // First the file, then the state: after a crash in between, the file is installed again.
-        write_snapshot(&self.store, meta, snapshot, &self.newest_snapshot).await?;
+        write_snapshot(&self.store, &self.room, meta, snapshot, &self.newest_snapshot).await?;
         self.ledger = Arc::new(ledger);
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
-        let (tell, synced) = oneshot::channel();
-        let done = Box::new(move |result: Result<(), StorageError>| drop(tell.send(result)));
-        self.store.replace_state(self.entries()?, done).map_err(io::Error::other)?;
+        let entries = self.entries()?;
+        let write = || {
+            let (tell, synced) = oneshot::channel();
+            let done = Box::new(move |result: Result<(), StorageError>| drop(tell.send(result)));
+            ready(self.store.replace_state(entries.clone(), done).map(|()| synced))
+        };
+        let synced = self.room.wait(write).await?;
         match synced.await {
             Ok(result) => result.map_err(io::Error::other)?,
             Err(_) => return Err(io::Error::other("the store closed before the snapshot was durable")),
@@ -207,6 +233,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 /// Builds a snapshot of the ledger as it was when asked for.
 pub(crate) struct SnapshotBuilder {
     store: Store,
+    room: Room,
     ledger: Arc<Ledger>,
     meta: SnapshotMeta,
     newest: Arc<Mutex<Option<LogId>>>,
@@ -218,7 +245,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let body = SnapshotBody { format: SNAPSHOT_FORMAT, ledger: self.ledger.entries() };
         let snapshot = serde_json::to_vec(&body)?;
-        write_snapshot(&self.store, &self.meta, snapshot.clone(), &self.newest).await?;
+        write_snapshot(&self.store, &self.room, &self.meta, snapshot.clone(), &self.newest).await?;
         Ok(Snapshot { meta: self.meta.clone(), snapshot })
     }
 }
@@ -226,23 +253,33 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
 /// Writes the file, unless a newer one was installed meanwhile.
 async fn write_snapshot(
     store: &Store,
+    room: &Room,
     meta: &SnapshotMeta,
     body: Vec<u8>,
     newest: &Arc<Mutex<Option<LogId>>>,
 ) -> Result<(), io::Error> {
-    let (store, last, newest) = (store.clone(), meta.last_log_id, Arc::clone(newest));
+    let last = meta.last_log_id;
     let id = format!("{:020}", last.map_or(0, |last| last.index()));
-    let meta = serde_json::to_vec(meta)?;
-    let write = move || {
-        let mut newest = newest.lock().unwrap_or_else(PoisonError::into_inner);
-        if *newest > last {
-            return Ok(());
-        }
-        store.write_snapshot(&id, &meta, &body)?;
-        *newest = last;
-        Ok::<(), StorageError>(())
+    let parts = Arc::new((id, serde_json::to_vec(meta)?, body));
+    let attempt = || {
+        let (store, newest, parts) = (store.clone(), Arc::clone(newest), Arc::clone(&parts));
+        let write = move || {
+            let mut newest = newest.lock().unwrap_or_else(PoisonError::into_inner);
+            if *newest > last {
+                return Ok(());
+            }
+            let (id, meta, body) = &*parts;
+            store.write_snapshot(id, meta, body)?;
+            *newest = last;
+            Ok(())
+        };
+        async { tokio::task::spawn_blocking(write).await.unwrap_or_else(|error| Err(ended(&error))) }
     };
-    tokio::task::spawn_blocking(write).await?.map_err(io::Error::other)
+    room.wait(attempt).await
+}
+
+fn ended(error: &tokio::task::JoinError) -> StorageError {
+    StorageError::Failed { reason: format!("writing a snapshot: {error}").into() }
 }
 
 fn membership_parts(membership: &Membership) -> Result<Vec<String>, io::Error> {
@@ -307,6 +344,10 @@ mod tests {
         LogId::new(<Leader as openraft::vote::RaftLeaderIdExt>::new_committed(1, 1), index)
     }
 
+    fn room() -> Room {
+        Room::new(tokio_util::sync::CancellationToken::new())
+    }
+
     fn options() -> Options {
         Options { min_free_bytes: 1024, ..Options::default() }
     }
@@ -348,7 +389,7 @@ mod tests {
     async fn what_was_applied_is_there_after_a_restart_and_members_that_left_are_not() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::create(dir.path(), options()).unwrap();
-        let (mut machine, view) = StateMachine::open(store.clone()).unwrap();
+        let (mut machine, view) = StateMachine::open(store.clone(), room()).unwrap();
         let first = vec![
             (1, EntryPayload::Membership(membership(60))),
             (2, EntryPayload::Normal(found())),
@@ -359,7 +400,7 @@ mod tests {
             if count == 2 {
                 apply(&mut machine, vec![(4, EntryPayload::Membership(membership(2)))]).await;
             }
-            let (mut again, seen) = StateMachine::open(store.clone()).unwrap();
+            let (mut again, seen) = StateMachine::open(store.clone(), room()).unwrap();
             assert_eq!(again.applied_state().await.unwrap(), machine.applied_state().await.unwrap());
             assert_eq!(again.membership.membership().nodes().count(), count);
             assert_eq!(seen.borrow().ledger, view.borrow().ledger);
@@ -371,7 +412,7 @@ mod tests {
     async fn a_snapshot_built_late_does_not_hide_a_newer_one() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::create(dir.path(), options()).unwrap();
-        let (mut machine, _view) = StateMachine::open(store).unwrap();
+        let (mut machine, _view) = StateMachine::open(store, room()).unwrap();
         apply(&mut machine, vec![(1, EntryPayload::Normal(found()))]).await;
         let mut late = machine.get_snapshot_builder().await;
         apply(&mut machine, vec![(2, EntryPayload::Blank)]).await;

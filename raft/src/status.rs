@@ -30,7 +30,7 @@ pub enum Role {
     Joining,
     /// Removed from the group.
     Removed,
-    /// The store or the core failed.
+    /// The store or the core failed, or this node has stopped.
     Failed,
 }
 
@@ -200,7 +200,7 @@ impl Core {
         }
     }
 
-    fn role(&self, metrics: &Metrics) -> Role {
+    pub(crate) fn role(&self, metrics: &Metrics) -> Role {
         match &*self.fatal.borrow() {
             Some(Fatal::Removed(_)) => return Role::Removed,
             Some(_) => return Role::Failed,
@@ -210,6 +210,7 @@ impl Core {
             ServerState::Leader => Role::Leader,
             ServerState::Candidate => Role::Candidate,
             ServerState::Follower => Role::Follower,
+            ServerState::Shutdown => Role::Failed,
             _ if metrics.membership_config.membership().get_node(&self.id()).is_some() => Role::Learner,
             _ => Role::Joining,
         }

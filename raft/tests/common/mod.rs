@@ -11,7 +11,7 @@ use erlmcp_ledger::{Budget, Limits, NodeId};
 use erlmcp_raft::{
     ClusterSecret, Identity, PeerRoutes, RaftError, Replica, ReplicaOptions, ReplicaStatus, Timing,
 };
-use erlmcp_storage::Options;
+use erlmcp_storage::{Faults, Options};
 
 /// The bound of waits that are usually over within a second; generous, for a machine that does much else.
 pub const SOON: Duration = Duration::from_secs(30);
@@ -23,6 +23,8 @@ pub struct Cluster {
     pub addresses: BTreeMap<NodeId, SocketAddr>,
     listeners: BTreeMap<NodeId, TcpListener>,
     pub timing: Timing,
+    /// What each node's disk is told to break.
+    pub faults: BTreeMap<NodeId, Faults>,
     expected: u64,
 }
 
@@ -42,7 +44,8 @@ impl Cluster {
             listeners.insert(id, listener);
         }
         let nodes = BTreeMap::new();
-        Self { dir, secret, nodes, addresses, listeners, timing: Timing::default(), expected }
+        let faults = (1..=expected).map(|id| (id, Faults::none())).collect();
+        Self { dir, secret, nodes, addresses, listeners, timing: Timing::default(), faults, expected }
     }
 
     pub fn node_dir(&self, id: NodeId) -> PathBuf {
@@ -68,7 +71,11 @@ impl Cluster {
             nodes_expected: self.expected,
             limits: Limits::default(),
             budget: Budget::default(),
-            store: Options { min_free_bytes: 1024, cache_bytes: 4 * 1024 * 1024, ..Options::default() },
+            store: Options {
+                min_free_bytes: 1024,
+                cache_bytes: 4 * 1024 * 1024,
+                faults: self.faults[&id].clone(),
+            },
             routes: PeerRoutes::default(),
         }
     }
