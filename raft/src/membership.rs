@@ -78,7 +78,9 @@ pub(crate) fn plan(facts: &Facts) -> Option<Step> {
         return Some(Step::HandOver(successor));
     }
     let desired = desired_voters(facts, voters);
-    if desired != *voters && !desired.is_empty() {
+    // A change that the living cannot finish stops every write until the silent are back.
+    let can_finish = desired.iter().filter(|node| is_alive(facts, **node)).count() * 2 > desired.len();
+    if desired != *voters && can_finish {
         return Some(Step::Vote(desired));
     }
     let is_member = |node: &NodeId| {
@@ -119,7 +121,7 @@ fn desired_voters(facts: &Facts, voters: &BTreeSet<NodeId>) -> BTreeSet<NodeId> 
         };
     }
     while desired.len() > target {
-        let Some(surplus) = desired.iter().rev().find(|node| **node != facts.me).copied() else { break };
+        let Some(surplus) = last_but_silent_first(facts, &desired, |_| true) else { break };
         desired.remove(&surplus);
     }
     let mut ready =
@@ -130,14 +132,27 @@ fn desired_voters(facts: &Facts, voters: &BTreeSet<NodeId>) -> BTreeSet<NodeId> 
         desired.insert(node);
     }
     if desired.len().is_multiple_of(2) {
-        let is_new = |node: &&NodeId| !voters.contains(*node);
-        let newest = desired.iter().rev().find(is_new);
-        let last = newest.or_else(|| desired.iter().rev().find(|node| **node != facts.me)).copied();
+        let newest = last_but_silent_first(facts, &desired, |node| !voters.contains(&node));
+        let last = newest.or_else(|| last_but_silent_first(facts, &desired, |_| true));
         if let Some(last) = last {
             desired.remove(&last);
         }
     }
     desired
+}
+
+/// Who gives its place up first: a silent node before a living one, then the highest id; never this node.
+fn last_but_silent_first(
+    facts: &Facts,
+    desired: &BTreeSet<NodeId>,
+    may_go: impl Fn(NodeId) -> bool,
+) -> Option<NodeId> {
+    let others = || desired.iter().rev().copied().filter(|node| *node != facts.me && may_go(*node));
+    others().find(|node| !is_alive(facts, *node)).or_else(|| others().next())
+}
+
+fn is_alive(facts: &Facts, node: NodeId) -> bool {
+    node == facts.me || health(facts, node).healthy_ms.is_some()
 }
 
 /// In the ledger, in the life that the membership knows.
@@ -329,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn voters_are_always_odd_and_a_step_keeps_a_healthy_majority() {
+    fn voters_are_always_odd_and_a_newcomer_is_fit() {
         let health = [HEALTHY, DEAD, QUIET, Health { healthy_ms: Some(1), ..HEALTHY }];
         for code in 0..4_u32.pow(4) * 16 {
             let mut group = facts(&[1, 2, 3], &[4, 5]);
@@ -347,5 +362,73 @@ mod tests {
                 fresh.clone().all(|node| group.health[node] == HEALTHY && group.wanted.contains_key(node));
             assert!(sound, "an unfit node got a vote: {voters:?} {group:?}");
         }
+    }
+
+    #[test]
+    fn when_fewer_may_vote_the_silent_go_first() {
+        let mut group = facts(&[1, 2, 4, 5, 6], &[3]);
+        group.health.insert(2, QUIET);
+        group.health.insert(4, QUIET);
+        group.wanted.remove(&3);
+        assert_eq!(plan(&group), vote(&[1, 5, 6]), "with 2 and 4 nobody could finish it");
+        let mut group = facts(&[1, 2, 3, 4], &[]);
+        group.health.insert(2, QUIET);
+        assert_eq!(plan(&group), vote(&[1, 3, 4]));
+    }
+
+    /// All groups of these where every other node is well, silent or dead, and may have left.
+    fn groups(voters: &[NodeId], learners: &[NodeId]) -> impl Iterator<Item = Facts> {
+        let others: Vec<NodeId> = voters.iter().chain(learners).copied().filter(|node| *node != 1).collect();
+        let all_well = facts(voters, learners);
+        let count = 6_usize.pow(u32::try_from(others.len()).unwrap());
+        (0..count).map(move |mut code| {
+            let mut group = all_well.clone();
+            for node in &others {
+                group.health.insert(*node, [HEALTHY, QUIET, DEAD][code % 3].clone());
+                if code / 3 % 2 == 1 {
+                    group.wanted.remove(node);
+                }
+                code /= 6;
+            }
+            group
+        })
+    }
+
+    /// Takes the steps of `group` until there is none; the voters then.
+    fn settled(mut group: Facts) -> BTreeSet<NodeId> {
+        for _ in 0..20 {
+            match plan(&group) {
+                None => return group.configs.remove(0),
+                Some(Step::Vote(voters)) => group.configs = vec![voters],
+                Some(Step::Forget(node)) => drop(group.nodes.remove(&node)),
+                Some(step) => panic!("{step:?} of {group:?}"),
+            }
+        }
+        panic!("no end: {group:?}");
+    }
+
+    #[test]
+    fn a_change_of_voters_can_be_finished_by_the_living_and_ends_well_when_all_are_back() {
+        let mut votes = 0;
+        for (voters, learners) in [
+            (&[1, 2, 3][..], &[4, 5][..]),
+            (&[1, 2, 3, 4, 5], &[]),
+            (&[1, 2, 3, 4, 5], &[6]),
+            (&[1, 2, 3], &[4, 5, 6]),
+            (&[1, 2, 3, 4, 5], &[6, 7]),
+        ] {
+            for mut group in groups(voters, learners) {
+                if let Some(Step::Vote(new)) = plan(&group) {
+                    votes += 1;
+                    let living = new.iter().filter(|node| **node == 1 || group.health[node] == HEALTHY);
+                    assert!(living.count() * 2 > new.len(), "{new:?} cannot be reached: {group:?}");
+                    assert_eq!(new.len() % 2, 1, "{new:?} {group:?}");
+                }
+                group.health.values_mut().for_each(|health| *health = HEALTHY);
+                let members = group.wanted.len();
+                assert_eq!(settled(group).len(), voters_for(members));
+            }
+        }
+        assert!(votes > 20_000, "only {votes} changes were looked at");
     }
 }
