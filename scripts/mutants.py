@@ -5,19 +5,33 @@ usage: scripts/mutants.py [NAME ...]   all, or those whose name contains one of 
 
 A mutant is a small wrong change to a rule of the code: file, the text it replaces, and the test that guards the rule.
 Works on the checkout itself, which must have no changes, and puts every file back. Each takes a build of its crate.
+A test that hangs for ten minutes does not count as caught: it may hang for any reason, so a person has to judge it.
 Exit codes: 0 every mutant was caught; 1 one was not, or did not apply; 2 wrong usage.
 """
+import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+TEST_SECONDS_MAX = 600
 
 
 def run(test):
+    """Exit code and the errors of the test's run; the code is None if it did not end in time."""
     command = ["cargo", "nextest", "run", "--no-fail-fast", "--cargo-quiet", *test.split()]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                               start_new_session=True)
+    try:
+        errors = running.communicate(timeout=TEST_SECONDS_MAX)[1]
+    except subprocess.TimeoutExpired:
+        # nextest stops its tests, which have process groups of their own, when it is asked to end.
+        os.killpg(running.pid, signal.SIGTERM)
+        errors = running.communicate()[1]
+        return None, errors
+    return running.returncode, errors
 
 
 def judge(mutant):
@@ -28,14 +42,16 @@ def judge(mutant):
         return f"its text stands {before.count(mutant['old'])} times in {mutant['file']}, not once"
     try:
         path.write_text(before.replace(mutant["old"], mutant["new"]))
-        done = run(mutant["test"])
+        code, errors = run(mutant["test"])
     finally:
         path.write_text(before)
-    if done.returncode == 100:
+    if code is None:
+        return f"its test did not end within {TEST_SECONDS_MAX} s"
+    if code == 100:
         return None
-    if done.returncode == 0:
+    if code == 0:
         return "its test stays green"
-    return "no test ran: " + (done.stderr.strip().splitlines() or ["?"])[-1]
+    return "no test ran: " + (errors.strip().splitlines() or ["?"])[-1]
 
 
 def main():

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use erlmcp_ledger::{Budget, Command, Limits};
-use erlmcp_storage::{Faults, Options, Store, StoreHealth};
+use erlmcp_storage::{Faults, MetaKey, Options, Store, StoreHealth};
 use futures_util::{FutureExt as _, stream};
 use openraft::storage::{IOFlushed, RaftLogStorage as _, RaftStateMachine as _};
 use openraft::type_config::TypeConfigExt as _;
@@ -43,7 +43,7 @@ struct Disk {
     store: Store,
     log: LogStore,
     is_full: watch::Receiver<bool>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 fn secret() -> ClusterSecret {
@@ -64,10 +64,9 @@ impl Disk {
         store.on_failure(Box::new(move |health| {
             full.send_replace(matches!(health, StoreHealth::DiskFull { .. }));
         }));
-        let room = Room::new(CancellationToken::new());
         let keeper = IdentityKeeper::new(dir.path(), identity);
-        let log = LogStore::open(store.clone(), keeper, room).unwrap();
-        Self { faults, store, log, is_full, _dir: dir }
+        let log = log_of(&store, keeper);
+        Self { faults, store, log, is_full, dir }
     }
 
     fn machine(&self) -> StateMachine {
@@ -104,6 +103,10 @@ impl Drop for Disk {
     fn drop(&mut self) {
         self.faults.release_sync();
     }
+}
+
+fn log_of(store: &Store, keeper: IdentityKeeper) -> LogStore {
+    LogStore::open(store.clone(), keeper, Room::new(CancellationToken::new())).unwrap()
 }
 
 fn log_id(index: u64) -> LogId {
@@ -155,6 +158,27 @@ async fn a_truncation_is_over_only_when_it_is_durable() {
     assert!(!cutting.is_finished(), "over before the sync");
     disk.faults.release_sync();
     cutting.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_log_goes_on_after_a_crash_between_the_two_writes_of_a_purge() {
+    let mut disk = Disk::new();
+    let (tell, told) = TypeConfig::oneshot();
+    disk.log.append((0..=10).map(blank), IOFlushed::signal(tell)).await.unwrap();
+    told.await.unwrap().unwrap();
+    // A snapshot up to 100 was taken over: what was purged is on disk, the purge is not.
+    let purged = serde_json::to_vec(&log_id(100)).unwrap();
+    disk.store.put_meta(MetaKey::Purged, purged, Box::new(|_| ())).unwrap();
+    disk.store.clone().close().unwrap();
+    let dir = disk.dir.path();
+    let store = Store::open(&Identity::store_dir(dir), options(&disk.faults)).unwrap();
+    let mut log = log_of(&store, IdentityKeeper::new(dir, Identity::open(dir).unwrap()));
+    let state = log.get_log_state().await.unwrap();
+    assert_eq!((state.last_purged_log_id, state.last_log_id), (Some(log_id(100)), Some(log_id(100))));
+    let (tell, told) = TypeConfig::oneshot();
+    log.append([blank(101)], IOFlushed::signal(tell)).await.unwrap();
+    told.await.unwrap().unwrap();
+    assert_eq!(log.try_get_log_entries(0..200).await.unwrap(), [blank(101)]);
 }
 
 #[tokio::test]

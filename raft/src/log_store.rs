@@ -44,6 +44,11 @@ impl LogStore {
     pub(crate) fn open(store: Store, identity: IdentityKeeper, room: Room) -> Result<Self, StorageError> {
         let vote: Option<Vote> = read_meta(&store, MetaKey::Vote)?;
         let purged: Option<LogId> = read_meta(&store, MetaKey::Purged)?;
+        // A crash between the two writes of a purge leaves a log that ends below what it says was purged:
+        // the store would refuse the entry that has to come next.
+        if let Some(purged) = &purged {
+            store.purge_to(purged.index())?;
+        }
         let last = match store.log_bounds().last {
             Some(last) => {
                 read_entries(&store, last, last + 1).map_err(failed)?.pop().map(|entry| entry.log_id)

@@ -111,4 +111,13 @@ mod tests {
         let slow = Timing { heartbeat: Duration::from_secs(2), ..Timing::default() };
         assert!(matches!(slow.config("c"), Err(RaftError::Settings(_))));
     }
+
+    #[test]
+    fn a_returning_node_raises_no_term_and_a_leader_without_a_quorum_gives_up() {
+        let config = Timing::default().config("c").unwrap();
+        assert_eq!(config.enable_pre_vote, Some(true));
+        assert_eq!(config.quorum_loss_probe_interval, Some(1_600));
+        assert!(!config.enable_elect, "no election before the log names this life");
+        assert_eq!(config.enable_leader_restore, Some(false));
+    }
 }

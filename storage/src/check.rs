@@ -64,7 +64,7 @@ fn scan_trees(trees: &Trees) -> Result<Scan, Trouble> {
     })?;
     let next = reader.finish(None)?;
     each(trees, Space::State, |key, bytes| record::open(Space::State, key, bytes).map(drop))?;
-    Ok(Scan { edges: Edges { floor, last: (next > first).then(|| next - 1) }, last_seq })
+    Ok(Scan { edges: Edges { floor, last: (next > first).then(|| next - 1), cuts: 0 }, last_seq })
 }
 
 /// Calls `check` for each record; an error of sled itself gets the last key that was readable.

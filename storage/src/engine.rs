@@ -105,6 +105,14 @@ impl Engine {
         Err(self.condition.fail(&reason))
     }
 
+    /// Has `file` synced in place of sled's file.
+    #[cfg(test)]
+    pub(crate) fn sync_instead(&self, file: std::fs::File) {
+        if let Some(trees) = self.trees.write().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            trees.file = file;
+        }
+    }
+
     pub(crate) fn refuse_failed(&self) -> Result<(), StorageError> {
         self.condition.failure().map_or(Ok(()), Err)
     }

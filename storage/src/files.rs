@@ -10,7 +10,10 @@ use crate::error::StorageError;
 
 /// Makes the names in `dir` durable.
 pub(crate) fn sync_dir(dir: &Path) -> Result<(), StorageError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| StorageError::io("fsync", dir, e))
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| StorageError::io("fsync", dir, e))?;
+    #[cfg(test)]
+    journal::note(dir);
+    Ok(())
 }
 
 /// Makes the content of every file in `dir`, and their names, durable. Goes down into directories.
@@ -38,4 +41,24 @@ pub(crate) fn write_durably(path: &Path, temporary: &Path, parts: &[&[u8]]) -> R
     write().map_err(|e| StorageError::io("write", temporary, e))?;
     fs::rename(temporary, path).map_err(|e| StorageError::io("rename", temporary, e))?;
     path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Which names this thread has made durable, for tests that ask whether a caller forgot to.
+#[cfg(test)]
+pub(crate) mod journal {
+    use std::cell::RefCell;
+    use std::path::{Path, PathBuf};
+
+    thread_local! {
+        static SYNCED: RefCell<Vec<PathBuf>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(super) fn note(path: &Path) {
+        SYNCED.with_borrow_mut(|synced| synced.push(path.to_path_buf()));
+    }
+
+    /// What was made durable since it was last asked for, in order.
+    pub(crate) fn take() -> Vec<PathBuf> {
+        SYNCED.take()
+    }
 }

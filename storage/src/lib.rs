@@ -10,6 +10,8 @@ mod clock;
 mod commit;
 mod condition;
 mod db;
+#[cfg(test)]
+mod durable_tests;
 mod engine;
 mod error;
 mod faults;

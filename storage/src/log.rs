@@ -36,6 +36,8 @@ pub(crate) struct Edges {
     pub(crate) floor: Option<u64>,
     /// The highest index; `None` if there is no entry above the floor.
     pub(crate) last: Option<u64>,
+    /// How often something was cut off since the store was opened: who read meanwhile may have missed it.
+    pub(crate) cuts: u64,
 }
 
 impl Edges {
@@ -47,6 +49,10 @@ impl Edges {
     /// The lowest index that may be stored.
     fn first(&self) -> u64 {
         self.floor.map_or(0, |floor| floor.saturating_add(1))
+    }
+
+    fn is_purged(&self, index: u64) -> bool {
+        self.floor.is_some_and(|floor| floor >= index)
     }
 
     /// The index that has to come next; any will do for a log that never held one.
@@ -119,21 +125,38 @@ pub(crate) fn read(
     from: u64,
     to_excluded: u64,
 ) -> Result<Vec<(u64, Vec<u8>)>, StorageError> {
-    let edges = *engine.edges();
-    let Some(last) = edges.last else { return engine.run("read the log", |_| Ok(Vec::new())) };
-    let from = from.max(edges.first());
-    let to_excluded = to_excluded.min(last.saturating_add(1));
-    engine.run("read the log", |trees| {
-        let mut reader = Reader::new(from);
-        if from < to_excluded {
-            for item in trees.tree(Space::Log).range(log_key(from, 0)..log_key(to_excluded, 0)) {
-                let (key, bytes) = item?;
-                reader.take(&key, &bytes)?;
-            }
-            reader.finish(Some(to_excluded))?;
+    loop {
+        let edges = *engine.edges();
+        let found =
+            engine.run("read the log", |trees| match read_between(trees, edges, from, to_excluded) {
+                Err(Trouble::Record(what)) => Ok(Err(what)),
+                other => Ok(Ok(other?)),
+            })?;
+        // The edges are free while records are read, so that appends need not wait. What was cut off in the
+        // meantime is no damage, and what took its place may not be mixed with what was there.
+        if engine.edges().cuts == edges.cuts {
+            return found.map_err(|what| engine.condition.fail(&format!("cannot read the log: {what}")));
         }
-        Ok(reader.entries)
-    })
+    }
+}
+
+fn read_between(
+    trees: &Trees,
+    edges: Edges,
+    from: u64,
+    to_excluded: u64,
+) -> Result<Vec<(u64, Vec<u8>)>, Trouble> {
+    let from = from.max(edges.first());
+    let to_excluded = to_excluded.min(edges.last.map_or(0, |last| last.saturating_add(1)));
+    let mut reader = Reader::new(from);
+    if from < to_excluded {
+        for item in trees.tree(Space::Log).range(log_key(from, 0)..log_key(to_excluded, 0)) {
+            let (key, bytes) = item?;
+            reader.take(&key, &bytes)?;
+        }
+        reader.finish(Some(to_excluded))?;
+    }
+    Ok(reader.entries)
 }
 
 /// Puts entries together from their records, in key order, and finds any that is missing.
@@ -202,6 +225,7 @@ pub(crate) fn truncate_from(engine: &Engine, index: u64) -> Result<u64, StorageE
         while truncate_some(trees, index)? {}
         Ok(())
     })?;
+    edges.cuts += 1;
     edges.last = edges.last.map(|last| last.min(index.saturating_sub(1))).filter(|_| index > edges.first());
     Ok(seq)
 }
@@ -213,12 +237,17 @@ fn truncate_some(trees: &Trees, index: u64) -> Result<bool, Trouble> {
 
 /// Makes `index` and all before it unreadable; [`purge_some`] deletes them later. False if they were already.
 pub(crate) fn purge_to(engine: &Engine, index: u64) -> Result<bool, StorageError> {
+    engine.refuse_failed()?;
+    if engine.edges().is_purged(index) {
+        return Ok(false);
+    }
     engine.admit_upkeep(ENTRY_OVERHEAD_BYTES, || format!("purge the log to {index}"))?;
     let mut edges = engine.edges();
-    if edges.floor.is_some_and(|floor| floor >= index) {
+    if edges.is_purged(index) {
         return Ok(false);
     }
     set_floor(engine, index)?;
+    edges.cuts += 1;
     edges.floor = Some(index);
     edges.last = edges.last.filter(|last| *last > index);
     Ok(true)

@@ -11,5 +11,6 @@ mod full_disk;
 mod kill;
 mod model;
 mod open;
+mod races;
 mod restart;
 mod snapshots;
