@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::address_book::AddressBook;
 use crate::clock::PeerClock;
 use crate::identity::{Identity, IdentityKeeper};
+use crate::majority::Majority;
 use crate::peer_auth::NodeTag;
 use crate::peer_client::{LeaderHint, PeerClient, Target};
 use crate::timing::Timing;
@@ -80,6 +81,7 @@ pub(crate) struct Core {
     pub(crate) join_warned: AtomicBool,
     /// When a leader was last heard of, in milliseconds of our clock; 0 is never.
     pub(crate) leader_heard_ms: AtomicU64,
+    pub(crate) majority: Arc<Majority>,
 }
 
 impl Core {

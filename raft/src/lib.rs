@@ -14,6 +14,7 @@ mod handle;
 mod identity;
 mod join;
 mod log_store;
+mod majority;
 mod membership;
 mod network;
 mod operate;

@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::address_book::AddressBook;
+use crate::majority::{Heartbeat, Majority};
 use crate::peer_auth::NodeTag;
 use crate::peer_client::{Lane, PeerClient, PeerError, Target};
 use crate::types::{MemberNode, Snapshot, SnapshotMeta, TypeConfig, Vote};
@@ -58,6 +59,7 @@ pub(crate) struct Network {
     pub(crate) me: NodeId,
     pub(crate) append_time: Duration,
     pub(crate) acknowledged: Acknowledged,
+    pub(crate) majority: Arc<Majority>,
 }
 
 /// Up to where each member acknowledged the log of this leader, in one term.
@@ -179,7 +181,12 @@ impl RaftNetworkV2<TypeConfig> for RaftPeer {
         // What was acknowledged before this message left: an older message may be answered late.
         let (tag, vote) = (self.node.tag(self.id), rpc.vote);
         let acknowledged = self.network.acknowledged.of(tag, vote);
-        let answer = self.call(self.lane, APPEND, &rpc, time).await;
+        let answer = if rpc.entries.is_empty() {
+            let heartbeat = Heartbeat { message: &rpc, word: self.network.majority.word() };
+            self.call(self.lane, APPEND, &heartbeat, time).await
+        } else {
+            self.call(self.lane, APPEND, &rpc, time).await
+        };
         let answer = answer.map_err(|failure| self.failure(RPCTypes::AppendEntries, failure))?;
         let before = rpc.prev_log_id.map(|log_id| log_id.index());
         match &answer {

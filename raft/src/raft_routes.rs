@@ -10,12 +10,13 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::StatusCode;
 use openraft::error::{Infallible, RaftError};
-use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::core::Core;
 use crate::join::{HELLO, JOIN, REMOVED};
+use crate::majority::MajorityWord;
 use crate::network::{APPEND, PRE_VOTE, SNAPSHOT, SnapshotMessage, TRANSFER, VOTE};
 use crate::operate::LEAD;
 use crate::peer_server::{PeerReply, PeerRequest, PeerRoutes};
@@ -76,9 +77,15 @@ async fn append(core: Arc<Core>, request: PeerRequest) -> PeerReply {
     if !speaks_for(&request, &message.vote) {
         return refuse_voice();
     }
+    let word = message.entries.is_empty().then(|| read::<MajorityWord>(&request));
+    let (vote, committed) = (message.vote, message.leader_commit);
     let answer = core.raft.append_entries(message).await;
-    if answer.is_ok() {
+    // One that was deposed leads nobody.
+    if answer.as_ref().is_ok_and(|answer| !matches!(answer, AppendEntriesResponse::HigherVote(_))) {
         core.note_leader_heard();
+        if let Some(Ok(word)) = word {
+            core.majority.note_word(&vote, committed.as_ref(), word);
+        }
     }
     reply(answer)
 }

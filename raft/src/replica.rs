@@ -24,6 +24,7 @@ use crate::error::RaftError;
 use crate::handle::ReplicaHandle;
 use crate::identity::{Identity, IdentityKeeper};
 use crate::log_store::LogStore;
+use crate::majority::Majority;
 use crate::network::{Acknowledged, Network};
 use crate::peer_auth::{NodeTag, PeerAuth};
 use crate::peer_client::PeerClient;
@@ -132,12 +133,14 @@ impl Replica {
         let book = AddressBook::new(view.clone(), options.known_peers);
         let config = Arc::new(options.timing.config(&options.identity.cluster_id)?);
         let append_time = options.timing.append();
+        let majority = Arc::new(Majority::new(clock));
         let network = Network {
             client: client.clone(),
             book: book.clone(),
             me: me.id,
             append_time,
             acknowledged: Acknowledged::default(),
+            majority: Arc::clone(&majority),
         };
         let began_empty = log.is_empty();
         let raft = Raft::new(me.id, config, network, log, machine).await.map_err(stopped)?;
@@ -169,6 +172,7 @@ impl Replica {
             join_problem: watch::channel(None).0,
             join_warned: AtomicBool::new(false),
             leader_heard_ms: AtomicU64::new(0),
+            majority,
         });
         follow_store(&core);
         let routes = raft_routes::add(options.routes, &core);
@@ -311,6 +315,7 @@ async fn watch_changes(core: Arc<Core>, count: watch::Sender<u64>, closing: Canc
         if let Err(error) = &metrics.borrow_watched().running_state {
             core.fail(Fatal::Core(error.to_string()));
         }
+        core.majority.note_metrics(core.id(), &metrics.borrow_watched());
         count.send_modify(|count| *count += 1);
         let goes_on = tokio::select! {
             () = closing.cancelled() => false,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use erlmcp_ledger::{Incarnation, NodeId};
 use erlmcp_storage::StoreHealth;
-use openraft::{Instant as _, ServerState};
+use openraft::ServerState;
 use serde::Serialize;
 
 use crate::core::{Core, Fatal};
@@ -131,10 +131,16 @@ pub struct ReplicaStatus {
     pub purged: u64,
     /// Committed entries not yet applied here.
     pub lag: u64,
-    /// A majority answers: for a leader seen by itself, for others through the leader's word.
+    /// A majority has answered the leader not long ago: see `majority_contact_ms`.
     pub quorum_ok: bool,
     /// Milliseconds since this node heard of its leader; 0 on the leader.
     pub leader_contact_ms: Option<u64>,
+    /// Milliseconds since a majority answered its leader: on a leader by its own knowledge, elsewhere by the
+    /// leader's word; `None` when none is known of since the start.
+    pub majority_contact_ms: Option<u64>,
+    /// What was committed when this node first heard of its leader after the start: before it has applied
+    /// that, it may know less than it acknowledged earlier. `None` until a leader has told.
+    pub committed_at_start: Option<u64>,
     /// The other members.
     pub peers: Vec<PeerStatus>,
     /// How far the group has formed.
@@ -158,12 +164,12 @@ impl Core {
         let is_leader = metrics.state.is_leader();
         let leader_contact_ms = if is_leader { Some(0) } else { self.leader_silent_ms() };
         let silence_ms = u64::try_from(self.timing.silence().as_millis()).unwrap_or(u64::MAX);
-        let quorum_ok = if is_leader {
-            let acked = metrics.last_quorum_acked.as_ref().map(|acked| acked.elapsed());
-            membership.voter_ids().count() == 1 || acked.is_some_and(|time| time < self.timing.silence())
-        } else {
-            metrics.current_leader.is_some() && leader_contact_ms.is_some_and(|time| time < silence_ms)
-        };
+        self.majority.note_metrics(self.id(), &metrics);
+        let majority_contact_ms = self.majority.silent_ms();
+        let is_recent = |contact_ms: Option<u64>| contact_ms.is_some_and(|time| time < silence_ms);
+        let quorum_ok = metrics.current_leader.is_some()
+            && is_recent(leader_contact_ms)
+            && is_recent(majority_contact_ms);
         ReplicaStatus {
             node: self.id(),
             incarnation: self.me.incarnation,
@@ -182,6 +188,8 @@ impl Core {
             lag: committed.saturating_sub(applied),
             quorum_ok,
             leader_contact_ms,
+            majority_contact_ms,
+            committed_at_start: self.majority.begin(),
             peers: self.peers(&metrics),
             formation: self.formation(&metrics),
             join_problem: self.join_problem.borrow().clone(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::{Cluster, SOON};
 use erlmcp_ledger::{Command, Receipt};
-use erlmcp_raft::{OperateError, ProposeError, Replica, Role};
+use erlmcp_raft::{OperateError, ProposeError, Replica, ReplicaStatus, Role};
 
 fn set_limit(connections: u32) -> Command {
     Command::SetLimit { tenant: None, connections: Some(connections) }
@@ -180,6 +180,29 @@ async fn without_a_majority_a_command_fails_in_bounded_time() {
     );
     assert!(begin.elapsed() < Duration::from_secs(10));
     cluster.wait(leader, SOON, |status| !status.quorum_ok).await;
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_node_is_up_to_date_only_when_it_has_what_was_committed_before() {
+    let mut cluster = formed(4).await;
+    let leader = cluster.leader();
+    let victim = if leader == 4 { 3 } else { 4 };
+    assert!(cluster.node(victim).status().committed_at_start.is_some());
+    cluster.kill(victim).await;
+    for connections in 1..=60 {
+        assert_eq!(cluster.node(leader).propose(set_limit(connections)).await.unwrap(), Receipt::Done);
+    }
+    cluster.start(victim).await;
+    let is_up_to_date = |status: &ReplicaStatus| {
+        status.committed_at_start.is_some_and(|committed| status.applied >= committed)
+    };
+    let behind = cluster.node(victim).status();
+    let limit = |cluster: &Cluster| cluster.node(victim).view().borrow().ledger.limits().connections;
+    assert!(!is_up_to_date(&behind) || limit(&cluster) == 60, "{behind:?}");
+    cluster.wait(victim, SOON, is_up_to_date).await;
+    assert_eq!(limit(&cluster), 60);
+    cluster.wait(victim, SOON, |status| status.quorum_ok).await;
     cluster.stop_all().await;
 }
 

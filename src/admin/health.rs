@@ -1,7 +1,8 @@
 //! Liveness and readiness.
 //!
 //! Alive: the process answers, whatever the group does. Ready: new clients may be sent here. A node that has
-//! lost its leader goes on serving; it is not ready only once its lease could no longer be renewed.
+//! lost its leader, or whose leader has lost its majority, goes on serving; it is not ready only once its
+//! lease could no longer be renewed.
 
 use std::fmt;
 
@@ -24,6 +25,15 @@ pub enum NotReady {
     Failed,
     /// No leader was heard of for so many milliseconds; `None`: never since start.
     NoLeader(Option<u64>),
+    /// A leader, but no majority has answered it for so many milliseconds; `None`: never since start.
+    NoMajority(Option<u64>),
+    /// The group has more than this node has applied since it started.
+    CatchingUp {
+        /// Up to where it has applied the log.
+        applied: u64,
+        /// Up to where it has to; `None` until a leader has told.
+        committed: Option<u64>,
+    },
     /// The store takes no writes.
     Store(String),
 }
@@ -48,6 +58,14 @@ impl fmt::Display for NotReady {
             NotReady::Failed => f.write_str("consensus has stopped"),
             NotReady::NoLeader(None) => f.write_str("no leader heard of since start"),
             NotReady::NoLeader(Some(ms)) => write!(f, "no leader heard of for {ms} ms"),
+            NotReady::NoMajority(None) => f.write_str("no majority has answered the leader since start"),
+            NotReady::NoMajority(Some(ms)) => write!(f, "no majority has answered the leader for {ms} ms"),
+            NotReady::CatchingUp { applied, committed: None } => {
+                write!(f, "no leader has said yet what is committed; this node has {applied} entries")
+            }
+            NotReady::CatchingUp { applied, committed: Some(committed) } => {
+                write!(f, "catching up: {applied} of {committed} entries")
+            }
             NotReady::Store(why) => write!(f, "store: {why}"),
         }
     }
@@ -58,15 +76,14 @@ impl fmt::Display for NotReady {
 pub struct Readiness {
     drain: DrainState,
     /// Half a lease: after that new clients could not be kept.
-    leader_silence_ms_max: u64,
+    silence_ms_max: u64,
 }
 
 impl Readiness {
     /// `lease_ms`: how long a share lasts; `None` if for ever. `drain` says whether the node stops.
     #[must_use]
     pub fn new(lease_ms: Option<u64>, drain: DrainState) -> Readiness {
-        let leader_silence_ms_max = lease_ms.map_or(u64::MAX, |lease| lease / 2);
-        Readiness { drain, leader_silence_ms_max }
+        Readiness { drain, silence_ms_max: lease_ms.map_or(u64::MAX, |lease| lease / 2) }
     }
 
     /// Every reason why new clients should go elsewhere; empty means ready.
@@ -90,12 +107,8 @@ impl Readiness {
             Role::Leader | Role::Follower | Role::Candidate | Role::Learner if !is_listed => {
                 reasons.push(NotReady::Joining("the group does not list this node yet".to_owned()));
             }
-            Role::Leader => {}
-            Role::Follower | Role::Candidate | Role::Learner => {
-                let silent = status.leader_contact_ms;
-                if silent.is_none_or(|ms| ms > self.leader_silence_ms_max) {
-                    reasons.push(NotReady::NoLeader(silent));
-                }
+            Role::Leader | Role::Follower | Role::Candidate | Role::Learner => {
+                reasons.extend(self.cut_off(status));
             }
         }
         if !status.store.healthy {
@@ -103,6 +116,20 @@ impl Readiness {
             reasons.push(NotReady::Store(why.unwrap_or_else(|| "takes no writes".to_owned())));
         }
         reasons
+    }
+
+    /// Why the group's newest decisions may not be known here, or no new one could be made.
+    fn cut_off(&self, status: &ReplicaStatus) -> Option<NotReady> {
+        let is_silent = |contact_ms: Option<u64>| contact_ms.is_none_or(|ms| ms > self.silence_ms_max);
+        if is_silent(status.leader_contact_ms) {
+            Some(NotReady::NoLeader(status.leader_contact_ms))
+        } else if is_silent(status.majority_contact_ms) {
+            Some(NotReady::NoMajority(status.majority_contact_ms))
+        } else if status.committed_at_start.is_none_or(|committed| status.applied < committed) {
+            Some(NotReady::CatchingUp { applied: status.applied, committed: status.committed_at_start })
+        } else {
+            None
+        }
     }
 }
 

@@ -39,6 +39,7 @@ def new_cluster(tmp_path):
 
     yield make
     for cluster in started:
+        cluster.resume()
         subprocess.run(
             [str(cluster_script()), "stop"], env=cluster.environment(), cwd=cluster.directory, capture_output=True, timeout=60
         )

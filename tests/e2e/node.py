@@ -171,6 +171,7 @@ class Cluster:
         self.nodes = nodes
         self.base = free_port_base(nodes)
         self.config = config
+        self.paused = []
         self.extra_environment = extra_environment or {}
 
     def environment(self):
@@ -214,6 +215,18 @@ class Cluster:
         pid = self.pid(node)
         os.kill(pid, signal.SIGKILL)
         wait_for(f"process {pid} gone", lambda: not Path(f"/proc/{pid}").exists() or is_zombie(pid))
+
+    def pause(self, *nodes):
+        """Stops the processes as they are: their ports take connections, and nobody answers."""
+        pids = [self.pid(node) for node in nodes]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+            self.paused.append(pid)
+        return pids
+
+    def resume(self):
+        while self.paused:
+            os.kill(self.paused.pop(), signal.SIGCONT)
 
     def leader(self, among=None):
         """The leader on which all of `among` agree, or None."""
