@@ -2,8 +2,8 @@
 //!
 //! Holds no decisions; those are in the files that use it. Handlers and tasks keep it in an `Arc`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use erlmcp_ledger::{Budget, Limits, MemberClaim, NodeId};
 use erlmcp_storage::Store;
@@ -16,6 +16,7 @@ use crate::identity::{Identity, IdentityKeeper};
 use crate::majority::Majority;
 use crate::peer_auth::NodeTag;
 use crate::peer_client::{LeaderHint, PeerClient, Target};
+use crate::reconciler::Since;
 use crate::timing::Timing;
 use crate::types::{Metrics, Raft};
 use crate::view::View;
@@ -82,6 +83,7 @@ pub(crate) struct Core {
     /// When a leader was last heard of, in milliseconds of our clock; 0 is never.
     pub(crate) leader_heard_ms: AtomicU64,
     pub(crate) majority: Arc<Majority>,
+    pub(crate) since: Mutex<Since>,
 }
 
 impl Core {

@@ -129,6 +129,18 @@ pub enum OperateError {
     /// There is no other voter to take over.
     #[error("there is no other healthy voter to take over")]
     NoSuccessor,
+    /// Too few voters answer: nothing can be decided.
+    #[error(
+        "nothing was done: of the voters {voters:?}, {silent:?} do not answer, so the group can decide \
+         nothing; start or reconnect {} of them, then repeat this",
+        silent.len().saturating_sub(voters.len().saturating_sub(1) / 2)
+    )]
+    NoMajority {
+        /// Who votes, or would vote then.
+        voters: Vec<NodeId>,
+        /// Who of them is silent.
+        silent: Vec<NodeId>,
+    },
     /// Begun, and not finished within the time allowed.
     #[error("{what} was begun and has not finished within {} ms", waited.as_millis())]
     NotYet {

@@ -79,8 +79,7 @@ pub(crate) fn plan(facts: &Facts) -> Option<Step> {
     }
     let desired = desired_voters(facts, voters);
     // A change that the living cannot finish stops every write until the silent are back.
-    let can_finish = desired.iter().filter(|node| is_alive(facts, **node)).count() * 2 > desired.len();
-    if desired != *voters && can_finish {
+    if desired != *voters && has_living_majority(facts, &desired) {
         return Some(Step::Vote(desired));
     }
     let is_member = |node: &NodeId| {
@@ -90,6 +89,18 @@ pub(crate) fn plan(facts: &Facts) -> Option<Step> {
         return Some(Step::Forget(*stranger));
     }
     facts.wanted.keys().find(|node| !facts.nodes.contains_key(node)).map(|node| Step::Learn(*node))
+}
+
+/// The voters, now or once `leaving` is no member any more, of which too many are silent to decide anything.
+pub(crate) fn silent_majority(facts: &Facts, leaving: NodeId) -> Option<BTreeSet<NodeId>> {
+    let mut after = facts.clone();
+    after.wanted.remove(&leaving);
+    let next = facts.configs.last().map(|voters| desired_voters(&after, voters));
+    facts.configs.iter().cloned().chain(next).find(|voters| !has_living_majority(facts, voters))
+}
+
+fn has_living_majority(facts: &Facts, voters: &BTreeSet<NodeId>) -> bool {
+    voters.iter().filter(|node| is_alive(facts, **node)).count() * 2 > voters.len()
 }
 
 /// The voter best placed to lead instead of this node: healthy, not draining, least behind.
@@ -151,7 +162,7 @@ fn last_but_silent_first(
     others().find(|node| !is_alive(facts, *node)).or_else(|| others().next())
 }
 
-fn is_alive(facts: &Facts, node: NodeId) -> bool {
+pub(crate) fn is_alive(facts: &Facts, node: NodeId) -> bool {
     node == facts.me || health(facts, node).healthy_ms.is_some()
 }
 
@@ -405,6 +416,27 @@ mod tests {
             }
         }
         panic!("no end: {group:?}");
+    }
+
+    #[test]
+    fn a_removal_needs_a_living_majority_now_and_then() {
+        let (mut possible, mut impossible) = (0, 0);
+        for (voters, learners) in [(&[1, 2, 3][..], &[4, 5][..]), (&[1, 2, 3], &[]), (&[1, 2, 3, 4, 5], &[6])]
+        {
+            for group in groups(voters, learners) {
+                let is_well = has_living_majority(&group, &group.configs[0]);
+                for leaving in group.wanted.keys().copied().filter(|node| *node != group.me) {
+                    let silent = silent_majority(&group, leaving);
+                    let mut after = group.clone();
+                    after.wanted.remove(&leaving);
+                    let is_begun = matches!(plan(&after), Some(Step::Vote(_)));
+                    assert!(is_well || silent.is_some(), "{leaving} of {group:?}");
+                    assert!(!(is_well && silent.is_some() && is_begun), "{leaving} of {group:?}: {silent:?}");
+                    *(if silent.is_none() { &mut possible } else { &mut impossible }) += 1;
+                }
+            }
+        }
+        assert!(possible > 1_000 && impossible > 1_000, "{possible} {impossible}");
     }
 
     #[test]

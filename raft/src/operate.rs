@@ -10,13 +10,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::{Core, Fatal};
 use crate::error::{OperateError, ProposeError};
+use crate::membership::{is_alive, silent_majority};
 use crate::peer_client::{Lane, PeerError};
 use crate::peer_server::{PeerReply, PeerRequest};
-use crate::reconciler::{lag, silent_for};
+use crate::reconciler::{gather, lag, silent_for};
 use crate::types::Metrics;
 
 /// Path of the wish that another node lead.
 pub(crate) const LEAD: &str = "/peer/v2/lead";
+
+/// Path of the question whether a node can be removed.
+pub(crate) const REMOVABLE: &str = "/peer/v2/removable";
 
 /// How long to wait for a leader to be known.
 const LEADER_TIME: Duration = Duration::from_secs(3);
@@ -28,6 +32,25 @@ const AGAIN_TIME: Duration = Duration::from_millis(250);
 #[derive(Debug, Serialize, Deserialize)]
 struct LeadRequest {
     to: Option<NodeId>,
+}
+
+/// The node that is to go.
+#[derive(Debug, Serialize, Deserialize)]
+struct RemovableRequest {
+    node: NodeId,
+}
+
+/// What stands in the way.
+#[derive(Debug, Serialize, Deserialize)]
+struct RemovableReply {
+    silent_majority: Option<SilentMajority>,
+}
+
+/// Voters of which too many are silent.
+#[derive(Debug, Serialize, Deserialize)]
+struct SilentMajority {
+    voters: Vec<NodeId>,
+    silent: Vec<NodeId>,
 }
 
 /// Who leads now.
@@ -140,6 +163,9 @@ impl Core {
 
     /// Takes `node` out of the group and waits until no log entry is sent to it any more.
     pub(crate) async fn remove(&self, node: NodeId, dead: bool) -> Result<(), OperateError> {
+        if let Some(SilentMajority { voters, silent }) = self.ask_removable(node).await {
+            return Err(OperateError::NoMajority { voters, silent });
+        }
         let known = self.view().ledger.members().get(&node).map(|member| member.incarnation);
         let written = self.propose(Command::RemoveMember { node, dead }, self.timing.propose).await?;
         written.receipt.into_result()?;
@@ -158,10 +184,45 @@ impl Core {
         if is_done { Ok(()) } else { Err(self.not_yet(&format!("removing node {node}"))) }
     }
 
+    /// What the leader says stands in the way of removing `node`. Where it cannot be asked, the command
+    /// itself finds out.
+    async fn ask_removable(&self, node: NodeId) -> Option<SilentMajority> {
+        let leader = self.leader()?;
+        if leader.id == self.id() {
+            return self.silent_majority(node).await;
+        }
+        let body = Bytes::from(serde_json::to_vec(&RemovableRequest { node }).ok()?);
+        let time = self.timing.silence() * 2;
+        let answer = self.client.post(&leader.target(), Lane::Control, REMOVABLE, body, time).await.ok()?;
+        serde_json::from_slice::<RemovableReply>(&answer).ok()?.silent_majority
+    }
+
+    /// The same on the leader. A leader that was just elected has heard of nobody yet, so it takes a while to
+    /// say that somebody is silent.
+    async fn silent_majority(&self, node: NodeId) -> Option<SilentMajority> {
+        let is_well = |metrics: &Metrics| {
+            !metrics.state.is_leader() || silent_majority(&gather(self, metrics, false), node).is_none()
+        };
+        if self.wait(self.timing.silence(), is_well).await {
+            return None;
+        }
+        let facts = gather(self, &self.metrics(), false);
+        let voters = silent_majority(&facts, node)?;
+        let silent = voters.iter().copied().filter(|node| !is_alive(&facts, *node)).collect();
+        Some(SilentMajority { voters: voters.into_iter().collect(), silent })
+    }
+
     /// Sets or clears the drain flag of `node`.
     pub(crate) async fn set_draining(&self, node: NodeId, draining: bool) -> Result<(), OperateError> {
         let written = self.propose(Command::SetDraining { node, draining }, self.timing.propose).await?;
         Ok(written.receipt.into_result()?)
+    }
+
+    pub(crate) async fn serve_removable(&self, request: PeerRequest) -> PeerReply {
+        let Ok(RemovableRequest { node }) = serde_json::from_slice(&request.body) else {
+            return PeerReply::refuse(StatusCode::BAD_REQUEST, "unreadable", "not a question about a node");
+        };
+        PeerReply::json(&RemovableReply { silent_majority: self.silent_majority(node).await })
     }
 
     pub(crate) async fn serve_lead(&self, request: PeerRequest) -> PeerReply {

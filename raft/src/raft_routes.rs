@@ -18,7 +18,7 @@ use crate::core::Core;
 use crate::join::{HELLO, JOIN, REMOVED};
 use crate::majority::MajorityWord;
 use crate::network::{APPEND, PRE_VOTE, SNAPSHOT, SnapshotMessage, TRANSFER, VOTE};
-use crate::operate::LEAD;
+use crate::operate::{LEAD, REMOVABLE};
 use crate::peer_server::{PeerReply, PeerRequest, PeerRoutes};
 use crate::propose::PROPOSE;
 use crate::types::{Snapshot, TypeConfig, Vote};
@@ -54,6 +54,11 @@ pub(crate) fn add(routes: PeerRoutes, core: &Arc<Core>) -> PeerRoutes {
             LEAD,
             SHORT_BYTES_MAX,
             on(core, |core, request| async move { core.serve_lead(request).await }.boxed()),
+        )
+        .post(
+            REMOVABLE,
+            SHORT_BYTES_MAX,
+            on(core, |core, request| async move { core.serve_removable(request).await }.boxed()),
         )
         .post(HELLO, 0, on(core, |core, _| async move { core.serve_hello() }.boxed()))
         .post(REMOVED, 0, on(core, |core, request| async move { core.serve_removed(&request) }.boxed()))

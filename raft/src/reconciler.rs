@@ -1,11 +1,12 @@
 //! Brings the membership of the log in line with the ledger, on the leader.
 //!
 //! Each round gathers facts, asks [`plan`] for one step and takes it. Steps that fail are taken again in a
-//! later round, which also finishes what a former leader left half done. Runs on every node and rests where
-//! it does not lead.
+//! later round, which also finishes what a former leader left half done; not at once, and longer each time,
+//! because every heartbeat that is answered begins a round. Runs on every node and rests where it does not
+//! lead.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,18 +28,63 @@ const ROUND_PAUSE: Duration = Duration::from_millis(20);
 /// The longest one step may take: a change of voters commits two entries.
 const STEP_TIME: Duration = Duration::from_secs(10);
 
+/// The longest pause before a step that failed is taken again.
+const RETRY_MAX: Duration = Duration::from_secs(4);
+
 /// How long to try to tell a node that it was removed.
 const TELL_TIME: Duration = Duration::from_secs(2);
 
 /// Voters from which on a group is formed.
 const FORMED_VOTERS: usize = 3;
 
-/// What a leader remembers between rounds.
+/// Since when each node has been healthy (`true`) or silent, in milliseconds of our clock.
+#[derive(Debug, Default)]
+pub(crate) struct Since {
+    term: u64,
+    nodes: BTreeMap<NodeId, (bool, u64)>,
+}
+
+/// What a leader remembers of its steps.
 #[derive(Debug, Default)]
 struct Memory {
-    term: u64,
-    /// Since when each node has been healthy (`true`) or silent, in milliseconds of our clock.
-    since: BTreeMap<NodeId, (bool, u64)>,
+    last: Option<Last>,
+}
+
+/// A step that was taken, and how it went.
+#[derive(Debug, PartialEq, Eq)]
+struct Last {
+    /// `None` is the foundation of the group.
+    step: Option<Step>,
+    /// How often it failed in a row.
+    failures: u32,
+    /// When it failed last, in milliseconds of our clock.
+    failed_ms: u64,
+}
+
+impl Memory {
+    /// Whether `step` has failed so short a time ago that it has to wait.
+    fn has_to_wait(&self, step: Option<&Step>, now_ms: u64, first: Duration) -> bool {
+        self.last.as_ref().is_some_and(|last| {
+            let pause = first.saturating_mul(1 << last.failures.saturating_sub(1).min(16)).min(RETRY_MAX);
+            last.failures > 0 && last.step.as_ref() == step && now_ms < last.failed_ms + millis(pause)
+        })
+    }
+
+    /// Whether `step` is another one than the last.
+    fn is_new(&self, step: Option<&Step>) -> bool {
+        self.last.as_ref().is_none_or(|last| last.step.as_ref() != step)
+    }
+
+    /// Whether the first time that it failed has just passed.
+    fn note(&mut self, step: Option<Step>, now_ms: u64, is_done: bool) -> bool {
+        let before = match self.last.take() {
+            Some(last) if last.step == step => last.failures,
+            _ => 0,
+        };
+        let failures = if is_done { 0 } else { before.saturating_add(1) };
+        self.last = Some(Last { step, failures, failed_ms: now_ms });
+        failures == 1
+    }
 }
 
 /// Runs until `closing`.
@@ -52,10 +98,10 @@ pub(crate) async fn run(core: Arc<Core>, closing: CancellationToken) {
         let voters = news.membership_config.membership().voter_ids().count();
         is_forming &= voters < FORMED_VOTERS;
         if news.state.is_leader() {
-            let facts = gather(&core, &news, &mut memory, is_forming);
-            if let Err(problem) = round(&core, &news, &facts).await {
-                tracing::debug!(problem, "a step of membership has to wait");
-            }
+            let facts = gather(&core, &news, is_forming);
+            round(&core, &news, &facts, &mut memory).await;
+        } else {
+            memory.last = None;
         }
         tokio::select! {
             () = closing.cancelled() => return,
@@ -70,16 +116,34 @@ pub(crate) async fn run(core: Arc<Core>, closing: CancellationToken) {
     }
 }
 
-async fn round(core: &Arc<Core>, metrics: &Metrics, facts: &Facts) -> Result<(), String> {
-    if facts.wanted.is_empty() {
-        return found(core).await;
+async fn round(core: &Arc<Core>, metrics: &Metrics, facts: &Facts, memory: &mut Memory) {
+    let step = if facts.wanted.is_empty() { None } else { plan(facts) };
+    if step.is_none() && !facts.wanted.is_empty() {
+        memory.last = None;
+        return;
     }
-    let Some(step) = plan(facts) else {
-        return Ok(());
+    if memory.has_to_wait(step.as_ref(), core.clock.uptime_ms(), core.timing.reconcile) {
+        return;
+    }
+    if let Some(step) = step.as_ref().filter(|step| memory.is_new(Some(step))) {
+        tracing::info!(?step, voters = ?facts.configs, "membership: next step");
+    }
+    let work = async {
+        match step.clone() {
+            Some(step) => take(core, metrics, facts, step).await,
+            None => found(core).await,
+        }
     };
-    tracing::info!(?step, voters = ?facts.configs, "membership: next step");
-    let taken = tokio::time::timeout(STEP_TIME, take(core, metrics, facts, step)).await;
-    taken.unwrap_or_else(|_| Err("the step took too long".to_owned()))
+    let taken = tokio::time::timeout(STEP_TIME, work).await;
+    let taken = taken.unwrap_or_else(|_| Err(format!("not done within {} s", STEP_TIME.as_secs())));
+    let is_news = memory.note(step.clone(), core.clock.uptime_ms(), taken.is_ok());
+    match (taken, step) {
+        (Err(problem), Some(step)) if is_news && core.is_leader() => {
+            tracing::warn!(?step, problem, "membership: this step has to wait; it is tried again");
+        }
+        (Err(problem), step) => tracing::debug!(?step, problem, "membership: a step has to wait"),
+        (Ok(()), _) => {}
+    }
 }
 
 /// The first entry of the ledger, by the founder.
@@ -153,14 +217,16 @@ async fn tell_removed(core: &Core, node: NodeId, known: MemberNode) {
     }
 }
 
-fn gather(core: &Core, metrics: &Metrics, memory: &mut Memory, is_forming: bool) -> Facts {
+/// What this node knows, as a leader.
+pub(crate) fn gather(core: &Core, metrics: &Metrics, is_forming: bool) -> Facts {
     let now = core.clock.uptime_ms();
+    let mut memory = core.since.lock().unwrap_or_else(PoisonError::into_inner);
     if memory.term != metrics.current_term {
-        *memory = Memory { term: metrics.current_term, since: BTreeMap::new() };
+        *memory = Since { term: metrics.current_term, nodes: BTreeMap::new() };
     }
     let membership = metrics.membership_config.membership();
     let nodes: BTreeMap<_, _> = membership.nodes().map(|(id, node)| (*id, node.incarnation)).collect();
-    memory.since.retain(|node, _| nodes.contains_key(node));
+    memory.nodes.retain(|node, _| nodes.contains_key(node));
     let view = core.view();
     let members = view.ledger.members().iter();
     let wanted = members
@@ -168,7 +234,7 @@ fn gather(core: &Core, metrics: &Metrics, memory: &mut Memory, is_forming: bool)
     let mut health = BTreeMap::new();
     for node in nodes.keys().copied().filter(|node| *node != core.id()) {
         let is_healthy = silent_for(metrics, node).is_some_and(|silent| silent < core.timing.silence());
-        let since = memory.since.entry(node).or_insert((is_healthy, now));
+        let since = memory.nodes.entry(node).or_insert((is_healthy, now));
         if since.0 != is_healthy {
             *since = (is_healthy, now);
         }
@@ -209,4 +275,43 @@ pub(crate) fn lag(metrics: &Metrics, node: NodeId) -> Option<u64> {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Duration = Duration::from_millis(250);
+
+    #[test]
+    fn a_step_that_fails_waits_twice_as_long_each_time_and_another_one_does_not() {
+        let mut memory = Memory::default();
+        let (step, mut now) = (Some(Step::Finish), 1_000);
+        let mut pauses = Vec::new();
+        for _ in 0..7 {
+            assert!(!memory.has_to_wait(step.as_ref(), now, FIRST));
+            memory.note(step.clone(), now, false);
+            assert!(!memory.has_to_wait(Some(&Step::Learn(4)), now, FIRST));
+            let failed = now;
+            while memory.has_to_wait(step.as_ref(), now, FIRST) {
+                now += 50;
+            }
+            pauses.push(now - failed);
+        }
+        assert_eq!(pauses, [250, 500, 1_000, 2_000, 4_000, 4_000, 4_000]);
+        memory.note(step.clone(), now, true);
+        assert!(!memory.has_to_wait(step.as_ref(), now, FIRST));
+    }
+
+    #[test]
+    fn a_step_and_its_failure_are_said_once() {
+        let mut memory = Memory::default();
+        let step = Some(Step::Finish);
+        assert!(memory.is_new(step.as_ref()));
+        assert!(memory.note(step.clone(), 0, false));
+        assert!(!memory.is_new(step.as_ref()));
+        assert!(!memory.note(step, 1, false));
+        assert!(memory.is_new(Some(&Step::Forget(2))));
+        assert!(memory.note(Some(Step::Forget(2)), 2, false), "another step is news");
+    }
 }

@@ -6,8 +6,8 @@
 use std::net::{SocketAddr, TcpListener};
 use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use erlmcp_ledger::{Budget, Limits, MemberClaim, NodeId};
@@ -173,6 +173,7 @@ impl Replica {
             join_warned: AtomicBool::new(false),
             leader_heard_ms: AtomicU64::new(0),
             majority,
+            since: Mutex::default(),
         });
         follow_store(&core);
         let routes = raft_routes::add(options.routes, &core);

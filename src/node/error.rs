@@ -58,3 +58,44 @@ fn hint(error: &std::io::Error) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::CliError;
+
+    /// What stands in the table for what differs.
+    const ANY: &str = "…";
+
+    fn name(fatal: &Fatal) -> &'static str {
+        match fatal {
+            Fatal::Store(_) => "Store",
+            Fatal::Core(_) => "Core",
+            Fatal::Stranger(_) => "Stranger",
+            Fatal::SecondGroup { .. } => "SecondGroup",
+            Fatal::Removed(_) => "Removed",
+        }
+    }
+
+    #[test]
+    fn the_table_for_operators_has_each_cause_with_its_line_and_exit_code() {
+        let any = || ANY.to_owned();
+        // No node has this id: its digits stand for any.
+        let node = 987_654_321;
+        let causes = [
+            Fatal::Store(any()),
+            Fatal::Core(any()),
+            Fatal::Stranger(any()),
+            Fatal::SecondGroup { node, cluster_id: any(), elsewhere: any() },
+            Fatal::Removed(node),
+        ];
+        let table = include_str!("../../docs/operations.md");
+        for fatal in causes {
+            let line = fatal.to_string().replace(&node.to_string(), ANY);
+            let name = name(&fatal);
+            let code = CliError::Node(Box::new(NodeError::Fatal(fatal))).exit_code();
+            let row = format!("| `{name}` | {code} | `` {line} `` |");
+            assert!(table.contains(&row), "docs/operations.md lacks: {row}");
+        }
+    }
+}
