@@ -101,6 +101,17 @@ pub enum ProposeError {
         /// The bound.
         max: usize,
     },
+    /// A member of an older release does not read the command, and would refuse every entry after it.
+    #[error(
+        "the command needs form {version}, and the oldest member reads up to {reads}; update every member \
+         first"
+    )]
+    TooNew {
+        /// The form that knows the command.
+        version: u32,
+        /// The newest that every member reads.
+        reads: u32,
+    },
     /// The leader refused to talk to this node, or does not understand it.
     #[error("the leader refused: {0}")]
     Peer(#[from] PeerError),

@@ -43,6 +43,13 @@ pub(crate) enum Attempt {
     Maybe,
     /// Not written: this node has ended.
     Stopped,
+    /// Not written: a member does not read it.
+    TooNew {
+        /// The form that knows the command.
+        version: u32,
+        /// The newest that every member reads.
+        reads: u32,
+    },
     /// Not written.
     TooLarge {
         /// What it has; [`COMMAND_BYTES_MAX`] are allowed.
@@ -77,6 +84,9 @@ impl Core {
                     Attempt::NotLeader => {}
                     Attempt::Maybe => return Err(ProposeError::Maybe { waited: time }),
                     Attempt::Stopped => return Err(ProposeError::Stopped),
+                    Attempt::TooNew { version, reads } => {
+                        return Err(ProposeError::TooNew { version, reads });
+                    }
                     Attempt::TooLarge { bytes } => {
                         return Err(ProposeError::TooLarge { bytes, max: COMMAND_BYTES_MAX });
                     }
@@ -102,6 +112,11 @@ impl Core {
         let bytes = command.to_json().map_or(usize::MAX, |json| json.len());
         if bytes > COMMAND_BYTES_MAX {
             return Attempt::TooLarge { bytes };
+        }
+        let (version, reads) = (command.version(), self.view().ledger.reads());
+        // A member of an older release would refuse every entry from this one on.
+        if version > reads {
+            return Attempt::TooNew { version, reads };
         }
         match tokio::time::timeout(time, self.raft.client_write(command)).await {
             Ok(Ok(done)) => Attempt::Written(Written { index: done.log_id.index(), receipt: done.data }),
@@ -130,6 +145,10 @@ impl Core {
         match attempt {
             Attempt::NotLeader => self.refuse_not_leader(),
             Attempt::Stopped => PeerReply::refuse(StatusCode::SERVICE_UNAVAILABLE, "stopping", "stopping"),
+            Attempt::TooNew { version, reads } => {
+                let message = ProposeError::TooNew { version: *version, reads: *reads }.to_string();
+                PeerReply::refuse(StatusCode::CONFLICT, "too_new", &message)
+            }
             Attempt::TooLarge { bytes } => {
                 let message =
                     format!("the command has {bytes} bytes; at most {COMMAND_BYTES_MAX} are allowed");

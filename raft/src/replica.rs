@@ -145,6 +145,7 @@ impl Replica {
         let began_empty = log.is_empty();
         let raft = Raft::new(me.id, config, network, log, machine).await.map_err(stopped)?;
         let claim = MemberClaim {
+            reads: erlmcp_ledger::VERSION,
             peer_address: options.advertise_peer,
             http_address: options.advertise_http,
             incarnation: me.incarnation,

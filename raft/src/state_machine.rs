@@ -357,6 +357,7 @@ mod tests {
             cluster_id: "c".to_owned(),
             node: 1,
             claim: MemberClaim {
+                reads: 1,
                 peer_address: "h:1".to_owned(),
                 http_address: String::new(),
                 incarnation: Incarnation::new(1),

@@ -36,6 +36,7 @@ fn set_limit(connections: u32) -> Command {
 fn every_command(number: u32) -> Vec<Command> {
     let budget = |rate| Budget { messages_per_second: rate, burst: rate / 2 };
     let claim = MemberClaim {
+        reads: 1,
         peer_address: "127.0.0.1:1".to_owned(),
         http_address: "h\u{f6}st:8084".to_owned(),
         incarnation: Incarnation::new(0x4444),

@@ -1,7 +1,8 @@
 //! Commands: wishes put to the ledger.
 //!
 //! A command names the state wanted rather than a step, so saying it twice is harmless: a write that timed
-//! out may be repeated. New commands are added as new variants and raise [`crate::VERSION`].
+//! out may be repeated. A new command is a new variant, raises
+//! [`crate::VERSION`], and is put only when every member reads it ([`crate::Ledger::reads`]).
 
 use std::fmt;
 
@@ -89,6 +90,21 @@ impl Command {
             Self::SetLimit { .. } => "set_limit",
             Self::SetLease { .. } => "set_lease",
             Self::SetBudget { .. } => "set_budget",
+        }
+    }
+
+    /// The lowest form that knows this command. It is written in that form, so that members of an older
+    /// release follow a newer leader for as long as nobody asks for what they do not know.
+    #[must_use]
+    pub const fn version(&self) -> u32 {
+        match self {
+            Self::Found { .. }
+            | Self::PutMember { .. }
+            | Self::RemoveMember { .. }
+            | Self::SetDraining { .. }
+            | Self::SetLimit { .. }
+            | Self::SetLease { .. }
+            | Self::SetBudget { .. } => 1,
         }
     }
 

@@ -4,6 +4,7 @@
 //! the state as keys and values and write one small batch for each command.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -45,14 +46,17 @@ struct Cluster {
 }
 
 /// The replicated truth.
+///
+/// A clone is cheap, as everyone who looks at the state holds one: each table is shared until it changes, so
+/// that a command which changes one member does not pay for a hundred thousand tenants.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ledger {
     cluster: Option<Cluster>,
-    members: BTreeMap<NodeId, MemberRecord>,
+    members: Arc<BTreeMap<NodeId, MemberRecord>>,
     limits: Limits,
     budget: Budget,
-    tenant_limits: BTreeMap<Tenant, u32>,
-    tenant_budgets: BTreeMap<Tenant, Budget>,
+    tenant_limits: Arc<BTreeMap<Tenant, u32>>,
+    tenant_budgets: Arc<BTreeMap<Tenant, Budget>>,
 }
 
 type Outcome = Result<Vec<Change>, Reason>;
@@ -75,6 +79,13 @@ impl Ledger {
     #[must_use]
     pub fn members(&self) -> &BTreeMap<NodeId, MemberRecord> {
         &self.members
+    }
+
+    /// The newest form of commands that every member reads; a newer one may not be written yet.
+    #[must_use]
+    pub fn reads(&self) -> u32 {
+        // Every release reads the first.
+        self.members.values().map(|member| member.reads).min().unwrap_or_default().max(1)
     }
 
     /// The cluster's slots and the terms of leases.
@@ -180,7 +191,7 @@ impl Ledger {
         self.cluster = Some(Cluster { v: VERSION, id: cluster_id.to_owned(), founded_at: index, founder });
         self.limits = limits.clone();
         self.budget = budget;
-        self.members.insert(node, MemberRecord::new(claim, index));
+        Arc::make_mut(&mut self.members).insert(node, MemberRecord::new(claim, index));
         Ok(self.entries().into_iter().map(|(key, value)| Change { key, value: Some(value) }).collect())
     }
 
@@ -215,7 +226,7 @@ impl Ledger {
         if !dead && !member.draining {
             return Err(Reason::NotDrained { node });
         }
-        self.members.remove(&node);
+        Arc::make_mut(&mut self.members).remove(&node);
         Ok(vec![Change { key: members::key(node), value: None }])
     }
 
@@ -232,7 +243,7 @@ impl Ledger {
             return Vec::new();
         }
         let change = Change { key: members::key(node), value: Some(value_to_json(&record)) };
-        self.members.insert(node, record);
+        Arc::make_mut(&mut self.members).insert(node, record);
         vec![change]
     }
 
@@ -335,11 +346,12 @@ impl Ledger {
         let unknown = || LedgerError::UnknownKey(key.to_owned());
         let read_tenant = |name: &str| name.parse::<Tenant>().map_err(|_| unknown());
         if let Some(node) = key.strip_prefix(MEMBER) {
-            self.members.insert(node.parse().map_err(|_| unknown())?, value_from_json(key, text)?);
+            Arc::make_mut(&mut self.members)
+                .insert(node.parse().map_err(|_| unknown())?, value_from_json(key, text)?);
         } else if let Some(name) = key.strip_prefix(TENANT_LIMIT) {
-            self.tenant_limits.insert(read_tenant(name)?, value_from_json(key, text)?);
+            Arc::make_mut(&mut self.tenant_limits).insert(read_tenant(name)?, value_from_json(key, text)?);
         } else if let Some(name) = key.strip_prefix(TENANT_BUDGET) {
-            self.tenant_budgets.insert(read_tenant(name)?, value_from_json(key, text)?);
+            Arc::make_mut(&mut self.tenant_budgets).insert(read_tenant(name)?, value_from_json(key, text)?);
         } else {
             return Err(unknown());
         }
@@ -347,8 +359,8 @@ impl Ledger {
     }
 }
 
-fn set_tenant<T: PartialEq + Serialize>(
-    list: &mut BTreeMap<Tenant, T>,
+fn set_tenant<T: Clone + PartialEq + Serialize>(
+    list: &mut Arc<BTreeMap<Tenant, T>>,
     prefix: &str,
     tenant: &Tenant,
     value: Option<T>,
@@ -360,6 +372,7 @@ fn set_tenant<T: PartialEq + Serialize>(
         return Err(Reason::Full { what: "tenants".to_owned(), max: TENANTS_MAX as u64 });
     }
     let change = Change { key: format!("{prefix}{tenant}"), value: value.as_ref().map(value_to_json) };
+    let list = Arc::make_mut(list);
     match value {
         Some(value) => list.insert(tenant.clone(), value),
         None => list.remove(tenant),

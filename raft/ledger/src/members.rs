@@ -27,6 +27,14 @@ pub struct MemberClaim {
     /// A name for people; may be empty.
     #[serde(default)]
     pub name: String,
+    /// The newest form of commands that it reads, see [`crate::VERSION`].
+    #[serde(default = "first_version")]
+    pub reads: u32,
+}
+
+/// What every release reads.
+const fn first_version() -> u32 {
+    1
 }
 
 impl MemberClaim {
@@ -64,6 +72,9 @@ pub struct MemberRecord {
     pub name: String,
     /// Log index at which it became a member.
     pub joined_at: u64,
+    /// The newest form of commands that it reads.
+    #[serde(default = "first_version")]
+    pub reads: u32,
 }
 
 impl MemberRecord {
@@ -76,6 +87,7 @@ impl MemberRecord {
             draining: false,
             name: claim.name.clone(),
             joined_at: index,
+            reads: claim.reads,
         }
     }
 

@@ -10,7 +10,8 @@ use crate::id::{NodeId, Tenant};
 use crate::limits::{Budget, Limits};
 use crate::members::MemberClaim;
 
-/// The newest form of commands and state that this release reads and writes.
+/// The newest form of commands and state that this release reads. It writes the oldest that holds what is to
+/// be said, see [`Command::version`].
 pub const VERSION: u32 = 1;
 
 /// Why bytes are not a command or a ledger.
@@ -97,8 +98,9 @@ impl From<CommandV1> for Command {
 impl From<Command> for CommandWire {
     fn from(command: Command) -> Self {
         // Strings, whole numbers and options only: there is nothing JSON could refuse.
+        let v = command.version();
         let wish = serde_json::to_value(CommandV1::from(command)).unwrap_or(serde_json::Value::Null);
-        Self { v: VERSION, wish }
+        Self { v, wish }
     }
 }
 

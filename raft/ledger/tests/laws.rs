@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 fn claim() -> impl Strategy<Value = MemberClaim> {
     (0u128..3, 0u32..3).prop_map(|(incarnation, port)| MemberClaim {
+        reads: 1,
         peer_address: if port == 0 { String::new() } else { format!("127.0.0.1:{port}") },
         http_address: format!("127.0.0.1:{port}"),
         incarnation: Incarnation::new(incarnation),
@@ -55,6 +56,7 @@ fn commands() -> impl Strategy<Value = Vec<Command>> {
         cluster_id: "a".to_owned(),
         node: 1,
         claim: MemberClaim {
+            reads: 1,
             peer_address: "127.0.0.1:1".to_owned(),
             http_address: String::new(),
             incarnation: Incarnation::new(1),
@@ -127,6 +129,7 @@ proptest! {
 
 fn founded() -> Ledger {
     let claim = |n: u128| MemberClaim {
+        reads: 1,
         peer_address: format!("127.0.0.1:{n}"),
         http_address: String::new(),
         incarnation: Incarnation::new(n),
@@ -147,6 +150,7 @@ fn founded() -> Ledger {
 fn a_known_id_with_another_incarnation_is_refused() {
     let mut ledger = founded();
     let stranger = MemberClaim {
+        reads: 1,
         peer_address: "127.0.0.1:9".to_owned(),
         http_address: String::new(),
         incarnation: Incarnation::new(9),
@@ -165,6 +169,7 @@ fn a_known_id_with_another_incarnation_is_refused() {
 fn a_removed_node_that_returns_is_told() {
     let mut ledger = founded();
     let claim = MemberClaim {
+        reads: 1,
         peer_address: "127.0.0.1:2".to_owned(),
         http_address: String::new(),
         incarnation: Incarnation::new(2),
@@ -197,4 +202,57 @@ fn a_tenant_never_gets_more_than_the_cluster_has() {
     assert!(matches!(ledger.apply(5, &lower).0, Receipt::Refused(Reason::AboveCluster { .. })));
     assert_eq!(ledger.apply(6, &set(None)).0, Receipt::Done);
     assert_eq!(ledger.apply(7, &lower).0, Receipt::Done);
+}
+
+#[test]
+fn what_a_member_of_an_older_release_does_not_read_is_not_written() {
+    let mut ledger = founded();
+    assert_eq!(Ledger::default().reads(), 1);
+    assert_eq!(ledger.reads(), 1);
+    let claim = |n: u128, reads| MemberClaim {
+        peer_address: format!("127.0.0.1:{n}"),
+        http_address: String::new(),
+        incarnation: Incarnation::new(n),
+        name: String::new(),
+        reads,
+    };
+    let put =
+        |node: u64, reads| Command::PutMember { node, claim: claim(node.into(), reads), returning: true };
+    ledger.apply(3, &put(1, 2));
+    assert_eq!(ledger.reads(), 1, "node 2 is of the older release");
+    ledger.apply(4, &put(2, 3));
+    assert_eq!(ledger.reads(), 2);
+    let entries = ledger.entries();
+    let again = Ledger::from_entries(entries.iter().map(|(key, text)| (key.as_str(), text.as_str())));
+    assert_eq!(again.unwrap(), ledger);
+    ledger.apply(5, &put(1, 0));
+    assert_eq!(ledger.reads(), 1, "every release reads the first form");
+}
+
+#[test]
+fn a_command_is_written_in_the_lowest_form_that_knows_it() {
+    let json = Command::SetDraining { node: 1, draining: true }.to_json().unwrap();
+    assert!(String::from_utf8(json).unwrap().starts_with(r#"{"v":1,"#));
+    let record = r#"{"peer_address":"a:1","http_address":"","incarnation":"00000000000000000000000000000001",
+                     "draining":false,"name":"","joined_at":1}"#;
+    let of_an_older_store: erlmcp_ledger::MemberRecord = serde_json::from_str(record).unwrap();
+    assert_eq!(of_an_older_store.reads, 1);
+}
+
+#[test]
+fn a_command_for_one_member_copies_no_tenant() {
+    let mut ledger = founded();
+    let tenant: Option<Tenant> = Some("acme".parse().unwrap());
+    ledger.apply(3, &Command::SetLimit { tenant: tenant.clone(), connections: Some(5) });
+    let before = ledger.clone();
+    ledger.apply(4, &Command::SetDraining { node: 2, draining: true });
+    assert!(std::ptr::eq(before.tenant_limits(), ledger.tenant_limits()));
+    assert!(std::ptr::eq(before.tenant_budgets(), ledger.tenant_budgets()));
+    assert!(!before.members()[&2].draining && ledger.members()[&2].draining, "a clone is not changed");
+    ledger.apply(5, &Command::SetLimit { tenant, connections: Some(6) });
+    assert!(std::ptr::eq(before.tenant_budgets(), ledger.tenant_budgets()));
+    assert_eq!(
+        (before.tenant_limits().values().next(), ledger.tenant_limits().values().next()),
+        (Some(&5), Some(&6))
+    );
 }
