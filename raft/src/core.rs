@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use erlmcp_ledger::{Budget, Limits, MemberClaim, NodeId};
+use erlmcp_ledger::{Budget, Incarnation, Limits, MemberClaim, NodeId};
 use erlmcp_storage::Store;
 use openraft::async_runtime::WatchReceiver as _;
 use tokio::sync::watch;
@@ -68,6 +68,8 @@ pub(crate) struct Core {
     pub(crate) first_budget: Budget,
     pub(crate) nodes_expected: u64,
     pub(crate) join: Vec<String>,
+    /// Lives that this one replaces.
+    pub(crate) lost: Vec<Incarnation>,
     pub(crate) timing: Timing,
     pub(crate) clock: PeerClock,
     pub(crate) raft: Raft,

@@ -18,6 +18,9 @@ use crate::secret::{ClusterSecret, random_bytes};
 /// The newest form of the file.
 const FORMAT: u32 = 1;
 
+/// How many lost lives are remembered; a disk that damages more stores in a row needs a person.
+const LOST_MAX: usize = 8;
+
 /// The file in a node's data directory.
 const FILE: &str = "identity.json";
 
@@ -40,6 +43,10 @@ pub struct Identity {
     pub voted: bool,
     /// The group removed it.
     pub removed: bool,
+    /// Lives of this directory whose stores were found damaged and set aside, the newest last: this life
+    /// takes the place of whichever of them the group still knows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<Incarnation>,
 }
 
 /// What `init` found.
@@ -88,16 +95,21 @@ impl Identity {
             founder: founder && outcome == Init::Made,
             voted: false,
             removed: false,
+            lost: Vec::new(),
         };
         identity.write(dir)?;
         Ok((identity, outcome))
     }
 
-    /// Begins a new life in the same directory, after its store was found damaged. It founds nothing, and the
-    /// group takes it in only when an operator has declared the old life dead.
+    /// Begins a new life in the same directory, after its store was found damaged. It founds nothing, and
+    /// asks the group to take it in the place of the old one.
     pub(crate) fn renew(&self, dir: &Path) -> Result<Self, RaftError> {
         let incarnation = Incarnation::new(u128::from_be_bytes(random_bytes()?));
-        let renewed = Self { incarnation, founder: false, voted: false, removed: false, ..self.clone() };
+        let mut lost = self.lost.clone();
+        lost.push(self.incarnation);
+        lost.drain(..lost.len().saturating_sub(LOST_MAX));
+        let renewed =
+            Self { incarnation, founder: false, voted: false, removed: false, lost, ..self.clone() };
         renewed.write(dir)?;
         Ok(renewed)
     }

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::core::{Core, Fatal};
+use crate::peer_auth::NodeTag;
 use crate::peer_client::{Lane, PeerError, Target};
 use crate::peer_server::{PeerReply, PeerRequest};
 use crate::propose::Attempt;
@@ -56,6 +57,9 @@ const QUIET_MS: u64 = 5_000;
 struct JoinRequest {
     claim: MemberClaim,
     returning: bool,
+    /// Lives of the same directory whose stores were lost: whichever of them is a member is to be replaced.
+    #[serde(default)]
+    lost: Vec<Incarnation>,
     /// The group that it was a member of.
     #[serde(default)]
     group: Option<Incarnation>,
@@ -189,7 +193,8 @@ async fn ask(core: &Core) -> Asked {
         return ask_here(core).await;
     }
     let group = core.view().ledger.group();
-    let request = JoinRequest { claim: core.claim.clone(), returning: core.is_returning(), group };
+    let (claim, returning, lost) = (core.claim.clone(), core.is_returning(), core.lost.clone());
+    let request = JoinRequest { claim, returning, lost, group };
     let Ok(body) = serde_json::to_vec(&request).map(Bytes::from) else {
         return Asked::No("the request cannot be written".to_owned());
     };
@@ -317,7 +322,7 @@ impl Core {
 
     pub(crate) async fn serve_join(&self, request: PeerRequest) -> PeerReply {
         let node = request.from.id;
-        let Ok(JoinRequest { claim, returning, group }) = serde_json::from_slice(&request.body) else {
+        let Ok(JoinRequest { claim, returning, lost, group }) = serde_json::from_slice(&request.body) else {
             return PeerReply::refuse(StatusCode::BAD_REQUEST, "unreadable", "not a request to join");
         };
         if claim.incarnation != request.from.incarnation {
@@ -336,9 +341,35 @@ impl Core {
         match self.propose_here(command, ASK_TIME).await {
             Attempt::Written(written) => match written.receipt.into_result() {
                 Ok(()) => PeerReply::json(&()),
+                Err(Reason::OtherIncarnation { known, .. }) if lost.contains(&known) => {
+                    self.replace(request.from, known).await
+                }
                 Err(reason) => refuse_join(node, &reason),
             },
             other => self.refuse_attempt(&other),
+        }
+    }
+}
+
+impl Core {
+    /// Takes a member out whose store was lost, as its new life says, which holds the cluster's secret and
+    /// has found the damage itself. It is let in when it asks again.
+    async fn replace(&self, new: NodeTag, lost: Incarnation) -> PeerReply {
+        let not_yet = |why: String| PeerReply::refuse(StatusCode::CONFLICT, "not_yet", &why);
+        // Where the living could not finish without it, it stays until they can.
+        let removing = self.remove(new.id, true);
+        match tokio::time::timeout(ASK_TIME / 2, removing).await {
+            Err(_) => not_yet("the lost life is being taken out; ask again".to_owned()),
+            Ok(Ok(())) => {
+                tracing::warn!(
+                    node = new.id,
+                    %lost,
+                    new = %new.incarnation,
+                    "a member lost its store; its new life takes its place"
+                );
+                not_yet("the lost life was taken out; ask again".to_owned())
+            }
+            Ok(Err(error)) => not_yet(format!("the lost life cannot be taken out yet: {error}")),
         }
     }
 }

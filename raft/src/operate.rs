@@ -167,7 +167,9 @@ impl Core {
             return Err(OperateError::NoMajority { voters, silent });
         }
         let known = self.view().ledger.members().get(&node).map(|member| member.incarnation);
-        let written = self.propose(Command::RemoveMember { node, dead }, self.timing.propose).await?;
+        let written = self
+            .propose(Command::RemoveMember { node, incarnation: known, dead }, self.timing.propose)
+            .await?;
         written.receipt.into_result()?;
         let is_gone = |metrics: &Metrics| {
             let config = metrics.committed_membership_config.membership();

@@ -161,6 +161,7 @@ impl Replica {
             first_budget: options.budget,
             nodes_expected: options.nodes_expected,
             join: options.join,
+            lost: options.identity.lost.clone(),
             timing: options.timing,
             clock,
             raft,
@@ -289,7 +290,7 @@ fn open_store(options: &mut ReplicaOptions) -> Result<Store, RaftError> {
         Err(damage @ StorageError::Corrupt { .. }) => {
             // Keep what is left for people to look at, and ask to join as one who has forgotten everything.
             options.identity = options.identity.renew(&options.dir)?;
-            let kept = erlmcp_storage::quarantine(&dir, PeerClock::start().unix_ms() / 1_000)?;
+            let kept = erlmcp_storage::quarantine(&dir, PeerClock::start().unix_ms())?;
             tracing::error!(%damage, kept = %kept.display(), "the store is damaged: a new life");
             Ok(Store::create(&dir, options.store.clone())?)
         }

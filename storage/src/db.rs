@@ -182,21 +182,21 @@ pub(crate) fn refuse_content(dir: &Path) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// Moves a damaged store out of the way, whole, and returns where it is: `<dir>.corrupt-<unix_seconds>`, or
-/// inside `dir` as `store.corrupt-<unix_seconds>` if `dir` itself cannot be renamed (a mount point).
+/// Moves a damaged store out of the way, whole, and returns where it is: `<dir>.corrupt-<unix_ms>`, or
+/// inside `dir` as `store.corrupt-<unix_ms>` if `dir` itself cannot be renamed (a mount point).
 ///
 /// # Errors
 /// [`StorageError::Missing`] if there is no store, [`StorageError::Locked`] if it is open, or the file
 /// system's answer.
-pub fn quarantine(dir: &Path, unix_seconds: u64) -> Result<PathBuf, StorageError> {
+pub fn quarantine(dir: &Path, unix_ms: u64) -> Result<PathBuf, StorageError> {
     if !exists(dir) {
         return Err(StorageError::Missing { dir: dir.to_path_buf() });
     }
     let _lock = DirLock::take(dir)?;
     let mut name = dir.as_os_str().to_owned();
-    name.push(format!(".corrupt-{unix_seconds}"));
+    name.push(format!(".corrupt-{unix_ms}"));
     let outside = (dir.to_path_buf(), PathBuf::from(name));
-    let inside = (Layout::new(dir).store, dir.join(format!("{SET_ASIDE}{unix_seconds}")));
+    let inside = (Layout::new(dir).store, dir.join(format!("{SET_ASIDE}{unix_ms}")));
     for (from, to) in [outside, inside] {
         if to.exists() {
             return Err(StorageError::io("move the store to", &to, ErrorKind::AlreadyExists.into()));

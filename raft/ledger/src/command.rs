@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{NodeId, Tenant};
+use crate::id::{Incarnation, NodeId, Tenant};
 use crate::limits::{Budget, Limits};
 use crate::members::MemberClaim;
 use crate::wire::{CommandWire, LedgerError};
@@ -43,6 +43,9 @@ pub enum Command {
     RemoveMember {
         /// Its id.
         node: NodeId,
+        /// The life that is meant: a newer one that joined meanwhile stays. `None` is whichever is there, as
+        /// releases before this one wrote it.
+        incarnation: Option<Incarnation>,
         /// The operator's word that the node will never come back with its data.
         dead: bool,
     },

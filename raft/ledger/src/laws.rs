@@ -53,7 +53,10 @@ pub fn step_is_lawful(before: &Ledger, command: &Command, receipt: &Receipt, aft
     before.members().iter().all(|(node, old)| match after.members().get(node) {
         Some(new) => new.incarnation == old.incarnation && new.joined_at == old.joined_at,
         None => match command {
-            Command::RemoveMember { node: gone, dead } => gone == node && (*dead || old.draining),
+            Command::RemoveMember { node: gone, incarnation, dead } => {
+                let is_meant = incarnation.is_none_or(|life| life == old.incarnation);
+                gone == node && is_meant && (*dead || old.draining)
+            }
             _ => false,
         },
     })

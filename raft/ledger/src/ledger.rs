@@ -135,7 +135,9 @@ impl Ledger {
         match command {
             Command::Found { .. } => Ok(Vec::new()),
             Command::PutMember { node, claim, returning } => self.put_member(index, *node, claim, *returning),
-            Command::RemoveMember { node, dead } => self.remove_member(*node, *dead),
+            Command::RemoveMember { node, incarnation, dead } => {
+                self.remove_member(*node, *incarnation, *dead)
+            }
             Command::SetDraining { node, draining } => self.set_draining(*node, *draining),
             Command::SetLimit { tenant: None, connections } => {
                 let Some(connections) = *connections else {
@@ -216,10 +218,13 @@ impl Ledger {
         Ok(self.write_member(node, record))
     }
 
-    fn remove_member(&mut self, node: NodeId, dead: bool) -> Outcome {
+    fn remove_member(&mut self, node: NodeId, life: Option<Incarnation>, dead: bool) -> Outcome {
         let Some(member) = self.members.get(&node) else {
             return Err(Reason::NotAMember { node });
         };
+        if life.is_some_and(|life| life != member.incarnation) {
+            return Err(Reason::OtherIncarnation { node, known: member.incarnation });
+        }
         if self.members.len() == 1 {
             return Err(Reason::LastMember { node });
         }

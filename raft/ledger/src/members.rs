@@ -28,13 +28,18 @@ pub struct MemberClaim {
     #[serde(default)]
     pub name: String,
     /// The newest form of commands that it reads, see [`crate::VERSION`].
-    #[serde(default = "first_version")]
+    #[serde(default = "first_version", skip_serializing_if = "is_first")]
     pub reads: u32,
 }
 
 /// What every release reads.
 const fn first_version() -> u32 {
     1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_first(version: &u32) -> bool {
+    *version == first_version()
 }
 
 impl MemberClaim {
@@ -73,7 +78,7 @@ pub struct MemberRecord {
     /// Log index at which it became a member.
     pub joined_at: u64,
     /// The newest form of commands that it reads.
-    #[serde(default = "first_version")]
+    #[serde(default = "first_version", skip_serializing_if = "is_first")]
     pub reads: u32,
 }
 

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::command::Command;
-use crate::id::{NodeId, Tenant};
+use crate::id::{Incarnation, NodeId, Tenant};
 use crate::limits::{Budget, Limits};
 use crate::members::MemberClaim;
 
@@ -50,13 +50,41 @@ pub(crate) struct CommandWire {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum CommandV1 {
-    Found { cluster_id: String, node: NodeId, claim: MemberClaim, limits: Limits, budget: Budget },
-    PutMember { node: NodeId, claim: MemberClaim, returning: bool },
-    RemoveMember { node: NodeId, dead: bool },
-    SetDraining { node: NodeId, draining: bool },
-    SetLimit { tenant: Option<Tenant>, connections: Option<u32> },
-    SetLease { lease_ms: Option<u32>, drift_ppm: u32, margin_ms: u32 },
-    SetBudget { tenant: Option<Tenant>, budget: Option<Budget> },
+    Found {
+        cluster_id: String,
+        node: NodeId,
+        claim: MemberClaim,
+        limits: Limits,
+        budget: Budget,
+    },
+    PutMember {
+        node: NodeId,
+        claim: MemberClaim,
+        returning: bool,
+    },
+    RemoveMember {
+        node: NodeId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        incarnation: Option<Incarnation>,
+        dead: bool,
+    },
+    SetDraining {
+        node: NodeId,
+        draining: bool,
+    },
+    SetLimit {
+        tenant: Option<Tenant>,
+        connections: Option<u32>,
+    },
+    SetLease {
+        lease_ms: Option<u32>,
+        drift_ppm: u32,
+        margin_ms: u32,
+    },
+    SetBudget {
+        tenant: Option<Tenant>,
+        budget: Option<Budget>,
+    },
 }
 
 impl From<Command> for CommandV1 {
@@ -66,7 +94,9 @@ impl From<Command> for CommandV1 {
                 Self::Found { cluster_id, node, claim, limits, budget }
             }
             Command::PutMember { node, claim, returning } => Self::PutMember { node, claim, returning },
-            Command::RemoveMember { node, dead } => Self::RemoveMember { node, dead },
+            Command::RemoveMember { node, incarnation, dead } => {
+                Self::RemoveMember { node, incarnation, dead }
+            }
             Command::SetDraining { node, draining } => Self::SetDraining { node, draining },
             Command::SetLimit { tenant, connections } => Self::SetLimit { tenant, connections },
             Command::SetLease { lease_ms, drift_ppm, margin_ms } => {
@@ -84,7 +114,9 @@ impl From<CommandV1> for Command {
                 Self::Found { cluster_id, node, claim, limits, budget }
             }
             CommandV1::PutMember { node, claim, returning } => Self::PutMember { node, claim, returning },
-            CommandV1::RemoveMember { node, dead } => Self::RemoveMember { node, dead },
+            CommandV1::RemoveMember { node, incarnation, dead } => {
+                Self::RemoveMember { node, incarnation, dead }
+            }
             CommandV1::SetDraining { node, draining } => Self::SetDraining { node, draining },
             CommandV1::SetLimit { tenant, connections } => Self::SetLimit { tenant, connections },
             CommandV1::SetLease { lease_ms, drift_ppm, margin_ms } => {

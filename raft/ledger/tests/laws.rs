@@ -39,7 +39,9 @@ fn command() -> impl Strategy<Value = Command> {
         2 => found,
         4 => (0u64..5, claim(), any::<bool>())
             .prop_map(|(node, claim, returning)| Command::PutMember { node, claim, returning }),
-        3 => (0u64..5, any::<bool>()).prop_map(|(node, dead)| Command::RemoveMember { node, dead }),
+        3 => (0u64..5, proptest::option::of(0u128..3), any::<bool>()).prop_map(|(node, life, dead)| {
+            Command::RemoveMember { node, incarnation: life.map(Incarnation::new), dead }
+        }),
         3 => (0u64..5, any::<bool>()).prop_map(|(node, draining)| Command::SetDraining { node, draining }),
         3 => (proptest::option::of(tenant()), proptest::option::of(0u32..20))
             .prop_map(|(tenant, connections)| Command::SetLimit { tenant, connections }),
@@ -160,7 +162,10 @@ fn a_known_id_with_another_incarnation_is_refused() {
     let refusal = Reason::OtherIncarnation { node: 2, known: Incarnation::new(2) };
     assert_eq!(ledger.apply(3, &put).0, Receipt::Refused(refusal));
 
-    assert_eq!(ledger.apply(4, &Command::RemoveMember { node: 2, dead: true }).0, Receipt::Done);
+    assert_eq!(
+        ledger.apply(4, &Command::RemoveMember { node: 2, incarnation: None, dead: true }).0,
+        Receipt::Done
+    );
     assert_eq!(ledger.apply(5, &put).0, Receipt::Done, "a fresh directory may use the id of a removed node");
     assert_eq!(ledger.members()[&2].joined_at, 5);
 }
@@ -175,7 +180,7 @@ fn a_removed_node_that_returns_is_told() {
         incarnation: Incarnation::new(2),
         name: String::new(),
     };
-    ledger.apply(3, &Command::RemoveMember { node: 2, dead: true });
+    ledger.apply(3, &Command::RemoveMember { node: 2, incarnation: None, dead: true });
     let put = Command::PutMember { node: 2, claim, returning: true };
     assert_eq!(ledger.apply(4, &put).0, Receipt::Refused(Reason::Removed { node: 2 }));
 }
@@ -183,7 +188,11 @@ fn a_removed_node_that_returns_is_told() {
 #[test]
 fn removal_needs_a_drained_member_or_a_dead_one_and_never_the_last() {
     let mut ledger = founded();
-    let remove = |node, dead| Command::RemoveMember { node, dead };
+    let remove = |node, dead| Command::RemoveMember { node, incarnation: None, dead };
+    let life =
+        |life| Command::RemoveMember { node: 2, incarnation: Some(Incarnation::new(life)), dead: true };
+    let other = Reason::OtherIncarnation { node: 2, known: Incarnation::new(2) };
+    assert_eq!(ledger.apply(3, &life(1)).0, Receipt::Refused(other), "a newer life stays");
     assert_eq!(ledger.apply(3, &remove(2, false)).0, Receipt::Refused(Reason::NotDrained { node: 2 }));
     ledger.apply(4, &Command::SetDraining { node: 2, draining: true });
     assert_eq!(ledger.apply(5, &remove(2, false)).0, Receipt::Done);
