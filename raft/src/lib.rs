@@ -35,6 +35,8 @@ mod status;
 mod timing;
 mod types;
 mod view;
+#[cfg(test)]
+mod voice_tests;
 
 pub use clock::PeerClock;
 pub use core::Fatal;

@@ -1,0 +1,122 @@
+//! Whom a node with the secret may speak for: itself, in this life.
+//!
+//! Each rule here has a mutant in `tests/mutants/peers.toml`.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use bytes::Bytes;
+use erlmcp_ledger::{Budget, Incarnation, Limits};
+use http::StatusCode;
+use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::clock::PeerClock;
+use crate::identity::Identity;
+use crate::join::JOIN;
+use crate::network::{APPEND, PRE_VOTE, TRANSFER, VOTE};
+use crate::peer_auth::{NodeTag, PeerAuth};
+use crate::peer_client::{Lane, PeerClient, PeerError, Target};
+use crate::peer_server::PeerRoutes;
+use crate::replica::{Replica, ReplicaOptions};
+use crate::secret::ClusterSecret;
+use crate::timing::Timing;
+use crate::types::{TypeConfig, Vote};
+
+const TIME: Duration = Duration::from_secs(20);
+
+/// Node 1, which leads a group of its own, and node 2, which holds the secret.
+struct Two {
+    replica: Replica,
+    client: PeerClient,
+    target: Target,
+    _dir: tempfile::TempDir,
+}
+
+fn tag(id: u64) -> NodeTag {
+    NodeTag { id, incarnation: Incarnation::new(u128::from(id)) }
+}
+
+async fn two() -> Two {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = ClusterSecret::from_text("0123456789abcdef0123456789abcdef").unwrap();
+    let (identity, _) = Identity::init(dir.path(), 1, true, &secret).unwrap();
+    let me = NodeTag::from(&identity);
+    let replica = Replica::start(ReplicaOptions {
+        dir: dir.path().to_owned(),
+        identity,
+        secret: secret.clone(),
+        peer_listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+        advertise_peer: "127.0.0.1:1".to_owned(),
+        advertise_http: String::new(),
+        name: String::new(),
+        known_peers: Vec::new(),
+        join: Vec::new(),
+        timing: Timing::default(),
+        nodes_expected: 1,
+        limits: Limits::default(),
+        budget: Budget::default(),
+        store: erlmcp_storage::Options { min_free_bytes: 1024, ..Default::default() },
+        routes: PeerRoutes::default(),
+    });
+    let replica = replica.await.unwrap();
+    let founded = |view: &std::sync::Arc<crate::View>| view.ledger.cluster_id().is_some();
+    tokio::time::timeout(TIME, replica.view().wait_for(founded)).await.unwrap().unwrap();
+    let client = PeerClient::new(PeerAuth::new(secret, tag(2), PeerClock::start()));
+    let target = Target { address: replica.peer_address().to_string(), node: Some(me) };
+    Two { replica, client, target, _dir: dir }
+}
+
+impl Two {
+    /// The word and the status of the refusal; none if it was answered.
+    async fn refusal(&self, path: &str, message: &impl Serialize) -> Option<(String, StatusCode)> {
+        let body = Bytes::from(serde_json::to_vec(message).unwrap());
+        match self.client.post(&self.target, Lane::Control, path, body, TIME).await {
+            Ok(_) => None,
+            Err(PeerError::Refused { code, status, .. }) => Some((code, status)),
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_speaks_of_votes_only_for_itself() {
+    let two = two().await;
+    let refused = Some(("other_voice".to_owned(), StatusCode::FORBIDDEN));
+    let term = two.replica.status().term;
+    let vote = |node| VoteRequest::<TypeConfig>::new(Vote::new(term + 9, node), None);
+    assert_eq!(two.refusal(VOTE, &vote(3)).await, refused);
+    assert_eq!(two.refusal(PRE_VOTE, &vote(3)).await, refused);
+    let append = AppendEntriesRequest::<TypeConfig> {
+        vote: Vote::new_committed(term + 9, 3),
+        prev_log_id: None,
+        entries: Vec::new(),
+        leader_commit: None,
+    };
+    assert_eq!(two.refusal(APPEND, &append).await, refused);
+    let transfer = TransferLeaderRequest::<TypeConfig>::new(Vote::new_committed(term + 9, 3), 1, None);
+    assert_eq!(two.refusal(TRANSFER, &transfer).await, refused);
+    assert_eq!(two.replica.status().term, term, "a word for another moved the term");
+    assert_eq!(two.refusal(PRE_VOTE, &vote(2)).await, None, "for itself it may");
+    two.replica.stop_at_once().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_joins_only_in_the_life_that_signs() {
+    let two = two().await;
+    let join = |incarnation: Incarnation| {
+        let claim = BTreeMap::from([
+            ("peer_address", json!("127.0.0.1:2")),
+            ("http_address", json!("")),
+            ("incarnation", json!(incarnation)),
+        ]);
+        json!({ "claim": claim, "returning": false })
+    };
+    let (code, status) = two.refusal(JOIN, &join(Incarnation::new(77))).await.unwrap();
+    assert_eq!((code.as_str(), status), ("unreadable", StatusCode::BAD_REQUEST));
+    assert!(!two.replica.view().borrow().ledger.members().contains_key(&2));
+    assert_eq!(two.refusal(JOIN, &join(tag(2).incarnation)).await, None);
+    two.replica.stop_at_once().await.unwrap();
+}
