@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::Fatal;
+use crate::error::RaftError;
 use crate::identity::{Identity, IdentityKeeper};
 use crate::log_store::LogStore;
 use crate::peer_server::PeerRoutes;
@@ -243,8 +244,7 @@ async fn what_the_store_refuses_is_not_applied() {
     machine.apply(stream::iter([Ok((blank(1), None))])).await.unwrap_err();
 }
 
-/// A group of one that leads.
-async fn lonely(dir: &Path) -> Replica {
+async fn start_lonely(dir: &Path) -> Result<Replica, RaftError> {
     let (identity, _) = Identity::init(dir, 1, true, &secret()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -265,11 +265,28 @@ async fn lonely(dir: &Path) -> Replica {
         store: options(&Faults::none()),
         routes: PeerRoutes::default(),
     });
-    let replica = replica.await.unwrap();
+    replica.await
+}
+
+/// A group of one that leads.
+async fn lonely(dir: &Path) -> Replica {
+    let replica = start_lonely(dir).await.unwrap();
     let mut view = replica.view();
     let founded = view.wait_for(|view| !view.ledger.members().is_empty());
     tokio::time::timeout(PATIENCE, founded).await.unwrap().unwrap();
     replica
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_that_ends_before_the_log_begins_is_not_gone_on_from() {
+    let dir = tempfile::tempdir().unwrap();
+    Identity::init(dir.path(), 1, true, &secret()).unwrap();
+    let store = Store::create(&Identity::store_dir(dir.path()), options(&Faults::none())).unwrap();
+    let purged = serde_json::to_vec(&log_id(100)).unwrap();
+    store.put_meta(MetaKey::Purged, purged, Box::new(|_| ())).unwrap();
+    store.close().unwrap();
+    let refused = start_lonely(dir.path()).await.err();
+    assert!(matches!(&refused, Some(RaftError::StoreLost { node: 1, .. })), "{refused:?}");
 }
 
 /// The end of a replica whose next apply is `at_apply`.

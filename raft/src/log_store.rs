@@ -15,6 +15,7 @@ use openraft::{OptionalSend, RaftLogReader};
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
+use crate::error::RaftError;
 use crate::identity::IdentityKeeper;
 use crate::room::Room;
 use crate::types::{Entry, LogId, TypeConfig, Vote};
@@ -41,7 +42,7 @@ struct Known {
 
 impl LogStore {
     /// Reads the log's ends and the vote.
-    pub(crate) fn open(store: Store, identity: IdentityKeeper, room: Room) -> Result<Self, StorageError> {
+    pub(crate) fn open(store: Store, identity: IdentityKeeper, room: Room) -> Result<Self, RaftError> {
         let vote: Option<Vote> = read_meta(&store, MetaKey::Vote)?;
         let purged: Option<LogId> = read_meta(&store, MetaKey::Purged)?;
         // A crash between the two writes of a purge leaves a log that ends below what it says was purged:
@@ -56,6 +57,11 @@ impl LogStore {
             None => None,
         };
         let last = last.max(purged);
+        if vote.is_some() || last.is_some() {
+            // A crash may have come between a vote and its mark. That vote is said from now on without being
+            // saved again, so a later loss of the store would go unnoticed.
+            identity.mark_voted()?;
+        }
         let known = Arc::new(Mutex::new(Known { vote, purged, last }));
         Ok(Self { store, identity, room, known })
     }
@@ -64,6 +70,11 @@ impl LogStore {
     pub(crate) fn is_empty(&self) -> bool {
         let known = self.lock();
         known.vote.is_none() && known.last.is_none()
+    }
+
+    /// Up to where the log was purged.
+    pub(crate) fn purged(&self) -> Option<LogId> {
+        self.lock().purged
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
@@ -297,5 +308,18 @@ mod tests {
         let (mut log, _machine) = open(dir.path());
         assert!(!log.is_empty());
         assert_eq!(log.read_vote().await.unwrap(), Some(vote));
+    }
+
+    #[tokio::test]
+    async fn a_vote_whose_mark_a_crash_prevented_is_marked_before_it_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, machine) = open(dir.path());
+        let vote = serde_json::to_vec(&Vote::new(7, 1)).unwrap();
+        log.store.put_meta(MetaKey::Vote, vote, Box::new(|_| ())).unwrap();
+        drop((log, machine));
+        assert!(!Identity::open(dir.path()).unwrap().voted);
+        let (log, _machine) = open(dir.path());
+        assert!(!log.is_empty());
+        assert!(Identity::open(dir.path()).unwrap().voted);
     }
 }

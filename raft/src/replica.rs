@@ -34,6 +34,7 @@ use crate::secret::ClusterSecret;
 use crate::state_machine::StateMachine;
 use crate::timing::Timing;
 use crate::types::{MemberNode, Raft};
+use crate::view::View;
 use crate::{elect, join, raft_routes, reconciler};
 
 /// How long a leader tries to hand over when it stops.
@@ -111,11 +112,13 @@ impl Replica {
         let store = open_store(&mut options)?;
         let keeper = IdentityKeeper::new(&options.dir, options.identity.clone());
         let store_closing = CancellationToken::new();
-        let log = LogStore::open(store.clone(), keeper.clone(), Room::new(store_closing.clone()))?;
-        if log.is_empty() && keeper.has_voted() {
+        let room = Room::new(store_closing.clone());
+        let log = LogStore::open(store.clone(), keeper.clone(), room.clone())?;
+        let (machine, view) = StateMachine::open(store.clone(), room)?;
+        if log.is_empty() && keeper.has_voted() || has_hole(&store, &log, &machine)? {
             return Err(RaftError::StoreLost { dir: options.dir, node: options.identity.node_id });
         }
-        Self::run(options, store, keeper, store_closing, log).await
+        Self::run(options, store, keeper, store_closing, log, (machine, view)).await
     }
 
     async fn run(
@@ -124,21 +127,20 @@ impl Replica {
         identity: IdentityKeeper,
         store_closing: CancellationToken,
         log: LogStore,
+        (machine, view): (StateMachine, watch::Receiver<Arc<View>>),
     ) -> Result<Self, RaftError> {
         let me = NodeTag::from(&options.identity);
         let clock = PeerClock::start();
         let auth = PeerAuth::new(options.secret, me, clock);
         let client = PeerClient::new(auth.clone());
-        let (machine, view) = StateMachine::open(store.clone(), Room::new(store_closing.clone()))?;
         let book = AddressBook::new(view.clone(), options.known_peers);
         let config = Arc::new(options.timing.config(&options.identity.cluster_id)?);
-        let append_time = options.timing.append();
         let majority = Arc::new(Majority::new(clock));
         let network = Network {
             client: client.clone(),
             book: book.clone(),
             me: me.id,
-            append_time,
+            append_time: options.timing.append(),
             acknowledged: Acknowledged::default(),
             majority: Arc::clone(&majority),
         };
@@ -296,6 +298,11 @@ fn open_store(options: &mut ReplicaOptions) -> Result<Store, RaftError> {
         }
         other => Ok(other?),
     }
+}
+
+/// Whether entries that are not in the state are nowhere else on this node either.
+fn has_hole(store: &Store, log: &LogStore, machine: &StateMachine) -> Result<bool, StorageError> {
+    Ok(log.purged() > machine.applied() && store.latest_snapshot()?.is_none())
 }
 
 /// Forms the group of one; the ledger is founded by the reconciler once this node leads.

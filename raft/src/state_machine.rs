@@ -103,6 +103,11 @@ impl StateMachine {
         Ok((machine, watched))
     }
 
+    /// What was applied last.
+    pub(crate) fn applied(&self) -> Option<LogId> {
+        self.applied
+    }
+
     fn publish(&self) {
         let applied = self.applied.map_or(0, |applied| applied.index());
         self.view.send_replace(Arc::new(View { ledger: Arc::clone(&self.ledger), applied }));

@@ -2,7 +2,7 @@
 //!
 //! sled notices a flipped bit only when it happens to read it, and drops a damaged tail in silence. So all of
 //! it is read, the log has to be without gaps, and the highest number has to be at least what was
-//! acknowledged. Repairs nothing.
+//! acknowledged. Repairs nothing; a snapshot that is damaged while all else is whole is set aside.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -36,7 +36,7 @@ pub(crate) fn scan(layout: &Layout, trees: &Trees, acknowledged: u64) -> Result<
     }
     let snapshots = Snapshots::new(&layout.snapshots);
     snapshots.clean()?;
-    snapshots.latest()?;
+    snapshots.set_damaged_aside()?;
     Ok(found)
 }
 

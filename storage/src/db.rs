@@ -5,6 +5,7 @@
 //! <dir>/lock                 flock, names the holder
 //! <dir>/store/tip            highest acknowledged number
 //! <dir>/store/sled/          sled's own files
+//! <dir>/store/sled-start.*/  a copy of the file that sled starts from, and a damaged one
 //! <dir>/store/snapshots/     one file each
 //! ```
 //! `store` appears by one rename when it is complete, so it is there whole or not at all. sled may panic on
@@ -124,6 +125,17 @@ impl Trees {
         }
         wait_until(RELEASE_LIMIT, || flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok());
     }
+}
+
+/// Waits until an open that failed has let go of sled's file.
+pub(crate) fn wait_for_release(layout: &Layout) -> Result<(), StorageError> {
+    let path = layout.sled.join("db");
+    let file = File::open(&path).map_err(|e| StorageError::io("open", &path, e))?;
+    let is_free = || flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+    if wait_until(RELEASE_LIMIT, is_free) {
+        return Ok(());
+    }
+    Err(StorageError::io("open again", &path, ErrorKind::ResourceBusy.into()))
 }
 
 /// Makes what an earlier process left in the kernel's memory durable and has the disk read anew.

@@ -21,6 +21,7 @@ mod lock;
 mod log;
 mod meta;
 mod record;
+mod recover;
 mod snapshot;
 mod space;
 mod state;

@@ -1,7 +1,8 @@
 //! Snapshots: one plain file each, with a checksum over all of it, written beside its final name and renamed.
 //!
 //! Not in sled, which keeps large values in files that it never syncs. The newest is kept, older ones are
-//! removed after it is durable. A damaged newest one is an error; there is no falling back to an older state.
+//! removed after it is durable. A damaged newest one is an error while the store runs, and set aside when it
+//! is opened; there is no falling back to an older state.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -16,6 +17,7 @@ pub const SNAPSHOT_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 const MAGIC: [u8; 8] = *b"erlsnap1";
 const SUFFIX: &str = "snap";
+const DAMAGED: &str = "damaged";
 const TEMPORARY: &str = "writing.tmp";
 /// Magic, checksum, three lengths.
 const HEADER_BYTES: usize = 8 + 4 + 3 * 8;
@@ -45,7 +47,7 @@ impl Snapshots {
     /// Writes a snapshot, durably, then removes the older ones.
     pub(crate) fn write(&self, id: &str, meta: &[u8], body: &[u8]) -> Result<(), StorageError> {
         let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let numbers = self.numbers()?;
+        let numbers = self.numbers(SUFFIX)?;
         let number = numbers.iter().max().map_or(0, |newest| newest + 1);
         let lengths = [id.len(), meta.len(), body.len()].map(|len| (len as u64).to_be_bytes()).concat();
         let checksum = checksum(&[&lengths, id.as_bytes(), meta, body]);
@@ -65,7 +67,7 @@ impl Snapshots {
     /// The newest snapshot, if there is any.
     pub(crate) fn latest(&self) -> Result<Option<StoredSnapshot>, StorageError> {
         let _not_while_writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(newest) = self.numbers()?.into_iter().max() else { return Ok(None) };
+        let Some(newest) = self.numbers(SUFFIX)?.into_iter().max() else { return Ok(None) };
         let path = self.path(newest);
         let size = fs::metadata(&path).map_err(|e| StorageError::io("read", &path, e))?.len();
         if size > (SNAPSHOT_BYTES_MAX + HEADER_BYTES) as u64 {
@@ -80,6 +82,27 @@ impl Snapshots {
         self.remove(&self.dir.join(TEMPORARY))
     }
 
+    /// Sets a damaged newest snapshot aside, so that there is none and a new one is made from the state.
+    /// Older ones go with it: they may end before what was purged since. The last damaged one is kept for
+    /// people to look at. The caller has found the rest of the store whole.
+    pub(crate) fn set_damaged_aside(&self) -> Result<(), StorageError> {
+        let damage = match self.latest() {
+            Err(damage @ StorageError::Corrupt { .. }) => damage,
+            other => return other.map(drop),
+        };
+        for old in self.numbers(DAMAGED)? {
+            self.remove(&self.path(old).with_extension(DAMAGED))?;
+        }
+        for number in self.numbers(SUFFIX)? {
+            let path = self.path(number);
+            fs::rename(&path, path.with_extension(DAMAGED))
+                .map_err(|e| StorageError::io("move aside", &path, e))?;
+        }
+        files::sync_dir(&self.dir)?;
+        tracing::warn!(%damage, "a damaged snapshot was set aside: log and state are whole without it");
+        Ok(())
+    }
+
     fn remove(&self, path: &Path) -> Result<(), StorageError> {
         match fs::remove_file(path) {
             Err(e) if e.kind() != ErrorKind::NotFound => Err(StorageError::io("remove", path, e)),
@@ -91,13 +114,13 @@ impl Snapshots {
         self.dir.join(format!("{number:020}.{SUFFIX}"))
     }
 
-    fn numbers(&self) -> Result<Vec<u64>, StorageError> {
+    fn numbers(&self, suffix: &str) -> Result<Vec<u64>, StorageError> {
         let mut numbers = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(|e| StorageError::io("list", &self.dir, e))? {
             let name = entry.map_err(|e| StorageError::io("list", &self.dir, e))?.file_name();
             let name = name.to_string_lossy();
-            let Some((number, SUFFIX)) = name.split_once('.') else { continue };
-            numbers.extend(number.parse::<u64>().ok());
+            let number = name.split_once('.').filter(|(_, end)| *end == suffix);
+            numbers.extend(number.and_then(|(number, _)| number.parse::<u64>().ok()));
         }
         Ok(numbers)
     }

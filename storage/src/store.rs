@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 
 use crate::commit::Committer;
 use crate::condition::StoreHealth;
-use crate::db::{Layout, Trees, check_format, create_files, exists, refuse_content, settle};
+use crate::db::{Layout, create_files, exists, refuse_content, settle};
 use crate::engine::{Engine, Opened};
 use crate::error::StorageError;
 use crate::faults::Faults;
@@ -21,7 +21,7 @@ use crate::snapshot::{SNAPSHOT_BYTES_MAX, StoredSnapshot};
 use crate::space::{Room, size_on_disk};
 use crate::state::{StatePair, StateWrite};
 use crate::tip::Tip;
-use crate::{check, log, meta, state};
+use crate::{log, meta, recover, state};
 
 /// Called once on the commit thread, when what it belongs to is durable or can never be. Must not block, and
 /// must not write to the store: its queue may be full, and this is the thread that empties it.
@@ -91,7 +91,8 @@ impl Store {
     /// [`StorageError::Missing`] if there is none, [`StorageError::Locked`] if it is open,
     /// [`StorageError::DiskFull`] if it could not be opened safely, [`StorageError::FormatTooNew`], and
     /// [`StorageError::Corrupt`] if anything that was acknowledged is damaged or gone. A corrupt store is
-    /// left as it is; see [`quarantine`](crate::quarantine).
+    /// left as it is; see [`quarantine`](crate::quarantine). A damaged snapshot alone is set aside: the log
+    /// and the state are whole without it.
     pub fn open(dir: &Path, options: Options) -> Result<Self, StorageError> {
         if !exists(dir) {
             return Err(StorageError::Missing { dir: dir.to_path_buf() });
@@ -105,15 +106,7 @@ impl Store {
         let layout = Layout::new(dir);
         let (tip, acknowledged) = Tip::open(&layout.tip)?;
         settle(&layout)?;
-        let trees = Trees::open(&layout, options.cache_bytes)?;
-        let scan = check_format(dir, &trees).and_then(|()| check::scan(&layout, &trees, acknowledged));
-        let scan = match scan {
-            Ok(scan) => scan,
-            Err(error) => {
-                trees.close();
-                return Err(error);
-            }
-        };
+        let (trees, scan) = recover::open_checked(&layout, options.cache_bytes, acknowledged)?;
         let room = Room::new(dir, options.min_free_bytes, options.faults.clone());
         let last_seq = scan.last_seq;
         let faults = options.faults;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use erlmcp_storage::{MetaKey, StateWrite, StorageError, Store};
 
@@ -137,6 +137,52 @@ fn files_that_are_gone_are_damage_and_not_a_new_beginning() {
         assert!(matches!(error, StorageError::Corrupt { .. }), "{name}: {error}");
         assert!(matches!(Store::create(dir.path(), options()), Err(StorageError::NotEmpty { .. })));
     }
+}
+
+/// The files that sled starts from.
+pub(crate) fn start_files(dir: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(dir.join("store/sled")).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("snap.")).collect()
+}
+
+#[test]
+fn a_damaged_start_file_of_sled_costs_nothing() {
+    let made = tempfile::tempdir().unwrap();
+    make(made.path());
+    let opened = open(made.path()).unwrap();
+    opened.close().unwrap();
+    assert!(!start_files(made.path()).is_empty(), "sled wrote none");
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [Damage; 5] = [
+        Vec::clear,
+        |bytes| bytes.truncate(7),
+        |bytes| bytes.truncate(bytes.len() / 2),
+        |bytes| bytes[0] ^= 0x10,
+        |bytes| bytes.iter_mut().for_each(|byte| *byte = !*byte),
+    ];
+    for damage in damages {
+        let dir = tempfile::tempdir().unwrap();
+        copy(made.path(), dir.path());
+        for path in start_files(dir.path()) {
+            let mut bytes = fs::read(&path).unwrap();
+            damage(&mut bytes);
+            fs::write(&path, &bytes).unwrap();
+        }
+        let store = open(dir.path()).unwrap();
+        assert!(is_whole(&store));
+        append(&store, LAST..LAST + 5);
+        store.close().unwrap();
+        assert_eq!(open(dir.path()).unwrap().log_bounds().last, Some(LAST + 4));
+        assert!(fs::read_dir(dir.path().join("store/sled-start.aside")).unwrap().count() > 0);
+    }
+}
+
+#[test]
+fn a_start_file_that_sled_was_writing_when_it_was_killed_costs_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    make(dir.path());
+    fs::write(dir.path().join("store/sled/snap.FFFFFFFFFFFFFFFF.generating"), b"half of it").unwrap();
+    assert!(is_whole(&open(dir.path()).unwrap()));
 }
 
 /// Damages sled's file in many places. Either the store is refused as corrupt, or nothing of it is lost.

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use erlmcp_storage::{Faults, StorageError, Store, StoreHealth, StoredSnapshot};
+use erlmcp_storage::{Faults, StateWrite, StorageError, Store, StoreHealth, StoredSnapshot};
 
-use crate::common::{options, reopen, with_faults};
+use crate::common::{append, entries, options, reopen, with_faults};
 
 fn files(dir: &Path) -> Vec<PathBuf> {
     fs::read_dir(dir.join("store/snapshots")).unwrap().map(|entry| entry.unwrap().path()).collect()
@@ -45,9 +45,37 @@ fn a_snapshot_with_any_flipped_byte_or_any_torn_end_is_refused() {
             assert!(matches!(&error, StorageError::Corrupt { path: p, .. } if *p == path), "{error}");
         }
     }
-    fs::write(&path, &whole[..whole.len() - 1]).unwrap();
-    store.close().unwrap();
-    assert!(matches!(Store::open(dir.path(), options()), Err(StorageError::Corrupt { .. })));
+}
+
+#[test]
+fn a_damaged_snapshot_is_set_aside_at_start_and_costs_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::create(dir.path(), options()).unwrap();
+    append(&store, 0..20);
+    let write = StateWrite { key: b"key".to_vec(), value: Some(b"value".to_vec()) };
+    store.apply(vec![write]).unwrap();
+    for round in 0..3_usize {
+        store.write_snapshot("id", b"meta", b"the body").unwrap();
+        store.close().unwrap();
+        let path = files(dir.path()).into_iter().find(|path| path.extension().unwrap() == "snap").unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        match round {
+            0 => bytes.clear(),
+            1 => bytes.truncate(bytes.len() / 2),
+            _ => bytes[20] ^= 0x10,
+        }
+        // A crash before the older one was removed: it is whole, and not to be fallen back to.
+        let path = path.with_file_name("00000000000000000007.snap");
+        fs::write(&path, &bytes).unwrap();
+        store = Store::open(dir.path(), options()).unwrap();
+        assert_eq!(store.latest_snapshot().unwrap(), None);
+        assert_eq!(fs::read(path.with_extension("damaged")).unwrap(), bytes);
+        assert_eq!(store.read(0, 100).unwrap(), entries(0..20));
+        assert_eq!(store.state().unwrap().len(), 1);
+    }
+    store.write_snapshot("new", b"", b"").unwrap();
+    let store = reopen(store, dir.path());
+    assert_eq!(store.latest_snapshot().unwrap().unwrap().id, "new");
 }
 
 #[test]
