@@ -22,6 +22,7 @@ use crate::error::RaftError;
 use crate::identity::{Identity, IdentityKeeper};
 use crate::log_store::LogStore;
 use crate::peer_server::PeerRoutes;
+use crate::propose::Attempt;
 use crate::replica::{Replica, ReplicaOptions};
 use crate::room::Room;
 use crate::secret::ClusterSecret;
@@ -319,6 +320,24 @@ async fn an_error_of_the_state_machine_ends_the_replica_and_says_why() {
 async fn a_panic_of_the_state_machine_ends_the_replica() {
     let fatal = ended_by(|| panic!("as the test wished")).await;
     assert_eq!(fatal, Fatal::Core("the state machine ended".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_in_the_log_of_a_core_that_ends_may_have_been_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let replica = lonely(dir.path()).await;
+    let set = replica.core.raft.with_state_machine(|machine| {
+        machine.at_apply = Some(|| io::Error::other("as the test wished"));
+        futures_util::future::ready(()).boxed()
+    });
+    set.await.unwrap();
+    let command = Command::SetLimit { tenant: None, connections: Some(7) };
+    let attempt = replica.core.propose_here(command.clone(), PATIENCE).await;
+    assert!(matches!(attempt, Attempt::Maybe), "said not to be written, and it is in the log");
+    tokio::time::timeout(SOON, replica.fatal()).await.unwrap();
+    let attempt = replica.core.propose_here(command, PATIENCE).await;
+    assert!(matches!(attempt, Attempt::Stopped));
+    replica.stop_at_once().await.ok();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -188,3 +188,41 @@ fn read_written(answer: &[u8], time: Duration) -> Result<Written, ProposeError> 
     // Written, but with an answer that this release cannot read.
     serde_json::from_slice(answer).map_err(|_| ProposeError::Maybe { waited: time })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_known_not_to_have_happened_is_tried_again() {
+        let (address, problem) = (String::new(), String::new());
+        let refused = |code: &str| PeerError::Refused {
+            address: String::new(),
+            status: StatusCode::CONFLICT,
+            code: code.to_owned(),
+            message: String::new(),
+            leader: None,
+        };
+        let again = [
+            PeerError::Unreachable { address: address.clone(), problem: problem.clone() },
+            refused("not_leader"),
+            refused("stopping"),
+            refused("misdirected"),
+            refused("busy"),
+        ];
+        for error in again {
+            assert!(told(error.clone(), NEWS_TIME).is_ok(), "{error}");
+        }
+        let maybe = [
+            PeerError::Lost { address: address.clone(), problem },
+            PeerError::Unproven { address, code: "not_leader".to_owned(), message: String::new() },
+            refused("maybe"),
+        ];
+        for error in maybe {
+            let told = told(error.clone(), NEWS_TIME);
+            assert!(matches!(told, Err(ProposeError::Maybe { .. })), "{error}");
+        }
+        assert!(matches!(told(refused("too_large"), NEWS_TIME), Err(ProposeError::Peer(_))));
+        assert!(matches!(read_written(b"{}", NEWS_TIME), Err(ProposeError::Maybe { .. })));
+    }
+}
