@@ -42,6 +42,9 @@ def need_haproxy():
     if docker("image", "inspect", HAPROXY).returncode == 0 or docker("pull", HAPROXY, timeout=120).returncode == 0:
         return
     made = subprocess.run([str(ROOT / "scripts" / "docker-bases.sh")], capture_output=True, text=True, timeout=300)
+    # A machine that reaches neither a registry nor a mirror has no HAProxy to test with; a script that is wrong is another matter.
+    if any(words in made.stderr for words in ("debootstrap failed", "debootstrap is missing", "needs root")):
+        pytest.skip(f"{HAPROXY} can neither be pulled nor made: {made.stderr.strip()}")
     assert made.returncode == 0, f"{made.stdout}{made.stderr}"
 
 
