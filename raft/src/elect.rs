@@ -38,10 +38,9 @@ fn names_this_life(core: &Core, metrics: &Metrics) -> bool {
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
-    use std::net::TcpListener;
     use std::time::Duration;
 
-    use erlmcp_ledger::{Budget, Incarnation, Limits};
+    use erlmcp_ledger::Incarnation;
     use openraft::EntryPayload;
     use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
     use openraft::vote::RaftLeaderIdExt as _;
@@ -52,33 +51,12 @@ mod tests {
     use crate::network::APPEND;
     use crate::peer_auth::{NodeTag, PeerAuth};
     use crate::peer_client::{Lane, PeerClient, Target};
-    use crate::peer_server::PeerRoutes;
-    use crate::replica::{Replica, ReplicaOptions};
+    use crate::replica::Replica;
+    use crate::replica_for_tests::options;
     use crate::secret::ClusterSecret;
-    use crate::timing::Timing;
     use crate::types::{Entry, LogId, MemberNode, TypeConfig, Vote};
 
     const TIME: Duration = Duration::from_secs(20);
-
-    fn options(dir: &std::path::Path, identity: Identity, secret: &ClusterSecret) -> ReplicaOptions {
-        ReplicaOptions {
-            dir: dir.to_owned(),
-            identity,
-            secret: secret.clone(),
-            peer_listener: TcpListener::bind("127.0.0.1:0").unwrap(),
-            advertise_peer: "127.0.0.1:1".to_owned(),
-            advertise_http: String::new(),
-            name: String::new(),
-            known_peers: Vec::new(),
-            join: Vec::new(),
-            timing: Timing::default(),
-            nodes_expected: 1,
-            limits: Limits::default(),
-            budget: Budget::default(),
-            store: erlmcp_storage::Options { min_free_bytes: 1024, ..Default::default() },
-            routes: PeerRoutes::default(),
-        }
-    }
 
     /// What a leader, node 3, sends first: the group as it was when node 1 was alone, in the life
     /// `incarnation`.

@@ -4,11 +4,10 @@
 
 use std::future::Future;
 use std::io;
-use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
-use erlmcp_ledger::{Budget, Command, Limits};
+use erlmcp_ledger::Command;
 use erlmcp_storage::{Faults, MetaKey, Options, Store, StoreHealth};
 use futures_util::{FutureExt as _, stream};
 use openraft::storage::{IOFlushed, RaftLogStorage as _, RaftStateMachine as _};
@@ -21,14 +20,13 @@ use crate::core::Fatal;
 use crate::error::RaftError;
 use crate::identity::{Identity, IdentityKeeper};
 use crate::log_store::LogStore;
-use crate::peer_server::PeerRoutes;
 use crate::propose::Attempt;
-use crate::replica::{Replica, ReplicaOptions};
+use crate::replica::Replica;
+use crate::replica_for_tests;
 use crate::room::Room;
 use crate::secret::ClusterSecret;
 use crate::state_machine::StateMachine;
 use crate::status::Role;
-use crate::timing::Timing;
 use crate::types::{Entry, LogId, TypeConfig, Vote};
 
 /// A fault ends the node within a second; a machine that does much else may take longer, a zombie for ever.
@@ -247,26 +245,7 @@ async fn what_the_store_refuses_is_not_applied() {
 
 async fn start_lonely(dir: &Path) -> Result<Replica, RaftError> {
     let (identity, _) = Identity::init(dir, 1, true, &secret()).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let replica = Replica::start(ReplicaOptions {
-        dir: dir.to_owned(),
-        identity,
-        secret: secret(),
-        peer_listener: listener,
-        advertise_peer: address.clone(),
-        advertise_http: String::new(),
-        name: String::new(),
-        known_peers: vec![(1, address)],
-        join: Vec::new(),
-        timing: Timing::default(),
-        nodes_expected: 1,
-        limits: Limits::default(),
-        budget: Budget::default(),
-        store: options(&Faults::none()),
-        routes: PeerRoutes::default(),
-    });
-    replica.await
+    Replica::start(replica_for_tests::options(dir, identity, &secret())).await
 }
 
 /// A group of one that leads.

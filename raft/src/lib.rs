@@ -28,6 +28,8 @@ mod propose;
 mod raft_routes;
 mod reconciler;
 mod replica;
+#[cfg(test)]
+mod replica_for_tests;
 mod room;
 mod secret;
 mod state_machine;

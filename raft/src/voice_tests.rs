@@ -3,11 +3,10 @@
 //! Each rule here has a mutant in `tests/mutants/peers.toml`.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::time::Duration;
 
 use bytes::Bytes;
-use erlmcp_ledger::{Budget, Incarnation, Limits};
+use erlmcp_ledger::Incarnation;
 use http::StatusCode;
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
 use serde::Serialize;
@@ -19,10 +18,9 @@ use crate::join::JOIN;
 use crate::network::{APPEND, PRE_VOTE, TRANSFER, VOTE};
 use crate::peer_auth::{NodeTag, PeerAuth};
 use crate::peer_client::{Lane, PeerClient, PeerError, Target};
-use crate::peer_server::PeerRoutes;
-use crate::replica::{Replica, ReplicaOptions};
+use crate::replica::Replica;
+use crate::replica_for_tests;
 use crate::secret::ClusterSecret;
-use crate::timing::Timing;
 use crate::types::{TypeConfig, Vote};
 
 const TIME: Duration = Duration::from_secs(20);
@@ -44,24 +42,7 @@ async fn two() -> Two {
     let secret = ClusterSecret::from_text("0123456789abcdef0123456789abcdef").unwrap();
     let (identity, _) = Identity::init(dir.path(), 1, true, &secret).unwrap();
     let me = NodeTag::from(&identity);
-    let replica = Replica::start(ReplicaOptions {
-        dir: dir.path().to_owned(),
-        identity,
-        secret: secret.clone(),
-        peer_listener: TcpListener::bind("127.0.0.1:0").unwrap(),
-        advertise_peer: "127.0.0.1:1".to_owned(),
-        advertise_http: String::new(),
-        name: String::new(),
-        known_peers: Vec::new(),
-        join: Vec::new(),
-        timing: Timing::default(),
-        nodes_expected: 1,
-        limits: Limits::default(),
-        budget: Budget::default(),
-        store: erlmcp_storage::Options { min_free_bytes: 1024, ..Default::default() },
-        routes: PeerRoutes::default(),
-    });
-    let replica = replica.await.unwrap();
+    let replica = Replica::start(replica_for_tests::options(dir.path(), identity, &secret)).await.unwrap();
     let founded = |view: &std::sync::Arc<crate::View>| view.ledger.cluster_id().is_some();
     tokio::time::timeout(TIME, replica.view().wait_for(founded)).await.unwrap().unwrap();
     let client = PeerClient::new(PeerAuth::new(secret, tag(2), PeerClock::start()));
