@@ -233,6 +233,15 @@ class Cluster:
         views = {self.status(node)["leader"] for node in among or self.ids()}
         return views.pop() if len(views) == 1 else None
 
+    def wait_another_leads(self, than, among, seconds):
+        """The node on which all of `among` agree once it is not `than`; asked often, as callers measure the time."""
+
+        def another():
+            now = self.leader(among=among)
+            return now if now not in (None, than) else None
+
+        return wait_for(f"another leader than node {than}", another, seconds, every=0.01)
+
     def cli(self, *words, timeout=30):
         return subprocess.run(
             [str(BINARY), *words], env=self.environment(), cwd=self.directory, capture_output=True, text=True, timeout=timeout

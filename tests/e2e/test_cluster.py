@@ -53,11 +53,7 @@ def test_the_leader_killed_another_leads_within_two_seconds_and_the_old_one_catc
     cluster.kill(first)
     killed = time.monotonic()
 
-    def another_leads():
-        leader = cluster.leader(among=others)
-        return leader if leader not in (None, first) else None
-
-    leader = wait_for("a new leader", another_leads, seconds=10, every=0.01)
+    leader = cluster.wait_another_leads(than=first, among=others, seconds=10)
     gap = time.monotonic() - killed
     wait_for("calls answered after the kill", lambda: len(answered) > 50)
     stop.set()

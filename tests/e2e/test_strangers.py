@@ -53,11 +53,7 @@ def test_a_crowd_of_strangers_on_every_peer_port_keeps_nobody_from_electing(new_
     cluster.kill(leader)
     killed = time.monotonic()
 
-    def another_leads():
-        now = cluster.leader(among=others)
-        return now if now not in (None, leader) else None
-
-    now = wait_for("another leads", another_leads, seconds=30, every=0.01)
+    now = cluster.wait_another_leads(than=leader, among=others, seconds=30)
     gap = time.monotonic() - killed
     done = cluster.cli("drain", "--id", str(others[0]), "--url", cluster.url(others[0]))
     assert done.returncode == 0, done.stderr
