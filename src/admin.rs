@@ -12,6 +12,6 @@ mod tools;
 pub(crate) use health::is_draining;
 pub use health::{NotReady, Readiness};
 pub use routes::{Admin, AdminOptions, IsOwn};
-pub use status::{Status, StatusSource};
+pub use status::StatusSource;
 pub use token::{AdminToken, TOKEN_BYTES_MIN, TokenError};
 pub use tools::node_tools;

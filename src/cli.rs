@@ -19,7 +19,6 @@ mod settings;
 mod show;
 mod start;
 mod status;
-mod wire;
 
 pub use error::CliError;
 pub use files::OpenFiles;

@@ -11,6 +11,7 @@ pub mod drain;
 pub mod refusal;
 pub mod telemetry;
 
+pub mod api;
 pub mod mcp;
 
 pub mod monitor;

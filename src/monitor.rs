@@ -7,6 +7,6 @@ mod histogram;
 mod rates;
 mod recorder;
 
-pub use histogram::{Histogram, Percentiles};
+pub use histogram::Histogram;
 pub use rates::Rates;
 pub use recorder::{OpenConnection, Recorder, Totals};

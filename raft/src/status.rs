@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use erlmcp_ledger::{Incarnation, NodeId};
 use erlmcp_storage::StoreHealth;
 use openraft::ServerState;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::core::{Core, Fatal};
 use crate::membership::voters_for;
@@ -71,7 +71,8 @@ pub struct Formation {
 }
 
 /// What the peer port turned away since the start; see [`crate::PeerCounts`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TurnedAway {
     /// Connections without a signed request in time, or in favour of newer ones.
     pub strangers: u64,
@@ -82,7 +83,8 @@ pub struct TurnedAway {
 }
 
 /// The store of this node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct StoreStatus {
     /// Bytes on disk.
     pub size_bytes: u64,

@@ -7,38 +7,16 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use serde::Deserialize;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
 
 use super::routes::Admin;
+use crate::api::{Complaint, Drain, Drained, Remove, Removed, Transfer, Transferred};
 use crate::client_address::ClientAddress;
 use erlmcp_raft::OperateError;
 
 /// Who gives the order; the listener tells.
 type Sender = Option<Extension<ClientAddress>>;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Drain {
-    node: u64,
-    draining: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Transfer {
-    #[serde(default)]
-    to: Option<u64>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Remove {
-    node: u64,
-    #[serde(default)]
-    dead: bool,
-}
 
 /// `POST /cluster/drain {"node":N,"draining":true}`.
 pub(super) async fn drain(
@@ -59,7 +37,7 @@ pub(super) async fn drain(
         from = address(sender),
         "operator sets draining"
     );
-    answer(done.map(|()| json!({ "node": order.node, "draining": order.draining })))
+    answer(done.map(|()| Drained { draining: order.draining, node: order.node }))
 }
 
 /// `POST /cluster/transfer {"to":N|null}`.
@@ -80,7 +58,7 @@ pub(super) async fn transfer(
         from = address(sender),
         "operator moves the leadership"
     );
-    answer(done.map(|leader| json!({ "leader": leader })))
+    answer(done.map(|leader| Transferred { leader }))
 }
 
 /// `POST /cluster/remove {"node":N,"dead":bool}`.
@@ -102,7 +80,7 @@ pub(super) async fn remove(
         from = address(sender),
         "operator removes a node"
     );
-    answer(done.map(|()| json!({ "node": order.node, "removed": true })))
+    answer(done.map(|()| Removed { node: order.node, removed: true }))
 }
 
 /// For the log, so that an order can be traced to its sender.
@@ -121,7 +99,7 @@ fn read<T: DeserializeOwned>(admin: &Admin, headers: &HeaderMap, body: &Bytes) -
         .map_err(|error| Box::new(refuse(StatusCode::BAD_REQUEST, &format!("body: {error}"))))
 }
 
-fn answer(done: Result<serde_json::Value, OperateError>) -> Response {
+fn answer<T: Serialize>(done: Result<T, OperateError>) -> Response {
     match done {
         Ok(value) => Json(value).into_response(),
         Err(error) => {
@@ -135,5 +113,5 @@ fn answer(done: Result<serde_json::Value, OperateError>) -> Response {
 }
 
 pub(super) fn refuse(status: StatusCode, why: &str) -> Response {
-    (status, Json(json!({ "error": why }))).into_response()
+    (status, Json(Complaint::new(why))).into_response()
 }

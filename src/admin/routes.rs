@@ -13,8 +13,9 @@ use serde::Serialize;
 
 use super::health::NotReady;
 use super::operate;
-use super::status::{Status, StatusSource};
+use super::status::StatusSource;
 use super::token::AdminToken;
+use crate::api::Status;
 
 /// An order is a few numbers.
 const ORDER_BYTES_MAX: usize = 4096;

@@ -6,11 +6,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use erlmcp_raft::{PeerStatus, ReplicaHandle, ReplicaStatus, Role, View};
-use serde::Serialize;
 
 use super::health::{NotReady, Readiness, is_draining};
+use crate::api::{
+    ClusterPart, Connections, Health, Member, NodePart, Quota, Serving, Standing, State, Status, Throughput,
+};
 use crate::clock::Clock;
-use crate::monitor::{Percentiles, Rates, Recorder, Totals};
+use crate::monitor::{Rates, Recorder, Totals};
 
 /// Everything that a status is made from.
 pub struct StatusSource {
@@ -42,108 +44,6 @@ pub struct StatusSource {
     pub untried_upstreams: Box<dyn Fn() -> Vec<String> + Send + Sync>,
     /// For how long after the start they are waited for, in milliseconds.
     pub upstreams_wait_ms: u64,
-}
-
-/// `GET /cluster/status`.
-#[derive(Debug, Serialize)]
-#[allow(missing_docs, reason = "the fields are the wire names; docs/configuration and the CLI explain them")]
-pub struct Status {
-    pub cluster: ClusterPart,
-    pub node: NodePart,
-    pub leader: Option<u64>,
-    pub term: u64,
-    pub applied: u64,
-    pub committed: u64,
-    pub lag: u64,
-    pub members: Vec<Member>,
-    pub connections: Connections,
-    pub serving: Serving,
-    pub throughput: Throughput,
-    pub latency: Percentiles,
-    pub quota: Quota,
-    pub store: erlmcp_raft::StoreStatus,
-    pub peer_port: erlmcp_raft::TurnedAway,
-    pub upstreams: serde_json::Value,
-    /// Reasons not to be ready; the same as `node.not_ready_because`, and `ok` if there is none.
-    pub health: String,
-}
-
-/// The group.
-#[derive(Debug, Serialize)]
-#[allow(missing_docs, reason = "the fields are the wire names")]
-pub struct ClusterPart {
-    pub id: String,
-    pub name: String,
-    pub formation: String,
-    pub health: &'static str,
-}
-
-/// The node that answers.
-#[derive(Debug, Serialize)]
-#[allow(missing_docs, reason = "the fields are the wire names")]
-pub struct NodePart {
-    pub id: u64,
-    pub role: Role,
-    pub ready: bool,
-    pub not_ready_because: Vec<String>,
-    pub version: &'static str,
-    pub uptime_s: u64,
-    pub started_at_unix_ms: u64,
-}
-
-/// One member of the group.
-#[derive(Debug, Serialize)]
-#[allow(missing_docs, reason = "the fields are the wire names")]
-pub struct Member {
-    pub id: u64,
-    pub role: &'static str,
-    pub state: &'static str,
-    pub draining: bool,
-    pub peer: String,
-    pub http: String,
-    pub healthy: Option<bool>,
-    pub lag: Option<u64>,
-    pub last_contact_ms: Option<u64>,
-}
-
-/// Connections of clients.
-#[derive(Debug, Serialize)]
-#[allow(missing_docs, reason = "the fields are the wire names")]
-pub struct Connections {
-    pub here: u64,
-    pub limit_here: u64,
-    pub cluster_limit: u64,
-    pub total_here: u64,
-}
-
-/// What clients have on this node; a drained node is empty once both are 0.
-#[derive(Debug, Serialize)]
-#[allow(missing_docs, reason = "the fields are the wire names")]
-pub struct Serving {
-    pub sessions: u64,
-    pub calls: u64,
-}
-
-/// Messages of clients on this node.
-#[derive(Debug, Serialize)]
-#[allow(missing_docs, reason = "the fields are the wire names")]
-pub struct Throughput {
-    pub messages_total: u64,
-    pub messages_in: u64,
-    pub messages_out: u64,
-    pub faults: u64,
-    pub messages_per_second_1s: f64,
-    pub messages_per_second_10s: f64,
-    pub messages_per_second_1m: f64,
-}
-
-/// The limits that the ledger holds.
-#[derive(Debug, Serialize)]
-#[allow(missing_docs, reason = "the fields are the wire names")]
-pub struct Quota {
-    pub connections: u64,
-    pub messages_per_second: u64,
-    pub burst: u64,
 }
 
 impl StatusSource {
@@ -191,35 +91,35 @@ impl StatusSource {
             },
             node: NodePart {
                 id: replica.node,
-                role: replica.role,
+                role: replica.role.into(),
                 ready: not_ready_because.is_empty(),
-                version: env!("CARGO_PKG_VERSION"),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
                 uptime_s: (self.clock.monotonic_ms() - self.started_ms) / 1000,
                 started_at_unix_ms: self.started_unix_ms,
                 not_ready_because: not_ready_because.clone(),
             },
             leader: replica.leader,
             term: replica.term,
-            applied: replica.applied,
-            committed: replica.committed,
-            lag: replica.lag,
+            applied: Some(replica.applied),
+            committed: Some(replica.committed),
+            lag: Some(replica.lag),
             members: self.members(&replica, draining),
             connections: Connections {
-                here: totals.connections,
-                limit_here: self.connections_max,
-                cluster_limit: limits.connections.into(),
-                total_here: totals.connections_total,
+                here: Some(totals.connections),
+                limit_here: Some(self.connections_max),
+                cluster_limit: Some(limits.connections.into()),
+                total_here: Some(totals.connections_total),
             },
-            serving: Serving { sessions: totals.sessions, calls: totals.calls },
+            serving: Serving { sessions: Some(totals.sessions), calls: Some(totals.calls) },
             throughput: self.throughput(totals),
             latency: self.recorder.latency(),
             quota: Quota {
-                connections: limits.connections.into(),
-                messages_per_second: budget.messages_per_second.into(),
-                burst: budget.burst.into(),
+                connections: Some(limits.connections.into()),
+                messages_per_second: Some(budget.messages_per_second.into()),
+                burst: Some(budget.burst.into()),
             },
-            store: replica.store.clone(),
-            peer_port: replica.turned_away,
+            store: Some(replica.store.clone()),
+            peer_port: Some(replica.turned_away),
             upstreams: (self.upstreams)(),
             health: if not_ready_because.is_empty() { "ok".to_owned() } else { not_ready_because.join("; ") },
         }
@@ -228,24 +128,24 @@ impl StatusSource {
     fn throughput(&self, totals: Totals) -> Throughput {
         let rates = self.rates();
         Throughput {
-            messages_total: totals.messages_in + totals.messages_out,
-            messages_in: totals.messages_in,
-            messages_out: totals.messages_out,
-            faults: totals.faults,
-            messages_per_second_1s: rates.per_second(1),
-            messages_per_second_10s: rates.per_second(10),
-            messages_per_second_1m: rates.per_second(60),
+            messages_total: Some(totals.messages_in + totals.messages_out),
+            messages_in: Some(totals.messages_in),
+            messages_out: Some(totals.messages_out),
+            faults: Some(totals.faults),
+            messages_per_second_1s: Some(rates.per_second(1)),
+            messages_per_second_10s: Some(rates.per_second(10)),
+            messages_per_second_1m: Some(rates.per_second(60)),
         }
     }
 
     fn members(&self, replica: &ReplicaStatus, draining: bool) -> Vec<Member> {
         let own = Member {
             id: replica.node,
-            role: if replica.voters.contains(&replica.node) { "voter" } else { "learner" },
+            role: Standing::of(replica.voters.contains(&replica.node)),
             state: own_state(replica.role, draining),
             draining,
-            peer: self.peer_address.clone(),
-            http: self.http_address.clone(),
+            peer: Some(self.peer_address.clone()),
+            http: Some(self.http_address.clone()),
             healthy: Some(replica.store.healthy),
             lag: Some(replica.lag),
             last_contact_ms: Some(0),
@@ -261,47 +161,42 @@ impl StatusSource {
     }
 }
 
-fn own_state(role: Role, draining: bool) -> &'static str {
+fn own_state(role: Role, draining: bool) -> State {
     match role {
-        Role::Leader => "leader",
-        _ if draining => "draining",
-        Role::Follower => "follower",
-        Role::Candidate => "candidate",
-        Role::Learner => "learner",
-        Role::Joining => "joining",
-        Role::Removed => "removed",
-        Role::Failed => "failed",
+        Role::Leader => State::Leader,
+        _ if draining => State::Draining,
+        role => role.into(),
     }
 }
 
 fn peer_member(peer: &PeerStatus, leader: Option<u64>) -> Member {
     let state = match peer {
-        _ if leader == Some(peer.id) => "leader",
-        _ if peer.healthy == Some(false) => "unreachable",
-        _ if peer.draining => "draining",
-        _ if peer.voter => "follower",
-        _ => "learner",
+        _ if leader == Some(peer.id) => State::Leader,
+        _ if peer.healthy == Some(false) => State::Unreachable,
+        _ if peer.draining => State::Draining,
+        _ if peer.voter => State::Follower,
+        _ => State::Learner,
     };
     Member {
         id: peer.id,
-        role: if peer.voter { "voter" } else { "learner" },
+        role: Standing::of(peer.voter),
         state,
         draining: peer.draining,
-        peer: peer.peer_address.clone(),
-        http: peer.http_address.clone(),
+        peer: Some(peer.peer_address.clone()),
+        http: Some(peer.http_address.clone()),
         healthy: peer.healthy,
         lag: peer.lag,
         last_contact_ms: peer.last_contact_ms,
     }
 }
 
-fn health(replica: &ReplicaStatus) -> &'static str {
+fn health(replica: &ReplicaStatus) -> Health {
     let someone_is_silent = replica.peers.iter().any(|peer| peer.healthy == Some(false));
     if !replica.quorum_ok {
-        "no quorum"
+        Health::NoQuorum
     } else if someone_is_silent || !replica.formation.complete || !replica.store.healthy {
-        "degraded"
+        Health::Degraded
     } else {
-        "ok"
+        Health::Ok
     }
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::status::{Status, StatusSource};
+use super::status::StatusSource;
+use crate::api::Status;
 use crate::handler::{Server, Stop, Tool, ToolAnnotations, ToolCall, ToolResult};
 use crate::mcp::SealKey;
 

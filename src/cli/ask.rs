@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::api::Complaint;
 use crate::config::Config;
 
 use super::args::{ClientArgs, ConfigArgs, HealthcheckArgs, OperateArgs};
@@ -16,7 +17,6 @@ use super::http::{Answer, CallError, Caller};
 use super::paint;
 use super::private::Exposure;
 use super::settings;
-use super::wire;
 
 /// A node that might answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,7 +179,7 @@ pub(super) fn accepted(url: &str, answer: &Answer) -> Result<Value, CliError> {
     let refused =
         |message| CliError::Refused { url: url.to_string(), status: answer.status.as_u16(), message };
     if !answer.status.is_success() {
-        return Err(refused(wire::complaint(&answer.body)));
+        return Err(refused(complaint(&answer.body)));
     }
     if answer.body.is_empty() {
         return Ok(Value::Null);
@@ -190,6 +190,18 @@ pub(super) fn accepted(url: &str, answer: &Answer) -> Result<Value, CliError> {
             why: format!("its answer is no JSON: {error}"),
         })
     })
+}
+
+/// What a node says when it refuses: its own words if they can be read, else the start of the body.
+fn complaint(body: &[u8]) -> String {
+    /// Enough to recognise a proxy's error page.
+    const SHOWN_CHARS: usize = 200;
+    let said = serde_json::from_slice::<Complaint>(body).unwrap_or_default().into_text();
+    if !said.is_empty() {
+        return paint::printable(&said);
+    }
+    let start: String = String::from_utf8_lossy(body).trim().chars().take(SHOWN_CHARS).collect();
+    if start.is_empty() { "no reason given".to_string() } else { paint::printable(&start) }
 }
 
 /// Reads a token and refuses one that others could have read, unless nobody here can change that.
@@ -256,6 +268,14 @@ mod tests {
         assert_eq!(url("0.0.0.0:80"), "http://127.0.0.1:80");
         assert_eq!(url("[::]:80"), "http://[::1]:80");
         assert_eq!(url("10.0.0.1:80"), "http://10.0.0.1:80");
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_nodes_own_words() {
+        assert_eq!(complaint(br#"{"error":"no such node"}"#), "no such node");
+        assert_eq!(complaint(br#"{"error":{"code":1,"message":"no leader"}}"#), "no leader");
+        assert_eq!(complaint(b"<html>"), "<html>");
+        assert_eq!(complaint(b""), "no reason given");
     }
 
     #[test]

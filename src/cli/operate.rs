@@ -5,13 +5,15 @@
 
 use serde_json::{Value, json};
 
+use crate::api::{Drain, Remove, Transfer};
+
 use super::args::{OperateArgs, RemoveArgs, TargetArgs, TransferArgs};
 use super::ask;
 use super::error::CliError;
 use super::http::Caller;
 
 pub(super) async fn drain(args: &TargetArgs, draining: bool) -> Result<String, CliError> {
-    let body = json!({"node": args.id, "draining": draining});
+    let body = json!(Drain { node: args.id, draining });
     let done = if draining {
         format!(
             "node {0} drains: new clients are refused, those it has are served; what is left: erlmcp-node \
@@ -25,7 +27,7 @@ pub(super) async fn drain(args: &TargetArgs, draining: bool) -> Result<String, C
 }
 
 pub(super) async fn remove(args: &RemoveArgs) -> Result<String, CliError> {
-    let body = json!({"node": args.id, "dead": args.dead});
+    let body = json!(Remove { node: args.id, dead: args.dead });
     let done = format!(
         "node {} is removed from the group; to bring it back: erlmcp-node init --id {} and start\n",
         args.id, args.id
@@ -35,7 +37,7 @@ pub(super) async fn remove(args: &RemoveArgs) -> Result<String, CliError> {
 }
 
 pub(super) async fn transfer(args: &TransferArgs) -> Result<String, CliError> {
-    let body = json!({"to": args.to});
+    let body = json!(Transfer { to: args.to });
     let done = match args.to {
         Some(id) => format!("leadership goes to node {id}\n"),
         None => "leadership goes to another voter\n".to_string(),

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use serde::Deserialize as _;
 
+use crate::api::{Members, Status};
+
 use super::args::{ClientArgs, HealthcheckArgs, StatusArgs};
 use super::ask::{self, Candidate};
 use super::error::CliError;
 use super::http::{Answer, CallError, Caller};
 use super::paint::{Paint, print, printable};
-use super::wire::{Members, Status};
 
 /// Time between two drawings of `--watch`.
 const WATCH_EVERY: Duration = Duration::from_secs(1);

@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::api::Latency;
+
 const SUB_BITS: u32 = 4;
 const SUBS: u64 = 1 << SUB_BITS;
 /// Longest latency told apart: 2^32 us, over an hour.
@@ -14,18 +16,6 @@ const BUCKETS: usize = ((TOP - SUB_BITS + 1) as usize) << SUB_BITS;
 /// Counts by bucket of latency, in microseconds.
 pub struct Histogram {
     counts: Box<[AtomicU64]>,
-}
-
-/// Some percentiles, in milliseconds; 0 without any value.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct Percentiles {
-    pub p50_ms: f64,
-    pub p90_ms: f64,
-    pub p95_ms: f64,
-    pub p99_ms: f64,
-    pub p999_ms: f64,
-    pub max_ms: f64,
 }
 
 impl Default for Histogram {
@@ -47,9 +37,9 @@ impl Histogram {
         }
     }
 
-    /// The percentiles of everything counted so far.
+    /// The percentiles of everything counted so far; 0 without any value.
     #[must_use]
-    pub fn percentiles(&self) -> Percentiles {
+    pub fn percentiles(&self) -> Latency {
         let counts: Vec<u64> = self.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
         let total: u64 = counts.iter().sum();
         let at = |per_mille: u64| {
@@ -63,13 +53,13 @@ impl Histogram {
             }
             0.0
         };
-        Percentiles {
-            p50_ms: at(500),
-            p90_ms: at(900),
-            p95_ms: at(950),
-            p99_ms: at(990),
-            p999_ms: at(999),
-            max_ms: at(1000),
+        Latency {
+            p50_ms: Some(at(500)),
+            p90_ms: Some(at(900)),
+            p95_ms: Some(at(950)),
+            p99_ms: Some(at(990)),
+            p999_ms: Some(at(999)),
+            max_ms: Some(at(1000)),
         }
     }
 }
@@ -126,9 +116,10 @@ mod tests {
         for (is, want) in
             [(found.p50_ms, 500.0), (found.p95_ms, 950.0), (found.p99_ms, 990.0), (found.max_ms, 1000.0)]
         {
-            assert!(is >= want && is <= want * 1.0625, "{is} for {want}");
+            assert!(is >= Some(want) && is <= Some(want * 1.0625), "{is:?} for {want}");
         }
-        assert_eq!(Histogram::default().percentiles(), Percentiles::default());
+        let empty = Histogram::default().percentiles();
+        assert_eq!((empty.p50_ms, empty.max_ms), (Some(0.0), Some(0.0)));
     }
 
     #[test]
@@ -137,6 +128,7 @@ mod tests {
         one.record(10);
         two.record(1_000_000);
         one.add(&two);
-        assert!(one.percentiles().max_ms >= 1000.0 && one.percentiles().p50_ms <= 0.011);
+        let found = one.percentiles();
+        assert!(found.max_ms >= Some(1000.0) && found.p50_ms <= Some(0.011), "{found:?}");
     }
 }

@@ -4,7 +4,8 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
-use super::{Histogram, Percentiles};
+use super::Histogram;
+use crate::api::Latency;
 
 /// Threads beyond this share shards: correct, only slower.
 const SHARDS: usize = 16;
@@ -122,7 +123,7 @@ impl Recorder {
 
     /// Latency of answered requests since start.
     #[must_use]
-    pub fn latency(&self) -> Percentiles {
+    pub fn latency(&self) -> Latency {
         let all = Histogram::default();
         self.shards.iter().for_each(|shard| all.add(&shard.latency));
         all.percentiles()

@@ -13,7 +13,7 @@ const ROWS: &[(u8, &[&str])] = &[
     (4, &["handler", "quota", "relay"]),
     (3, &["router", "upstream"]),
     (2, &["admission", "session", "monitor"]),
-    (1, &["mcp"]),
+    (1, &["api", "mcp"]),
     (0, &["client_address", "clock", "drain", "refusal", "telemetry", "config"]),
 ];
 

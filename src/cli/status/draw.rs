@@ -1,11 +1,12 @@
 //! The status of a cluster as a page of text: members as a table, the figures below.
 //!
-//! Pure: an answer in, text out. What the node did not say is left out or shown as "-", never guessed.
+//! Pure: an answer in, text out. What the node did not say is left out or shown as "-", never guessed. The
+//! answer's parts say themselves; here they get their place and their colour.
 
 use std::fmt::Write as _;
 
-use super::super::paint::{Grid, Paint, Tone, printable, since};
-use super::super::wire::{Member, Status};
+use super::super::paint::{Grid, Paint, Tone, printable};
+use crate::api::{Health, Member, State, Status};
 
 /// Width of the labels of the lines below the table.
 const LABEL: usize = 12;
@@ -13,7 +14,7 @@ const LABEL: usize = 12;
 pub(super) fn status(status: &Status, url: &str, paint: Paint) -> String {
     let mut out = String::new();
     let cluster = &status.cluster;
-    let health = paint.tone(tone_of(&cluster.health), &printable(&cluster.health));
+    let health = paint.tone(tone_of_health(&cluster.health), &printable(&cluster.health.to_string()));
     let name = paint.tone(Tone::Strong, &printable(&cluster.name));
     let _ = writeln!(out, "{name}  {}  {health}", printable(&cluster.formation));
     let id = if cluster.id.is_empty() { "-".to_string() } else { printable(&cluster.id) };
@@ -21,7 +22,9 @@ pub(super) fn status(status: &Status, url: &str, paint: Paint) -> String {
     out.push('\n');
     out.push_str(&members(&status.members, Some(status.node.id), paint));
     out.push('\n');
-    for (label, text) in figures(status, url) {
+    let seen_by = ("seen by", format!("node {} at {url}: {}", status.node.id, status.node));
+    for (label, text) in status.lines().into_iter().chain([seen_by]) {
+        let text = printable(&text);
         let _ = writeln!(out, "{}{text}", paint.tone(Tone::Dim, &format!("{label:<LABEL$}")));
     }
     for reason in &status.node.not_ready_because {
@@ -31,93 +34,37 @@ pub(super) fn status(status: &Status, url: &str, paint: Paint) -> String {
     out
 }
 
-fn figures(status: &Status, url: &str) -> Vec<(&'static str, String)> {
-    let mut lines = Vec::new();
-    let leader = status.leader.map_or("no leader".to_string(), |id| format!("node {id}"));
-    let mut raft = format!("{leader}, term {}", status.term);
-    if let (Some(applied), Some(committed)) = (status.applied, status.committed) {
-        _ = write!(raft, ", applied {applied} of {committed}");
-    }
-    lines.push(("leader", raft));
-    let c = &status.connections;
-    if let Some(here) = c.here {
-        let mut text = format!("{here} here");
-        if let Some(limit) = c.limit_here {
-            _ = write!(text, " of {limit}");
-        }
-        if let Some(limit) = c.cluster_limit {
-            _ = write!(text, ", {limit} in the cluster");
-        }
-        lines.push(("connections", text));
-    }
-    if let (Some(sessions), Some(calls)) = (status.serving.sessions, status.serving.calls) {
-        let many = |count, what| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-        lines.push((
-            "serving",
-            format!("{}, {} here", many(sessions, "session"), many(calls, "running call")),
-        ));
-    }
-    let t = &status.throughput;
-    if let Some(total) = t.messages_total {
-        let rate = t.messages_per_second_1m.map(|rate| format!(", {rate:.1} a second over the last minute"));
-        lines.push(("messages", format!("{total} in all{}", rate.unwrap_or_default())));
-    }
-    let l = &status.latency;
-    let parts = [("p50", l.p50_ms), ("p95", l.p95_ms), ("p99", l.p99_ms)];
-    let latency: Vec<String> =
-        parts.iter().filter_map(|(name, ms)| ms.map(|ms| format!("{name} {ms:.2} ms"))).collect();
-    // Percentiles of nothing would read as very fast.
-    if !latency.is_empty() && t.messages_total != Some(0) {
-        lines.push(("latency", latency.join("   ")));
-    }
-    let node = &status.node;
-    let ready = if node.ready { "ready" } else { "not ready" };
-    let role = if node.role.is_empty() { String::new() } else { format!("{}, ", printable(&node.role)) };
-    let uptime = since(node.uptime_s.saturating_mul(1000));
-    let version = printable(&node.version);
-    lines.push((
-        "seen by",
-        format!("node {} at {url}: {role}{ready}, up {uptime}, version {version}", node.id),
-    ));
-    lines
-}
-
 /// The members as a table; `own` is marked as the one that answered.
 pub(super) fn members(members: &[Member], own: Option<u64>, paint: Paint) -> String {
-    let mut grid = Grid::head(&["NODE", "ROLE", "STATE", "LAG", "LAST HEARD", "PEER", "HTTP"]);
+    let head: Vec<&str> = Member::default().row(false).into_iter().map(|(column, _)| column).collect();
+    let mut grid = Grid::head(&head);
     for member in members {
-        let dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_string());
         let is_own = own == Some(member.id);
-        let state = match member.healthy {
-            Some(false) if member.state != "unreachable" => format!("{} (unhealthy)", member.state),
-            _ if member.draining && member.state != "draining" => format!("{}, draining", member.state),
-            _ => member.state.clone(),
+        let tone = |column| match column {
+            "NODE" if is_own => Tone::Strong,
+            "STATE" => tone_of_state(member),
+            _ => Tone::Plain,
         };
-        let heard = if is_own { Some("-".to_string()) } else { member.last_contact_ms.map(since) };
-        let tone = match member.healthy {
-            Some(false) => Tone::Bad,
-            _ => tone_of(&member.state),
-        };
-        let number = format!("{}{}", member.id, if is_own { " *" } else { "" });
-        grid.row(vec![
-            (number, if is_own { Tone::Strong } else { Tone::Plain }),
-            (member.role.clone(), Tone::Plain),
-            (state, tone),
-            (dash(member.lag.map(|lag| lag.to_string())), Tone::Plain),
-            (dash(heard), Tone::Plain),
-            (dash(member.peer.clone()), Tone::Plain),
-            (dash(member.http.clone()), Tone::Plain),
-        ]);
+        grid.row(member.row(is_own).into_iter().map(|(column, text)| (text, tone(column))).collect());
     }
     grid.draw(paint)
 }
 
-fn tone_of(word: &str) -> Tone {
-    match word {
-        "ok" | "leader" => Tone::Good,
-        "degraded" | "draining" => Tone::Warn,
-        "no quorum" | "unreachable" => Tone::Bad,
+fn tone_of_state(member: &Member) -> Tone {
+    match (member.healthy, &member.state) {
+        (Some(false), _) | (_, State::Unreachable) => Tone::Bad,
+        (_, State::Leader) => Tone::Good,
+        (_, State::Draining) => Tone::Warn,
         _ => Tone::Plain,
+    }
+}
+
+fn tone_of_health(health: &Health) -> Tone {
+    match health {
+        Health::Ok => Tone::Good,
+        Health::Degraded => Tone::Warn,
+        Health::NoQuorum => Tone::Bad,
+        Health::Other(_) => Tone::Plain,
     }
 }
 
