@@ -103,6 +103,7 @@ impl StatusSource {
             applied: Some(replica.applied),
             committed: Some(replica.committed),
             lag: Some(replica.lag),
+            majority_contact_ms: replica.majority_contact_ms,
             members: self.members(&replica, draining),
             connections: Connections {
                 here: Some(totals.connections),

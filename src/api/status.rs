@@ -28,6 +28,9 @@ pub struct Status {
     pub committed: Option<u64>,
     /// Committed entries not yet applied on this node.
     pub lag: Option<u64>,
+    /// Milliseconds since a majority last answered the leader, as far as this node knows; half a lease of it
+    /// and the node is not ready. `None` also if none has since the start.
+    pub majority_contact_ms: Option<u64>,
     /// The members, by id.
     pub members: Vec<Member>,
     /// Connections of clients.
@@ -107,6 +110,9 @@ impl Status {
         let mut text = format!("{leader}, term {}", self.term);
         if let (Some(applied), Some(committed)) = (self.applied, self.committed) {
             text += &format!(", applied {applied} of {committed}");
+        }
+        if let Some(ms) = self.majority_contact_ms {
+            text += &format!(", a majority answered {} ago", since(ms));
         }
         text
     }

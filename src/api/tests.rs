@@ -26,6 +26,7 @@ const STATUS: &str = r#"{
   "applied": 120,
   "committed": 121,
   "lag": 1,
+  "majority_contact_ms": 80,
   "members": [
     {
       "id": 1,
@@ -139,7 +140,8 @@ fn empty_parts_are_parts_and_say_nothing() {
         *part = serde_json::json!({});
     }
     let status: Status = serde_json::from_value(hollow).unwrap();
-    assert_eq!(status.lines(), [("leader", "no leader, term 4, applied 120 of 121".to_owned())]);
+    let leader = "no leader, term 4, applied 120 of 121, a majority answered 80 ms ago";
+    assert_eq!(status.lines(), [("leader", leader.to_owned())]);
 }
 
 #[test]
