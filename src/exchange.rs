@@ -28,7 +28,7 @@ pub use limits::ExchangeLimits;
 
 use crate::clock::Clock;
 use crate::drain::{Arrival, DrainState};
-use crate::mcp::{Era, Message};
+use crate::mcp::{Era, Message, Method};
 use crate::monitor::Recorder;
 use crate::refusal::Refusal;
 use crate::router::Router;
@@ -123,7 +123,7 @@ impl Exchange {
         self.let_in(&message, claim.era(), sender.arrival)?;
         match (message, claim.era()) {
             (Message::Request(request), Era::Modern) => self.serve_modern(request, claim, sender),
-            (Message::Request(request), Era::Legacy) if &*request.method == "initialize" => {
+            (Message::Request(request), Era::Legacy) if request.method == Method::Initialize => {
                 self.initialize(&request, sender)
             }
             (Message::Request(request), Era::Legacy) => {
@@ -148,8 +148,8 @@ impl Exchange {
     fn let_in(&self, message: &Message, era: Era, arrival: Arrival) -> Result<(), Refused> {
         let Message::Request(request) = message else { return Ok(()) };
         let is_new = match era {
-            Era::Legacy => self.drain.is_draining() && &*request.method == "initialize",
-            Era::Modern => self.drain.came_while_draining(arrival) && !request.method.starts_with("tasks/"),
+            Era::Legacy => self.drain.is_draining() && request.method == Method::Initialize,
+            Era::Modern => self.drain.came_while_draining(arrival) && !request.method.is_about_task(),
         };
         if is_new { Err(Refused::of(&request.id, answer::refused(Refusal::Draining))) } else { Ok(()) }
     }

@@ -183,6 +183,18 @@ fn imports(s: &Source<'_>, faults: &mut Vec<String>) {
     }
 }
 
+/// Names of methods as literals, where their table is not.
+fn methods(s: &Source<'_>, faults: &mut Vec<String>) {
+    if s.is_test || !s.path.starts_with("src/") || s.path == "src/mcp/method.rs" {
+        return;
+    }
+    for family in ["tools", "prompts", "resources", "tasks", "notifications", "elicitation", "sampling"] {
+        for (at, _) in s.text[..s.shipped.len()].match_indices(&format!("\"{family}/")) {
+            faults.push(s.at(at, "a method is named by `mcp::Method`, whose table has all that holds of it"));
+        }
+    }
+}
+
 /// Words that say "not finished". Put together here so that this file does not contain them.
 fn unfinished(path: &str, text: &str, faults: &mut Vec<String>) {
     for word in [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")] {
@@ -201,6 +213,7 @@ fn faults_in(path: &str, text: &str) -> Vec<String> {
     functions(&source, &mut faults);
     calls(&source, &mut faults);
     imports(&source, &mut faults);
+    methods(&source, &mut faults);
     if !source.is_test {
         faults
             .extend(layers::faults(path, &source.shipped).into_iter().map(|(at, what)| source.at(at, &what)));
@@ -280,6 +293,14 @@ mod samples {
     #[test]
     fn a_file_without_a_module_doc_is_caught() {
         caught("src/clock.rs", "use std::fmt;\n", "opens with //!");
+    }
+
+    #[test]
+    fn a_method_named_by_a_literal_is_caught() {
+        let text = "//! X.\nfn a(b: &str) -> bool { b == \"tools/call\" }\n";
+        caught("src/node.rs", text, "`mcp::Method`");
+        fine("src/mcp/method.rs", text);
+        fine("tests/edge/wire.rs", text);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::{Exchange, needs};
-use crate::mcp::{Catalog, Era, Event, ListKind, Members, encode_notification, raw};
+use crate::mcp::{Catalog, Era, Event, ListKind, Members, Method, encode_notification, raw};
 
 /// The versions of what clients hear changes of; templates count as resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,19 +54,11 @@ async fn lists(exchange: Arc<Exchange>) {
         let newest = catalog.borrow_and_update().clone();
         let now = Versions::of(&newest);
         for kind in seen.differing(now) {
-            if needs::has_flag(&newest, capability(kind), "listChanged") {
-                tell_all(&exchange, &encode_notification(kind.changed_method(), None)).await;
+            if needs::has_flag(&newest, kind.capability(), "listChanged") {
+                tell_all(&exchange, &encode_notification(&kind.changed_method(), None)).await;
             }
         }
         seen = now;
-    }
-}
-
-fn capability(kind: ListKind) -> &'static str {
-    match kind {
-        ListKind::Tools => "tools",
-        ListKind::Prompts => "prompts",
-        ListKind::Resources | ListKind::Templates => "resources",
     }
 }
 
@@ -102,7 +94,7 @@ fn tell_subscribers(exchange: &Exchange, uri: &str) {
     }
     let mut params = Members::new();
     params.set("uri", raw(uri));
-    let message = encode_notification("notifications/resources/updated", Some(&params.to_raw()));
+    let message = encode_notification(&Method::ResourceUpdated, Some(&params.to_raw()));
     sessions.iter().for_each(|session| session.push_level(message.clone()));
 }
 

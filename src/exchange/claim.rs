@@ -2,7 +2,7 @@
 //!
 //! A claim that is present but wrong is an error, never a silent fallback to another era.
 
-use crate::mcp::{Era, Fault, MODERN_LATEST, Message, Meta, Version, code};
+use crate::mcp::{Era, Fault, MODERN_LATEST, Message, Meta, Method, Version, code};
 
 use super::Refused;
 
@@ -45,7 +45,7 @@ pub fn claim(message: &Message, header: VersionHeader<'_>) -> Result<Claim, Refu
     match message {
         Message::Request(request) => {
             let claimed = request.meta.protocol_version.as_deref();
-            let opens = &*request.method == "initialize";
+            let opens = request.method == Method::Initialize;
             of_request(claimed, opens, header).map_err(|fault| Refused::of(&request.id, fault))
         }
         Message::Notification(notification) => {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::Exchange;
-use crate::mcp::{Caller, Id, Link, Members, Meta, Request, raw};
+use crate::mcp::{Caller, Id, Link, Members, Meta, Method, Request, raw};
 
 /// Subscriptions held for one listener; dropping it gives them back.
 pub(super) struct Interest {
@@ -28,7 +28,7 @@ impl Interest {
     pub(super) async fn add<'a>(&mut self, uris: impl Iterator<Item = &'a String>) {
         for uri in uris {
             self.uris.push(uri.clone());
-            tell(&self.exchange, &self.caller, "resources/subscribe", uri).await;
+            tell(&self.exchange, &self.caller, Method::ResourcesSubscribe, uri).await;
         }
     }
 }
@@ -42,25 +42,20 @@ impl Drop for Interest {
         let uris = std::mem::take(&mut self.uris);
         tokio::spawn(async move {
             for uri in &uris {
-                tell(&exchange, &caller, "resources/unsubscribe", uri).await;
+                tell(&exchange, &caller, Method::ResourcesUnsubscribe, uri).await;
             }
         });
     }
 }
 
 /// Providers bound the wait themselves.
-async fn tell(exchange: &Exchange, caller: &Caller, method: &str, uri: &str) {
+async fn tell(exchange: &Exchange, caller: &Caller, method: Method, uri: &str) {
     let (link, _frames) = Link::new(None, CancellationToken::new());
     let mut params = Members::new();
     params.set("uri", raw(uri));
-    let request = Request {
-        id: Id::from_number(0),
-        method: method.into(),
-        params,
-        meta: Meta::default(),
-        param_headers: Vec::new(),
-    };
+    let request =
+        Request { id: Id::from_number(0), method, params, meta: Meta::default(), param_headers: Vec::new() };
     if let Err(fault) = exchange.router.serve(&request, caller, &link).await {
-        tracing::debug!(%fault, method, "a listener's interest was not taken");
+        tracing::debug!(%fault, method = request.method.as_str(), "a listener's interest was not taken");
     }
 }

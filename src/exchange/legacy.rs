@@ -7,7 +7,9 @@ use serde_json::value::RawValue;
 
 use super::answer::refused;
 use super::{Call, Exchange, Outcome, Refused, Reply, Sender, needs};
-use crate::mcp::{Caller, Era, Fault, Id, Link, LogLevel, Members, Notification, Request, SessionPort, code};
+use crate::mcp::{
+    Caller, Era, Fault, Id, Link, LogLevel, Members, Method, Notification, Request, SessionPort, code,
+};
 use crate::session::{NotBegun, RunningRequest, Session};
 
 /// The request was cancelled by its client; an HTTP request still needs an end.
@@ -81,16 +83,16 @@ impl Exchange {
         link: &Link,
     ) -> Result<Box<RawValue>, Fault> {
         let empty = || Members::new().to_raw();
-        let method = &*request.method;
-        if method == "ping" {
+        let method = &request.method;
+        if *method == Method::Ping {
             return Ok(empty());
         }
-        if !needs::offered(&self.router.catalog(Era::Legacy).borrow(), method) {
+        if !needs::offered(&self.router.catalog(Era::Legacy).borrow(), Era::Legacy, method) {
             return Err(Fault::method_not_found(Era::Legacy, method));
         }
         let uri = request.params.text("uri");
         match (method, uri) {
-            ("logging/setLevel", _) => {
+            (Method::SetLevel, _) => {
                 let level = request.params.read::<LogLevel>("level").ok().flatten();
                 let level =
                     level.ok_or_else(|| Fault::invalid_params("level is missing or none of RFC 5424"))?;
@@ -98,7 +100,7 @@ impl Exchange {
                 let _ = self.serve_in_time(request, caller, link).await;
                 Ok(empty())
             }
-            ("resources/subscribe", Some(uri)) => {
+            (Method::ResourcesSubscribe, Some(uri)) => {
                 let result = self.serve_in_time(request, caller, link).await?;
                 if !self.sessions.subscribe(session, &uri) {
                     return Err(Fault::invalid_params(
@@ -107,7 +109,7 @@ impl Exchange {
                 }
                 Ok(result)
             }
-            ("resources/unsubscribe", Some(uri)) => {
+            (Method::ResourcesUnsubscribe, Some(uri)) => {
                 self.sessions.unsubscribe(session, &uri);
                 self.serve_in_time(request, caller, link).await
             }
@@ -161,9 +163,9 @@ impl Exchange {
     }
 
     pub(super) fn hear(&self, notification: &Notification, session: &Arc<Session>) {
-        match &*notification.method {
-            "notifications/initialized" => {}
-            "notifications/cancelled" => {
+        match notification.method {
+            Method::Initialized => {}
+            Method::Cancelled => {
                 let id = notification.params.get("requestId").and_then(Id::from_raw);
                 if let Some(id) = id {
                     session.cancel(&id);

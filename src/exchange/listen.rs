@@ -16,19 +16,15 @@ use super::changes::Versions;
 use super::interest::Interest;
 use super::{Exchange, Outcome, needs};
 use crate::mcp::{
-    Caller, Catalog, Era, Event, Fault, Gone, Id, Link, ListKind, Members, Request, TaskName,
+    Caller, Catalog, Era, Event, Fault, Gone, Id, Link, ListKind, Members, Method, Request, TaskName,
     encode_notification, raw, stamp,
 };
 use crate::refusal::Refusal;
 
 const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 
-/// The three flags of a filter and the list that each stands for.
-const FLAGS: [(&str, ListKind, &str); 3] = [
-    ("toolsListChanged", ListKind::Tools, "tools"),
-    ("promptsListChanged", ListKind::Prompts, "prompts"),
-    ("resourcesListChanged", ListKind::Resources, "resources"),
-];
+/// The lists that a filter has a flag for.
+const FLAGGED: [ListKind; 3] = [ListKind::Tools, ListKind::Prompts, ListKind::Resources];
 
 /// What a listener wants and gets.
 #[derive(Debug, Default)]
@@ -64,14 +60,15 @@ pub(super) fn open(exchange: &Exchange, request: &Request, caller: &Caller) -> R
     Ok(Listening { id: request.id.clone(), filter, catalog, events, _permit: permit })
 }
 
-/// The filter without its tasks, and the task ids that are wished for.
+/// The filter without its tasks, and the task ids that are wanted.
 fn read(request: &Request, catalog: &Catalog, names_max: usize) -> Result<(Filter, HashSet<String>), Fault> {
     let bad = |what: String| Fault::invalid_params(format!("params.notifications{what}")).with_status(400);
     let wanted =
         request.params.read::<Members>("notifications").map_err(|error| bad(format!(": {error}")))?;
     let wanted = wanted.ok_or_else(|| bad(" is missing".to_owned()))?;
     let mut filter = Filter::default();
-    for (flag, kind, capability) in FLAGS {
+    for kind in FLAGGED {
+        let (flag, capability) = (kind.filter(), kind.capability());
         let asked = wanted.read::<bool>(flag).map_err(|error| bad(format!(".{flag}: {error}")))?;
         if asked == Some(true) && needs::has_flag(catalog, capability, "listChanged") {
             filter.lists.push(kind);
@@ -96,9 +93,9 @@ impl Filter {
     /// As it is acknowledged.
     fn to_raw(&self) -> Box<RawValue> {
         let mut honoured = Members::new();
-        for (flag, kind, _) in FLAGS {
+        for kind in FLAGGED {
             if self.lists.contains(&kind) {
-                honoured.set(flag, raw(&true));
+                honoured.set(kind.filter(), raw(&true));
             }
         }
         let (uris, tasks) = (self.uris.iter().collect(), self.tasks.values().collect());
@@ -135,7 +132,7 @@ impl Listening {
         acknowledged.set("notifications", self.filter.to_raw());
         // Before the acknowledgement: a change that it provokes must differ from this.
         let mut seen = Versions::of(&self.catalog.borrow_and_update());
-        self.send(link, "notifications/subscriptions/acknowledged", acknowledged).await?;
+        self.send(link, &Method::ListenAcknowledged, acknowledged).await?;
         loop {
             tokio::select! {
                 changed = self.catalog.changed() => {
@@ -146,7 +143,7 @@ impl Listening {
                     let now = Versions::of(&newest);
                     for kind in seen.differing(now) {
                         if self.filter.lists.contains(&kind) {
-                            self.send(link, kind.changed_method(), Members::new()).await?;
+                            self.send(link, &kind.changed_method(), Members::new()).await?;
                         }
                     }
                     seen = now;
@@ -183,7 +180,7 @@ impl Listening {
     async fn updated(&self, link: &Link, uri: &str) -> Result<(), Gone> {
         let mut params = Members::new();
         params.set("uri", raw(uri));
-        self.send(link, "notifications/resources/updated", params).await
+        self.send(link, &Method::ResourceUpdated, params).await
     }
 
     async fn send(&self, link: &Link, method: &str, mut params: Members) -> Result<(), Gone> {

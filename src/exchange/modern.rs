@@ -6,11 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::claim::missing;
 use super::{Call, Claim, Exchange, Outcome, Refused, Reply, Sender, listen, needs};
-use crate::mcp::{Caller, ClientCapabilities, Era, Fault, Link, Request, stamp};
-
-/// What the modern era has removed.
-const REMOVED: [&str; 5] =
-    ["initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"];
+use crate::mcp::{Caller, ClientCapabilities, Era, Fault, Link, Method, Request, stamp};
 
 impl Exchange {
     pub(super) fn serve_modern(
@@ -24,12 +20,12 @@ impl Exchange {
         let capabilities = request.meta.client_capabilities.as_deref();
         let capabilities = capabilities.ok_or_else(|| refuse(missing("clientCapabilities")))?;
         let capabilities = ClientCapabilities::read(capabilities).map_err(refuse)?;
-        let method = &*request.method;
+        let method = &request.method;
         let catalog = self.router.catalog(Era::Modern);
-        if REMOVED.contains(&method) || !needs::offered(&catalog.borrow(), method) {
+        if !needs::offered(&catalog.borrow(), Era::Modern, method) {
             return Err(refuse(Fault::method_not_found(Era::Modern, method)));
         }
-        if method == "server/discover" {
+        if *method == Method::Discover {
             let result = stamp(&self.discover(), &self.server_info);
             return Ok(Reply::Answer(Outcome::result(&request.id, &result)));
         }
@@ -43,7 +39,7 @@ impl Exchange {
             log_level: request.meta.log_level,
             session: None,
         };
-        if method == "subscriptions/listen" {
+        if *method == Method::Listen {
             let listening = listen::open(self, &request, &caller).map_err(refuse)?;
             let work = Box::pin(listening.run(self.clone(), caller, link));
             return Ok(Reply::Call(Call::new(work, frames, None, cancelled).listening(), None));

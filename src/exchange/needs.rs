@@ -1,24 +1,10 @@
 //! What the catalog says of a request: whether it is offered, and whether it could be sent twice.
 
-use crate::mcp::{Catalog, Members, Request};
+use crate::mcp::{Catalog, Era, Members, Method, Request};
 
-/// The capability that `method` belongs to; `None` for methods that need none, or that the router judges.
-fn needed(method: &str) -> Option<&'static str> {
-    match method {
-        "completion/complete" => Some("completions"),
-        "logging/setLevel" => Some("logging"),
-        _ => match method.split_once('/')?.0 {
-            "tools" => Some("tools"),
-            "prompts" => Some("prompts"),
-            "resources" => Some("resources"),
-            _ => None,
-        },
-    }
-}
-
-/// Whether `catalog` offers what `method` needs.
-pub(super) fn offered(catalog: &Catalog, method: &str) -> bool {
-    needed(method).is_none_or(|name| catalog.offers.0.get(name).is_some())
+/// Whether clients of `era` may send `method`, by the protocol and by what `catalog` offers.
+pub(super) fn offered(catalog: &Catalog, era: Era, method: &Method) -> bool {
+    method.is_in(era) && method.capability().is_none_or(|name| catalog.offers.0.get(name).is_some())
 }
 
 /// Whether the capability `name` has the flag `flag`: `tools.listChanged`, `resources.subscribe`, ...
@@ -29,7 +15,7 @@ pub(super) fn has_flag(catalog: &Catalog, name: &str, flag: &str) -> bool {
 
 /// Whether `request` calls a tool that says of itself that a second call changes nothing more.
 pub(super) fn may_be_repeated(catalog: &Catalog, request: &Request) -> bool {
-    if &*request.method != "tools/call" {
+    if request.method != Method::ToolsCall {
         return false;
     }
     let Some(name) = request.params.text("name") else { return false };
@@ -58,7 +44,7 @@ mod tests {
             ("tasks/get", true),
             ("ping", true),
         ] {
-            assert_eq!(offered(&catalog, method), there, "{method}");
+            assert_eq!(offered(&catalog, Era::Legacy, &method.into()), there, "{method}");
         }
         assert!(has_flag(&catalog, "tools", "listChanged"));
         assert!(!has_flag(&catalog, "resources", "subscribe"));

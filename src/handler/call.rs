@@ -23,7 +23,9 @@ use super::registry::Shared;
 use super::rounds::{Rounds, binding};
 use super::stop::{InputRequired, Stop};
 use super::tasks::TaskRef;
-use crate::mcp::{AskError, Caller, ClientCapabilities, Era, Fault, Link, LogLevel, Members, Request, raw};
+use crate::mcp::{
+    AskError, Caller, ClientCapabilities, Era, Fault, Link, LogLevel, Members, Method, Request, raw,
+};
 
 /// One request that a handler serves. Cheap to clone.
 #[derive(Clone)]
@@ -125,7 +127,7 @@ impl Call {
             params.set("message", raw(message));
         }
         // The client is gone: the handler will notice by being cancelled.
-        let _ = self.0.link.notify("notifications/progress", &params.to_raw()).await;
+        let _ = self.0.link.notify(&Method::Progress, &params.to_raw()).await;
     }
 
     /// Sends a log message to the client if it wants this level.
@@ -145,7 +147,7 @@ impl Call {
         }
         params.set("data", data);
         // The client is gone: the handler will notice by being cancelled.
-        let _ = self.0.link.notify("notifications/message", &params.to_raw()).await;
+        let _ = self.0.link.notify(&Method::LogMessage, &params.to_raw()).await;
     }
 
     /// Legacy: closes the client's stream; what follows is delivered when it comes back, after `retry_ms`.
@@ -325,7 +327,7 @@ impl Call {
             params["elicitationId"] = super::tasks::random_id().into();
         }
         let answer =
-            self.0.link.ask(ask.method(), Some(&raw(&params))).await.map_err(|error| match error {
+            self.0.link.ask(&ask.method(), Some(&raw(&params))).await.map_err(|error| match error {
                 AskError::Refused(error) => Stop::failed(format!("the client refused: {error}")),
                 error => Stop::from(error),
             })?;

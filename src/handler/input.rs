@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::content::{Content, Role};
 use super::stop::Stop;
-use crate::mcp::{ClientCapabilities, raw};
+use crate::mcp::{ClientCapabilities, Method, raw};
 
 /// One question to the client. Its key names the answer: each question of one handler has its own.
 #[derive(Clone, Debug)]
@@ -55,17 +55,17 @@ impl Ask {
         &self.key
     }
 
-    pub(super) fn method(&self) -> &'static str {
+    pub(super) fn method(&self) -> Method {
         match self.kind {
-            Kind::Form | Kind::Url => "elicitation/create",
-            Kind::Sample => "sampling/createMessage",
-            Kind::Roots => "roots/list",
+            Kind::Form | Kind::Url => Method::CreateElicitation,
+            Kind::Sample => Method::CreateMessage,
+            Kind::Roots => Method::RootsList,
         }
     }
 
     /// The entry of `inputRequests`.
     pub(super) fn request(&self) -> Value {
-        json!({ "method": self.method(), "params": self.params })
+        json!({ "method": self.method().as_str(), "params": self.params })
     }
 
     /// The capability that the client lacks for it, as an object like its capabilities.

@@ -15,7 +15,8 @@ use super::stop::Stop;
 use super::tasks;
 use super::tool::TaskSupport;
 use crate::mcp::{
-    Caller, Catalog, Era, Event, Fault, Link, ListKind, Members, Notification, Provider, Request, Served,
+    Caller, Catalog, Era, Event, Fault, Link, ListKind, Members, Method, Notification, Provider, Request,
+    Served,
 };
 
 type Answer = Result<Box<RawValue>, Fault>;
@@ -37,19 +38,20 @@ impl Provider for Server {
     }
 
     fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, link: &'a Link) -> Served<'a> {
-        let (method, era) = (&*request.method, caller.era());
+        let (method, era) = (&request.method, caller.era());
         match method {
-            "tools/call" => Box::pin(self.call_tool(request, caller, link)),
-            "prompts/get" => Box::pin(self.prompt_text(request, caller, link)),
-            "resources/read" => Box::pin(self.read_resource(request, caller, link)),
-            "completion/complete" => Box::pin(self.completed(request, caller, link)),
-            "resources/subscribe" | "resources/unsubscribe" if era == Era::Legacy => {
+            _ if !method.is_in(era) => {
+                Box::pin(std::future::ready(Err(Fault::method_not_found(era, method))))
+            }
+            Method::ToolsCall => Box::pin(self.call_tool(request, caller, link)),
+            Method::PromptsGet => Box::pin(self.prompt_text(request, caller, link)),
+            Method::ResourcesRead => Box::pin(self.read_resource(request, caller, link)),
+            Method::Complete => Box::pin(self.completed(request, caller, link)),
+            Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
                 Box::pin(std::future::ready(self.subscribe(request, era)))
             }
-            "logging/setLevel" if era == Era::Legacy => {
-                Box::pin(std::future::ready(Ok(Members::new().to_raw())))
-            }
-            method if method.starts_with("tasks/") => {
+            Method::SetLevel => Box::pin(std::future::ready(Ok(Members::new().to_raw()))),
+            method if method.is_about_task() => {
                 Box::pin(std::future::ready(tasks::serve(&self.shared.tasks, request, caller)))
             }
             method => Box::pin(std::future::ready(Err(Fault::method_not_found(era, method)))),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use super::Members;
+use super::{Members, Method};
 
 /// The four lists of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,6 +38,21 @@ impl Item {
 }
 
 impl ListKind {
+    /// Every list, in the order of catalogs.
+    pub const ALL: [ListKind; 4] =
+        [ListKind::Tools, ListKind::Prompts, ListKind::Resources, ListKind::Templates];
+
+    /// What an error calls an entry.
+    #[must_use]
+    pub fn noun(self) -> &'static str {
+        match self {
+            ListKind::Tools => "tool",
+            ListKind::Prompts => "prompt",
+            ListKind::Resources => "resource",
+            ListKind::Templates => "resource template",
+        }
+    }
+
     /// The member that names an entry.
     #[must_use]
     pub fn key(self) -> &'static str {
@@ -52,39 +67,49 @@ impl ListKind {
     #[must_use]
     pub fn member(self) -> &'static str {
         match self {
+            ListKind::Templates => "resourceTemplates",
+            _ => self.capability(),
+        }
+    }
+
+    /// The capability that offers it; templates share that of resources.
+    #[must_use]
+    pub const fn capability(self) -> &'static str {
+        match self {
             ListKind::Tools => "tools",
             ListKind::Prompts => "prompts",
-            ListKind::Resources => "resources",
-            ListKind::Templates => "resourceTemplates",
+            ListKind::Resources | ListKind::Templates => "resources",
         }
     }
 
     /// The method that asks for it.
     #[must_use]
-    pub fn method(self) -> &'static str {
+    pub fn method(self) -> Method {
         match self {
-            ListKind::Tools => "tools/list",
-            ListKind::Prompts => "prompts/list",
-            ListKind::Resources => "resources/list",
-            ListKind::Templates => "resources/templates/list",
+            ListKind::Tools => Method::ToolsList,
+            ListKind::Prompts => Method::PromptsList,
+            ListKind::Resources => Method::ResourcesList,
+            ListKind::Templates => Method::TemplatesList,
         }
-    }
-
-    /// The list that `method` asks for.
-    #[must_use]
-    pub fn of_method(method: &str) -> Option<ListKind> {
-        [ListKind::Tools, ListKind::Prompts, ListKind::Resources, ListKind::Templates]
-            .into_iter()
-            .find(|kind| kind.method() == method)
     }
 
     /// The notification that it changed; templates share that of resources.
     #[must_use]
-    pub fn changed_method(self) -> &'static str {
+    pub fn changed_method(self) -> Method {
         match self {
-            ListKind::Tools => "notifications/tools/list_changed",
-            ListKind::Prompts => "notifications/prompts/list_changed",
-            ListKind::Resources | ListKind::Templates => "notifications/resources/list_changed",
+            ListKind::Tools => Method::ToolsChanged,
+            ListKind::Prompts => Method::PromptsChanged,
+            ListKind::Resources | ListKind::Templates => Method::ResourcesChanged,
+        }
+    }
+
+    /// The member of a listener's filter that asks for its changes; templates share that of resources.
+    #[must_use]
+    pub fn filter(self) -> &'static str {
+        match self {
+            ListKind::Tools => "toolsListChanged",
+            ListKind::Prompts => "promptsListChanged",
+            ListKind::Resources | ListKind::Templates => "resourcesListChanged",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::{Fault, Id, Members, Meta, scan};
+use super::{Fault, Id, Members, Meta, Method, scan};
 
 /// A message in either direction.
 #[derive(Debug)]
@@ -20,8 +20,8 @@ pub enum Message {
 pub struct Request {
     /// The client's id, raw.
     pub id: Id,
-    /// The method's name, whatever it is.
-    pub method: Box<str>,
+    /// The method, known or not.
+    pub method: Method,
     /// The members of `params`, raw; empty if there were none.
     pub params: Members,
     /// What `params._meta` says.
@@ -33,8 +33,8 @@ pub struct Request {
 /// A notification: `method` without an id.
 #[derive(Clone, Debug)]
 pub struct Notification {
-    /// The method's name.
-    pub method: Box<str>,
+    /// The method, known or not.
+    pub method: Method,
     /// The members of `params`, raw; empty if there were none.
     pub params: Members,
 }
@@ -81,7 +81,7 @@ fn read(envelope: &Members, id: Option<Id>) -> Result<Message, Fault> {
         return Err(Fault::invalid_request("\"jsonrpc\" must be \"2.0\""));
     }
     let Some(method) = envelope.get("method") else { return read_response(envelope, id) };
-    let method: Box<str> = serde_json::from_str(method.get())
+    let method: Method = serde_json::from_str(method.get())
         .map_err(|_| Fault::invalid_request("\"method\" must be a string"))?;
     let params = match envelope.get("params") {
         Some(value) => Members::parse(value.get())

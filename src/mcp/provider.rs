@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use tokio::sync::{broadcast, watch};
 
-use super::{Caller, Catalog, Era, Fault, Link, Notification, Request};
+use super::{Caller, Catalog, Era, Fault, Link, Method, Notification, Request};
 
 /// The future of one served request: its `result`, raw, or the fault.
 pub type Served<'a> = Pin<Box<dyn Future<Output = Result<Box<RawValue>, Fault>> + Send + 'a>>;
@@ -37,7 +37,7 @@ pub enum Event {
         /// Which one.
         task: TaskName,
         /// The notification's method.
-        method: Arc<str>,
+        method: Method,
         /// The notification's params.
         params: Arc<RawValue>,
     },

@@ -15,7 +15,8 @@ use super::owner::Owner;
 use super::task_ids::Says;
 use super::task_key::{Purpose, TaskKey};
 use crate::mcp::{
-    Caller, Era, Fault, Members, Provider, TASKS_EXTENSION, TaskName, code, created_task, may_name_task, raw,
+    Caller, Era, Fault, Members, Method, Provider, TASKS_EXTENSION, TaskName, code, created_task,
+    may_name_task, raw,
 };
 
 /// The tasks of all providers.
@@ -64,11 +65,11 @@ impl Tasks {
     /// The provider's own fault; -32602 for a task that is unknown or another's; -32601 where nobody offers
     /// tasks, or the revision has no such method; -32021 for a modern client without the extension.
     pub(super) async fn serve(&self, asked: &Asked<'_>) -> Answered {
-        let (method, era) = (&*asked.request.method, asked.caller.era());
+        let (method, era) = (&asked.request.method, asked.caller.era());
         if !(0..self.providers.len()).any(|place| asked.offers_tasks(place)) {
             return Err(Fault::method_not_found(era, method));
         }
-        if method == "tasks/list" {
+        if *method == Method::TasksList {
             return self.list(asked).await;
         }
         if era == Era::Modern
@@ -108,7 +109,7 @@ impl Tasks {
                 answer => return answer,
             }
         }
-        let (method, era) = (&*asked.request.method, asked.caller.era());
+        let (method, era) = (&asked.request.method, asked.caller.era());
         Err(last.unwrap_or_else(|| match id {
             _ if !is_known(era, method) => Fault::method_not_found(era, method),
             Some(id) => unknown(id),
@@ -143,9 +144,6 @@ fn unknown(id: &str) -> Fault {
     Fault::invalid_params(format!("unknown task {id:?}"))
 }
 
-fn is_known(era: Era, method: &str) -> bool {
-    match era {
-        Era::Legacy => matches!(method, "tasks/get" | "tasks/result" | "tasks/cancel"),
-        Era::Modern => matches!(method, "tasks/get" | "tasks/update" | "tasks/cancel"),
-    }
+fn is_known(era: Era, method: &Method) -> bool {
+    !matches!(method, Method::Other(_)) && method.is_in(era)
 }

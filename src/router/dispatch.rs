@@ -14,15 +14,13 @@ use super::merge::{Merged, Route};
 use super::names::{Naming, prefixed};
 use super::task_key::TaskKey;
 use crate::mcp::{
-    Caller, Catalog, Era, Event, Fault, Link, ListKind, Members, Notification, Provider, Request, Served,
-    TaskName, code, raw, stamp_cacheable,
+    Caller, Catalog, Era, Event, Fault, Link, ListKind, Members, Method, Notification, Provider, Request,
+    Routing, Served, TaskName, code, raw, stamp_cacheable,
 };
 
 /// Events of all providers that may wait for the slowest reader; one that lags takes it as "anything may have
 /// changed".
 const EVENTS_KEPT: usize = 1024;
-/// How long a modern client may keep a list without asking again; listeners hear of changes at once.
-const LIST_TTL_MS: u64 = 5_000;
 
 /// Routes requests to providers and shows their lists as one.
 pub struct Router {
@@ -118,26 +116,20 @@ impl Router {
     pub fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, link: &'a Link) -> Served<'a> {
         Box::pin(async move {
             let merged = self.merged(caller.era());
-            if let Some(kind) = ListKind::of_method(&request.method) {
-                let cursor = request.params.read::<String>("cursor");
-                let cursor = cursor.map_err(|error| Fault::invalid_params(format!("cursor: {error}")))?;
-                let result = listing::page(kind, merged.catalog.list(kind), cursor.as_deref())?;
-                return Ok(cacheable(caller, result, LIST_TTL_MS));
-            }
             let asked = Asked { merged: &merged, request, caller, link };
-            match &*request.method {
-                "tools/call" => self.by_name(&asked, ListKind::Tools, "tool").await,
-                "prompts/get" => self.by_name(&asked, ListKind::Prompts, "prompt").await,
-                "resources/read" => {
-                    let result = self.by_uri(&asked).await?;
-                    Ok(cacheable(caller, result, 0))
-                }
-                "resources/subscribe" | "resources/unsubscribe" => self.by_uri(&asked).await,
-                "completion/complete" => self.by_reference(&asked).await,
-                "logging/setLevel" => self.to_all(&asked, "logging").await,
-                method if method.starts_with("tasks/") => self.tasks.serve(&asked).await,
-                method => Err(Fault::method_not_found(caller.era(), method)),
-            }
+            let result = match request.method.routing() {
+                Routing::List(kind) => listed(&asked, kind),
+                Routing::Name(kind) => self.by_name(&asked, kind).await,
+                Routing::Uri => self.by_uri(&asked).await,
+                Routing::Reference => self.by_reference(&asked).await,
+                Routing::All => self.to_all(&asked).await,
+                Routing::Task => self.tasks.serve(&asked).await,
+                Routing::Edge => Err(Fault::method_not_found(caller.era(), &request.method)),
+            }?;
+            Ok(match request.method.ttl_ms() {
+                Some(ttl_ms) if caller.era() == Era::Modern => stamp_cacheable(&result, ttl_ms, "private"),
+                _ => result,
+            })
         })
     }
 
@@ -148,10 +140,10 @@ impl Router {
         }
     }
 
-    async fn by_name(&self, asked: &Asked<'_>, kind: ListKind, noun: &str) -> Answered {
+    async fn by_name(&self, asked: &Asked<'_>, kind: ListKind) -> Answered {
         let name = required(&asked.request.params, "name")?;
         let Some(route) = asked.merged.route(kind, &name) else {
-            return Err(Fault::invalid_params(format!("unknown {noun} {name:?}")));
+            return Err(Fault::invalid_params(format!("unknown {} {name:?}", kind.noun())));
         };
         self.forward(asked, route, "name", &name).await
     }
@@ -217,7 +209,8 @@ impl Router {
         self.ask(asked, route.provider, &request).await
     }
 
-    async fn to_all(&self, asked: &Asked<'_>, capability: &str) -> Answered {
+    async fn to_all(&self, asked: &Asked<'_>) -> Answered {
+        let capability = asked.request.method.capability().unwrap_or_default();
         for (provider, offers) in self.providers.iter().zip(&asked.merged.offers) {
             if offers.0.get(capability).is_some()
                 && let Err(fault) = provider.serve(asked.request, asked.caller, asked.link).await
@@ -241,7 +234,7 @@ impl Router {
         let mut request = asked.request.clone();
         request.params.set(member, raw(&*route.own));
         let result = self.ask(asked, route.provider, &request).await?;
-        Ok(if &*request.method == "resources/read" {
+        Ok(if request.method == Method::ResourcesRead {
             shown_contents(&result, &route.own, shown)
         } else {
             result
@@ -283,11 +276,10 @@ fn required(params: &Members, member: &str) -> Result<String, Fault> {
     params.text(member).ok_or_else(|| Fault::invalid_params(format!("{member} is missing or no string")))
 }
 
-fn cacheable(caller: &Caller, result: Box<RawValue>, ttl_ms: u64) -> Box<RawValue> {
-    match caller.era() {
-        Era::Legacy => result,
-        Era::Modern => stamp_cacheable(&result, ttl_ms, "private"),
-    }
+fn listed(asked: &Asked<'_>, kind: ListKind) -> Answered {
+    let cursor = asked.request.params.read::<String>("cursor");
+    let cursor = cursor.map_err(|error| Fault::invalid_params(format!("cursor: {error}")))?;
+    listing::page(kind, asked.merged.catalog.list(kind), cursor.as_deref())
 }
 
 fn is_not_found(fault: &Fault) -> bool {

@@ -3,7 +3,7 @@
 //! An id that hides (a key written with escapes, a message with repeated keys) stays the upstream's own,
 //! which no client can use.
 
-use crate::mcp::{Members, RELATED_TASK, is_new_task, may_name_task, raw};
+use crate::mcp::{Members, Method, RELATED_TASK, is_new_task, may_name_task, raw};
 
 /// What a message says of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,10 +18,10 @@ pub(super) enum Says {
 
 impl Says {
     /// What results of `method` say.
-    pub(super) fn in_result_of(method: &str) -> Says {
+    pub(super) fn in_result_of(method: &Method) -> Says {
         match method {
-            "tasks/result" => Says::CameOf,
-            method if method.starts_with("tasks/") => Says::IsTask,
+            Method::TasksResult => Says::CameOf,
+            method if method.is_about_task() => Says::IsTask,
             _ => Says::MayCreate,
         }
     }
@@ -67,7 +67,7 @@ mod tests {
 
     fn shown(method: &str, json: &str) -> String {
         let mut members = Members::parse(json).unwrap();
-        Says::in_result_of(method).show(&mut members, &|own| format!("sealed {own}"));
+        Says::in_result_of(&method.into()).show(&mut members, &|own| format!("sealed {own}"));
         members.to_raw().get().to_owned()
     }
 

@@ -12,7 +12,7 @@ use super::listing::PAGE_ITEMS_MAX;
 use super::owner::Owner;
 use super::task_ids::Says;
 use super::task_key::Purpose;
-use crate::mcp::{Era, Fault, Members, code, raw};
+use crate::mcp::{Era, Fault, Members, Method, code, raw};
 
 /// Pages of providers read for one of ours: an upstream whose tasks are all others' must not keep one request
 /// for ever, nor send the client through hundreds of empty pages.
@@ -137,9 +137,9 @@ impl Tasks {
 
 /// Without an owner there is nothing to show; 2026-07-28 has no such method at all.
 fn ownerless(era: Era) -> Fault {
-    let why = "tasks/list shows a client's own tasks: it needs a session or credentials";
+    let why = format!("{} shows a client's own tasks: it needs a session or credentials", Method::TasksList);
     match era {
         Era::Legacy => Fault::invalid_params(why),
-        Era::Modern => Fault { message: why.to_owned(), ..Fault::method_not_found(era, "tasks/list") },
+        Era::Modern => Fault { message: why, ..Fault::method_not_found(era, &Method::TasksList) },
     }
 }

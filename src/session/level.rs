@@ -4,16 +4,14 @@
 
 use bytes::Bytes;
 
-use crate::mcp::{LogLevel, Members};
-
-const METHOD: &str = "notifications/message";
+use crate::mcp::{LogLevel, Members, Method};
 
 /// Whether `message` may be sent to a client that wants `at_least`; everything that is no log message may.
 ///
 /// `at_least` of `None` lets no log message pass.
 #[must_use]
 pub fn passes(message: &Bytes, at_least: Option<LogLevel>) -> bool {
-    if !contains(message, METHOD.as_bytes()) {
+    if !contains(message, Method::LogMessage.as_bytes()) {
         return true;
     }
     let Some(level) = log_level(message) else { return true };
@@ -23,7 +21,7 @@ pub fn passes(message: &Bytes, at_least: Option<LogLevel>) -> bool {
 /// The level of a log message; `None` if it is something else.
 fn log_level(message: &[u8]) -> Option<LogLevel> {
     let envelope = Members::parse(std::str::from_utf8(message).ok()?).ok()?;
-    if envelope.text("method")? != METHOD {
+    if envelope.text("method")? != *Method::LogMessage {
         return None;
     }
     let params = envelope.read::<Members>("params").ok().flatten().unwrap_or_default();

@@ -7,7 +7,7 @@
 use http::HeaderMap;
 use serde_json::Value;
 
-use crate::mcp::{Fault, Request, code};
+use crate::mcp::{Fault, Method, NameHeader, Request, code};
 use crate::router::HeaderParam;
 
 const PARAM_PREFIX: &str = "mcp-param-";
@@ -36,12 +36,12 @@ pub(super) fn check(
     params_of: impl FnOnce(&str) -> Vec<HeaderParam>,
 ) -> Result<(), Fault> {
     match single(headers, "mcp-method")? {
-        Some(method) if method == &*request.method => {}
+        Some(method) if *method == *request.method => {}
         Some(_) => return Err(mismatch("Mcp-Method differs from the body's method")),
         None => return Err(mismatch("Mcp-Method is missing")),
     }
     check_name(headers, request)?;
-    if &*request.method == "tools/call"
+    if request.method == Method::ToolsCall
         && let Some(tool) = request.params.text("name")
     {
         check_params(headers, request, &params_of(&tool))?;
@@ -59,19 +59,13 @@ pub(super) fn params(headers: &HeaderMap) -> Vec<(String, String)> {
 }
 
 fn check_name(headers: &HeaderMap, request: &Request) -> Result<(), Fault> {
-    let member = match &*request.method {
-        "tools/call" | "prompts/get" => "name",
-        "resources/read" => "uri",
-        "tasks/get" | "tasks/update" | "tasks/cancel" => "taskId",
-        _ => return Ok(()),
-    };
+    let Some(NameHeader { member, is_required }) = request.method.name_header() else { return Ok(()) };
     let Some(said) = request.params.text(member) else { return Ok(()) };
     match single(headers, "mcp-name")? {
         Some(header) if decode(header).is_some_and(|header| header == said) => Ok(()),
         Some(_) => Err(mismatch(format!("Mcp-Name differs from params.{member}"))),
-        // Only this one of the extension's methods is required to be named.
-        None if request.method.starts_with("tasks/") && &*request.method != "tasks/get" => Ok(()),
-        None => Err(mismatch("Mcp-Name is missing")),
+        None if is_required => Err(mismatch("Mcp-Name is missing")),
+        None => Ok(()),
     }
 }
 

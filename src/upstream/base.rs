@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
-use crate::mcp::{Event, Fault, Link, Members, Request, TaskName};
+use crate::mcp::{Event, Fault, Link, Members, Method, Request, TaskName};
 
 use super::health::{Beat, Counts, Health, Pulse, State};
 use super::options::{Speaks, UpstreamOptions};
@@ -111,7 +111,7 @@ impl Base {
         work: impl FnOnce(Place) -> F,
     ) -> Result<Box<RawValue>, Fault> {
         let place = self.place(request)?;
-        if &*request.method == "tools/call" {
+        if request.method == Method::ToolsCall {
             let name = request.params.text("name").unwrap_or_default();
             if !self.options.tools.admits(&name) {
                 return Err(Fault::invalid_params(format!("Unknown tool: {name}")));
@@ -146,20 +146,20 @@ impl Base {
     }
 
     /// Turns a notification of resources and tasks into an event; false if it is another.
-    pub(super) fn heard_event(&self, method: &str, params: &Members) -> bool {
-        if method == "notifications/resources/updated" {
+    pub(super) fn heard_event(&self, method: &Method, params: &Members) -> bool {
+        if *method == Method::ResourceUpdated {
             if let Some(uri) = params.text("uri") {
                 self.tell(Event::ResourceUpdated { uri: uri.into() });
             }
             return true;
         }
-        if !method.starts_with("notifications/tasks") {
+        if !method.tells_of_task() {
             return false;
         }
         if let Some(task_id) = params.text("taskId") {
             let params = Arc::from(params.to_raw());
             let task = TaskName { upstream: None, own: task_id.into() };
-            self.tell(Event::TaskChanged { task, method: method.into(), params });
+            self.tell(Event::TaskChanged { task, method: method.clone(), params });
         }
         true
     }

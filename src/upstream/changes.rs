@@ -22,7 +22,7 @@ pub(super) struct Changes {
 impl Changes {
     /// Takes the method of a notification; false if it announces no list change.
     pub(super) fn heard(&self, method: &str) -> bool {
-        let bits = bits_where(|kind| kind.changed_method() == method);
+        let bits = bits_where(|kind| *kind.changed_method() == *method);
         self.mark(bits);
         bits != 0
     }

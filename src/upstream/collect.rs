@@ -44,7 +44,7 @@ pub(super) async fn collect(
     lists: &mut Lists,
 ) -> Result<(), String> {
     for (kind, items) in KINDS.iter().zip(lists.iter_mut()).filter(|(kind, _)| kinds.contains(kind)) {
-        if !greeting.offers(capability(*kind)) {
+        if !greeting.offers(kind.capability()) {
             items.clear();
         } else if let Some(read) = collect_one(asker, *kind).await? {
             *items = read;
@@ -54,28 +54,19 @@ pub(super) async fn collect(
     Ok(())
 }
 
-/// The capability that comes with a list.
-pub(super) fn capability(kind: ListKind) -> &'static str {
-    match kind {
-        ListKind::Tools => "tools",
-        ListKind::Prompts => "prompts",
-        ListKind::Resources | ListKind::Templates => "resources",
-    }
-}
-
 /// `None`: the upstream answers with an error, and what was read before stays.
 async fn collect_one(asker: &dyn Asker, kind: ListKind) -> Result<Option<Vec<Item>>, String> {
     let method = kind.method();
     let (mut items, mut keys, mut cursors) = (Vec::new(), HashSet::new(), HashSet::new());
     let mut params = Members::new();
     for _ in 0..PAGES_MAX {
-        let result = match asker.ask(method, params).await {
+        let result = match asker.ask(&method, params).await {
             Ok(result) => result,
             // Resources are often offered without templates.
             Err(fault) if fault.code == code::METHOD_NOT_FOUND && kind == ListKind::Templates => break,
             Err(fault) if fault.status == UNREACHABLE => return Err(fault.message),
             Err(fault) => {
-                tracing::warn!(list = method, %fault, "a list of an upstream cannot be read");
+                tracing::warn!(list = method.as_str(), %fault, "a list of an upstream cannot be read");
                 return Ok(None);
             }
         };
@@ -91,7 +82,11 @@ async fn collect_one(asker: &dyn Asker, kind: ListKind) -> Result<Option<Vec<Ite
         }
         let Some(cursor) = page.get("nextCursor").filter(|cursor| cursor.get() != "null") else { break };
         if items.len() >= ITEMS_MAX || !cursors.insert(cursor.get().to_owned()) {
-            tracing::warn!(list = method, entries = items.len(), "an upstream's list has no end; it was cut");
+            tracing::warn!(
+                list = method.as_str(),
+                entries = items.len(),
+                "an upstream's list has no end; it was cut"
+            );
             break;
         }
         params = Members::new();

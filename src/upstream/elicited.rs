@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::value::RawValue;
 
-use crate::mcp::{Members, Request, SessionPort};
+use crate::mcp::{Members, Method, Request, SessionPort};
 
 /// Elicitations remembered for one peer; the oldest go first. Each is an id of the upstream and a pointer.
 const ELICITED_MAX: usize = 256;
@@ -27,7 +27,7 @@ impl Elicited {
 
     /// A question goes to `session`.
     pub(super) fn asked(&self, question: &Request, session: &Arc<dyn SessionPort>) {
-        if &*question.method == "elicitation/create" {
+        if question.method == Method::CreateElicitation {
             self.remember(question.params.text("elicitationId"), session);
         }
     }

@@ -3,7 +3,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::mcp::{Caller, Era, LEGACY_LATEST, MODERN_LATEST, Members, Version, raw};
+use crate::mcp::{Caller, Era, LEGACY_LATEST, ListKind, MODERN_LATEST, Members, Version, raw};
 
 use super::stock::Greeting;
 
@@ -89,14 +89,11 @@ pub(super) fn read_discovered(result: &RawValue) -> Result<Greeting, String> {
 /// that is nothing.
 pub(super) fn listen_params(greeting: &Greeting, uris: &[String]) -> Option<Members> {
     let mut filter = Members::new();
-    for (capability, key) in [
-        ("tools", "toolsListChanged"),
-        ("prompts", "promptsListChanged"),
-        ("resources", "resourcesListChanged"),
-    ] {
-        let member = greeting.offers.get(capability).and_then(|value| Members::parse(value.get()).ok());
+    for kind in ListKind::ALL {
+        let member =
+            greeting.offers.get(kind.capability()).and_then(|value| Members::parse(value.get()).ok());
         if member.and_then(|member| member.read("listChanged").ok().flatten()) == Some(true) {
-            filter.set(key, raw(&true));
+            filter.set(kind.filter(), raw(&true));
         }
     }
     if !uris.is_empty() {

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::mcp::{
-    AskError, Caller, Era, Fault, Gone, Id, Link, LogLevel, Members, Request, code, encode_fault,
+    AskError, Caller, Era, Fault, Gone, Id, Link, LogLevel, Members, Method, Request, code, encode_fault,
     encode_result,
 };
 
@@ -31,7 +31,7 @@ pub(super) enum Inbound {
     /// A notification; the progress token in it is the client's.
     Notice {
         /// Its method.
-        method: Box<str>,
+        method: Method,
         /// Its params.
         params: Members,
     },
@@ -95,7 +95,7 @@ impl<'a> Passage<'a> {
     pub(super) async fn take(&mut self, inbound: Inbound) -> Result<(), Gone> {
         match inbound {
             Inbound::Notice { method, params } => {
-                if &*method == "notifications/message" && !wants(self.caller, &params) {
+                if method == Method::LogMessage && !wants(self.caller, &params) {
                     return Ok(());
                 }
                 self.link.notify(&method, &params.to_raw()).await
@@ -160,16 +160,10 @@ fn may_ask(caller: &Caller, link: &Link, request: &Request) -> Result<(), Fault>
     if caller.era() == Era::Modern || !link.can_ask() {
         return Err(Fault::method_not_found(Era::Legacy, &request.method));
     }
-    let (capability, part) = match &*request.method {
-        "elicitation/create" if request.params.text("mode").as_deref() == Some("url") => {
-            ("elicitation", Some("url"))
-        }
-        "elicitation/create" => ("elicitation", None),
-        "sampling/createMessage" => ("sampling", None),
-        "roots/list" => ("roots", None),
-        // Whatever else a server may ask is between it and the client.
-        _ => return Ok(()),
-    };
+    // Whatever else a server may ask is between it and the client.
+    let Some(capability) = request.method.client_capability() else { return Ok(()) };
+    let is_url = || request.params.text("mode").as_deref() == Some("url");
+    let part = (request.method == Method::CreateElicitation && is_url()).then_some("url");
     let declared = caller.capabilities.has(capability)
         && part.is_none_or(|part| {
             let all = Members::parse(caller.capabilities.to_raw().get()).unwrap_or_default();

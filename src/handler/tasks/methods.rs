@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::TASKS_EXTENSION;
 use super::table::TaskTable;
-use crate::mcp::{Caller, Era, Fault, Members, Request};
+use crate::mcp::{Caller, Era, Fault, Members, Method, Request};
 
 /// The fault of a client that has not declared the extension.
 pub(in crate::handler) fn undeclared() -> Fault {
@@ -23,8 +23,8 @@ pub(in crate::handler) fn serve(
     request: &Request,
     caller: &Caller,
 ) -> Result<Box<RawValue>, Fault> {
-    let method = &*request.method;
-    let is_known = matches!(method, "tasks/get" | "tasks/update" | "tasks/cancel");
+    let method = &request.method;
+    let is_known = matches!(method, Method::TasksGet | Method::TasksUpdate | Method::TasksCancel);
     if caller.era() == Era::Legacy || !is_known {
         return Err(Fault::method_not_found(caller.era(), method));
     }
@@ -34,8 +34,8 @@ pub(in crate::handler) fn serve(
     let id = request.params.text("taskId");
     let id = id.ok_or_else(|| Fault::invalid_params("taskId is missing or no string"))?;
     match method {
-        "tasks/get" => table.view(&id, &caller.principal).map(|members| members.to_raw()),
-        "tasks/update" => {
+        Method::TasksGet => table.view(&id, &caller.principal).map(|members| members.to_raw()),
+        Method::TasksUpdate => {
             let responses = request.params.read::<Members>("inputResponses");
             let responses =
                 responses.map_err(|error| Fault::invalid_params(format!("inputResponses: {error}")))?;

@@ -17,7 +17,7 @@ use super::entry::{Entry, Status};
 use crate::handler::input::Ask;
 use crate::handler::settings::Limits;
 use crate::handler::stop::Stop;
-use crate::mcp::{Event, Fault, Members, TaskName};
+use crate::mcp::{Event, Fault, Members, Method, TaskName};
 
 /// Bytes of a task's id before hex.
 const ID_BYTES: usize = 16;
@@ -164,7 +164,7 @@ impl TaskTable {
     fn tell(&self, id: &str, entry: &Entry) {
         let event = Event::TaskChanged {
             task: TaskName { upstream: None, own: id.into() },
-            method: "notifications/tasks".into(),
+            method: Method::TaskChanged,
             params: Arc::from(entry.detailed(id).to_raw()),
         };
         // Nobody listens: fine.

@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::mcp::{
-    Fault, Id, MODERN_LATEST, Members, Message, Meta, Notification, Request, Response, encode_request, parse,
+    Fault, Id, MODERN_LATEST, Members, Message, Meta, Method, Notification, Request, Response,
+    encode_request, parse,
 };
 use crate::upstream::base::Base;
 use crate::upstream::calls::Calls;
@@ -100,7 +101,7 @@ impl Core {
         within: Duration,
     ) -> Result<Box<RawValue>, Fault> {
         let unreachable = |why: String| Fault::internal(format!("{method}: {why}")).with_status(UNREACHABLE);
-        let request = own_request(method, params);
+        let request = own_request(method.into(), params);
         let asked = tokio::time::timeout(within, async {
             let (id, mut talk) = self.talk_modern(&request);
             loop {
@@ -126,10 +127,10 @@ impl Core {
 }
 
 /// A modern request of our own.
-pub(super) fn own_request(method: &str, params: Members) -> Request {
+pub(super) fn own_request(method: Method, params: Members) -> Request {
     Request {
         id: Id::from_number(0),
-        method: method.into(),
+        method,
         params: hello::with_own_meta(params),
         meta: Meta { protocol_version: Some(MODERN_LATEST.as_str().to_owned()), ..Meta::default() },
         param_headers: Vec::new(),
@@ -166,7 +167,7 @@ impl Outside for Core {
     /// What our own session and our listen stream hear.
     fn heard(&self, notification: Notification) {
         let Notification { method, params } = notification;
-        let is_known = &*method == "notifications/subscriptions/acknowledged"
+        let is_known = method == Method::ListenAcknowledged
             || self.changes.heard(&method)
             || self.base.heard_event(&method, &params);
         if !is_known {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use crate::mcp::{Caller, Fault, Gone, Link, Message, Request, Response, parse};
+use crate::mcp::{Caller, Fault, Gone, Link, Message, Method, Request, Response, parse};
 use crate::upstream::base::{Base, Place};
 use crate::upstream::calls::Owner;
 use crate::upstream::health::Counts;
@@ -176,13 +176,15 @@ impl Errand<'_> {
                 Counts::add(&self.base.counts.unasked);
             }
             Ok(Message::Request(request)) => match self.session {
-                Some(session) if &*request.method == "ping" => session.take_stray(Message::Request(request)),
+                Some(session) if request.method == Method::Ping => {
+                    session.take_stray(Message::Request(request))
+                }
                 Some(_) => return self.pass(Inbound::Ask(request), passage).await,
                 None => self.base.invalid("a request in the modern era"),
             },
             Ok(Message::Notification(notification)) => {
-                let is_ours = notification.method.ends_with("/list_changed")
-                    || &*notification.method == "notifications/resources/updated";
+                let is_ours =
+                    notification.method.is_list_change() || notification.method == Method::ResourceUpdated;
                 if is_ours {
                     match self.session {
                         Some(session) => session.outside.heard(notification),
@@ -190,7 +192,7 @@ impl Errand<'_> {
                     }
                     return Ok(None);
                 }
-                if &*notification.method == "notifications/cancelled" {
+                if notification.method == Method::Cancelled {
                     let id = notification.params.get("requestId").and_then(crate::mcp::Id::from_raw);
                     let Some(id) = id else { return Ok(None) };
                     return self.pass(Inbound::AskCancelled(id), passage).await;

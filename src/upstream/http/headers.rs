@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::mcp::{Item, MODERN_LATEST, Members, Request};
+use crate::mcp::{Item, MODERN_LATEST, Members, Method, Request};
 
 /// Deepest nesting of an input schema that is searched for annotations.
 const SCHEMA_DEPTH_MAX: usize = 16;
@@ -50,16 +50,10 @@ pub(super) fn modern(request: &Request, annotated: Option<&Annotated>) -> Header
     let version = request.meta.protocol_version.as_deref().unwrap_or(MODERN_LATEST.as_str());
     put(&mut headers, HeaderName::from_static("mcp-protocol-version"), version);
     put(&mut headers, HeaderName::from_static("mcp-method"), &request.method);
-    let name = match &*request.method {
-        "tools/call" | "prompts/get" => request.params.text("name"),
-        "resources/read" => request.params.text("uri"),
-        method if method.starts_with("tasks/") => request.params.text("taskId"),
-        _ => None,
-    };
-    if let Some(name) = name {
+    if let Some(name) = request.method.name_header().and_then(|name| request.params.text(name.member)) {
         put(&mut headers, HeaderName::from_static("mcp-name"), &name);
     }
-    if &*request.method != "tools/call" {
+    if request.method != Method::ToolsCall {
         return headers;
     }
     let Some(annotated) = annotated else {

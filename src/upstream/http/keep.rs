@@ -4,7 +4,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use crate::mcp::{Era, Fault, ListKind, Members, Message, parse};
+use crate::mcp::{Era, Fault, ListKind, Members, Message, Method, parse};
 use crate::upstream::backoff::{Backoff, chance};
 use crate::upstream::collect::{Asker, collect};
 use crate::upstream::health::State;
@@ -111,7 +111,7 @@ async fn probe(core: &Arc<Core>) -> Result<Found, String> {
 }
 
 async fn discover(core: &Core, within: Duration) -> Result<Greeting, Fault> {
-    let result = core.ask_modern("server/discover", Members::new(), within).await?;
+    let result = core.ask_modern(&Method::Discover, Members::new(), within).await?;
     hello::read_discovered(&result).map_err(Fault::internal)
 }
 
@@ -233,13 +233,13 @@ async fn listen(core: &Core, found: &Found) {
 
 /// One listen stream; true if the upstream refuses to have any. After a gap anything may have changed.
 async fn listen_once(core: &Core, params: Members, after_gap: bool, backoff: &mut Backoff) -> bool {
-    let request = own_request("subscriptions/listen", params);
+    let request = own_request(Method::Listen, params);
     let (_, mut talk) = core.talk_modern(&request);
     loop {
         match talk.next().await {
             Step::Message(message) => match parse(&message) {
                 Ok(Message::Notification(notification)) => {
-                    if &*notification.method == "notifications/subscriptions/acknowledged" {
+                    if notification.method == Method::ListenAcknowledged {
                         backoff.reset();
                         if after_gap {
                             core.changes.anything();

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::mcp::{
-    Caller, Catalog, Era, Event, Fault, Link, Notification, Provider, Request, Served, SessionPort,
+    Caller, Catalog, Era, Event, Fault, Link, Method, Notification, Provider, Request, Served, SessionPort,
     encode_notification, raw,
 };
 use crate::upstream::base::{Base, Place};
@@ -86,13 +86,13 @@ impl HttpUpstream {
     fn wish(&self, request: &Request) -> Option<Result<Box<RawValue>, Fault>> {
         let uri = || request.params.text("uri").unwrap_or_default();
         let wishes = &self.core.wishes;
-        match &*request.method {
-            "resources/subscribe" if !wishes.add(&uri()) => {
+        match request.method {
+            Method::ResourcesSubscribe if !wishes.add(&uri()) => {
                 let why = "too many resources are subscribed to there";
                 return Some(Err(self.core.base.fault(&request.method, why)));
             }
-            "resources/subscribe" => {}
-            "resources/unsubscribe" => wishes.remove(&uri()),
+            Method::ResourcesSubscribe => {}
+            Method::ResourcesUnsubscribe => wishes.remove(&uri()),
             _ => return None,
         }
         Some(Ok(raw(&serde_json::json!({}))))
@@ -107,7 +107,7 @@ impl HttpUpstream {
         place: Place,
     ) -> Result<Box<RawValue>, Fault> {
         let core = &*self.core;
-        if &*request.method == "logging/setLevel" && self.sessions.now(port.key()).is_none() {
+        if request.method == Method::SetLevel && self.sessions.now(port.key()).is_none() {
             // A session opened later begins with the level that the client's session has then.
             return Ok(raw(&serde_json::json!({})));
         }
@@ -126,8 +126,8 @@ impl HttpUpstream {
                 Err(core.base.fault(&request.method, "it forgets sessions as soon as it opens them"))
             }
         });
-        let is_wanted = &*request.method == "resources/subscribe";
-        if answer.is_ok() && (is_wanted || &*request.method == "resources/unsubscribe") {
+        let is_wanted = request.method == Method::ResourcesSubscribe;
+        if answer.is_ok() && (is_wanted || request.method == Method::ResourcesUnsubscribe) {
             let uri = request.params.text("uri").unwrap_or_default();
             self.sessions.subscribed(port.key(), uri, is_wanted);
         }

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::mcp::{
-    Fault, Id, Members, Message, Notification, Request, Response, encode_fault, encode_notification,
+    Fault, Id, Members, Message, Method, Notification, Request, Response, encode_fault, encode_notification,
     encode_request, encode_result, parse, raw,
 };
 use crate::upstream::base::{Base, Place};
@@ -69,7 +69,7 @@ impl HttpSession {
         let within = Duration::from_millis(base.options.start_timeout_ms);
         let opening = tokio::time::timeout(within, async {
             let id = Id::from_number(0);
-            let message = encode_request(&id, "initialize", Some(&hello.to_raw()));
+            let message = encode_request(&id, &Method::Initialize, Some(&hello.to_raw()));
             let reply = endpoint.post(HeaderMap::new(), message).await.map_err(unreachable)?;
             let (answer, headers) = first_answer(reply, &id).await?;
             let (greeting, version) = hello::read_initialized(&answer).map_err(Fault::internal)?;
@@ -92,7 +92,7 @@ impl HttpSession {
                 outside,
                 ended: stop.child_token(),
             };
-            let message = encode_notification("notifications/initialized", None);
+            let message = encode_notification(&Method::Initialized, None);
             endpoint.post(session.headers.clone(), message).await.map_err(unreachable)?;
             Ok(Arc::new(session))
         });
@@ -227,7 +227,7 @@ impl HttpSession {
 
     fn take_request(&self, request: Request) {
         let id = request.id.clone();
-        let refusal = if &*request.method == "ping" {
+        let refusal = if request.method == Method::Ping {
             encode_result(&id, &raw(&serde_json::json!({})))
         } else {
             let why = match self.calls.whose() {
@@ -255,12 +255,11 @@ impl HttpSession {
 
     fn take_notification(&self, notification: Notification) {
         let Notification { method, params } = notification;
-        if method.starts_with("notifications/tasks") {
+        if method.tells_of_task() {
             self.calls.task_told(&params);
         }
-        let is_progress = &*method == "notifications/progress";
-        let is_of_a_client =
-            matches!(&*method, "notifications/message" | "notifications/elicitation/complete");
+        let is_progress = method == Method::Progress;
+        let is_of_a_client = matches!(method, Method::LogMessage | Method::ElicitationComplete);
         if !is_progress && (self.has_id() || !is_of_a_client) {
             return self.outside.heard(Notification { method, params });
         }
@@ -372,7 +371,7 @@ impl Drop for Running {
         if !session.is_lost() {
             let reason = "the client cancelled, or it took too long";
             let params = serde_json::json!({ "requestId": self.id, "reason": reason });
-            let message = encode_notification("notifications/cancelled", Some(&raw(&params)));
+            let message = encode_notification(&Method::Cancelled, Some(&raw(&params)));
             let session = session.clone();
             if let Ok(runtime) = tokio::runtime::Handle::try_current() {
                 runtime.spawn(async move { session.post(message).await });

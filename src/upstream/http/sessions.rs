@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::iter;
 
-use crate::mcp::{Caller, Fault, Notification, SessionPort, encode_notification, raw};
+use crate::mcp::{Caller, Fault, Method, Notification, SessionPort, encode_notification, raw};
 use crate::upstream::health::Counts;
 use crate::upstream::hello;
 use crate::upstream::inbox::Outside;
@@ -110,14 +110,14 @@ impl Sessions {
         if let Some(level) = port.log_level().filter(|_| session.greeting.offers("logging")) {
             let mut params = crate::mcp::Members::new();
             params.set("level", raw(&level));
-            let _ = session.ask_within("logging/setLevel", &params, within).await;
+            let _ = session.ask_within(&Method::SetLevel, &params, within).await;
         }
         let uris: Vec<String> =
             slot.uris.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
         for uri in uris {
             let mut params = crate::mcp::Members::new();
             params.set("uri", raw(&uri));
-            let _ = session.ask_within("resources/subscribe", &params, within).await;
+            let _ = session.ask_within(&Method::ResourcesSubscribe, &params, within).await;
         }
     }
 
@@ -184,7 +184,7 @@ impl Outside for ClientEar {
             return;
         }
         match self.caller.session.as_ref() {
-            Some(session) if &*method != "notifications/message" || wants(&self.caller, &params) => {
+            Some(session) if method != Method::LogMessage || wants(&self.caller, &params) => {
                 session.push(encode_notification(&method, Some(&params.to_raw())));
             }
             _ => {

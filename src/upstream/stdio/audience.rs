@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::mcp::{Caller, LogLevel, Members, Notification, raw};
+use crate::mcp::{Caller, LogLevel, Members, Method, Notification, raw};
 use crate::upstream::base::Base;
 use crate::upstream::changes::Changes;
 use crate::upstream::inbox::Outside;
@@ -121,10 +121,10 @@ impl Audience {
         // Ends with the conversation at the latest.
         tokio::spawn(async move {
             if let Some(level) = level {
-                let _ = pipe.ask_within("logging/setLevel", &one("level", &level), within).await;
+                let _ = pipe.ask_within(&Method::SetLevel, &one("level", &level), within).await;
             }
             for uri in uris {
-                let _ = pipe.ask_within("resources/subscribe", &one("uri", &uri), within).await;
+                let _ = pipe.ask_within(&Method::ResourcesSubscribe, &one("uri", &uri), within).await;
             }
         });
     }
@@ -146,7 +146,7 @@ pub(super) struct Ear {
 impl Outside for Ear {
     fn heard(&self, notification: Notification) {
         let Notification { method, params } = notification;
-        if &*method == "notifications/subscriptions/acknowledged" {
+        if method == Method::ListenAcknowledged {
             return;
         }
         if self.changes.heard(&method) || self.audience.base.heard_event(&method, &params) {

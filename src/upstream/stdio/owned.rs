@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::mcp::{Caller, Fault, Notification, SessionPort, encode_notification};
+use crate::mcp::{Caller, Fault, Method, Notification, SessionPort, encode_notification};
 use crate::upstream::backoff::{Backoff, chance};
 use crate::upstream::health::Counts;
 use crate::upstream::hello;
@@ -148,7 +148,7 @@ impl Owned {
         }
         let pipe = running.pipe.clone();
         if let Some(level) = session.log_level() {
-            let _ = pipe.ask_within("logging/setLevel", &one("level", &level), within).await;
+            let _ = pipe.ask_within(&Method::SetLevel, &one("level", &level), within).await;
         }
         let (ended, stop) = (ended.clone(), shared.stop.clone());
         let step = Duration::from_millis(shared.base.options.stop_step_ms);
@@ -185,7 +185,7 @@ impl Outside for OneEar {
             return self.shared.heard_change(&method);
         }
         match self.caller.session.as_ref() {
-            Some(session) if &*method != "notifications/message" || wants(&self.caller, &params) => {
+            Some(session) if method != Method::LogMessage || wants(&self.caller, &params) => {
                 session.push(encode_notification(&method, Some(&params.to_raw())));
             }
             _ => {

@@ -18,7 +18,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::mcp::{
-    Fault, Id, Members, Message, Request, Response, encode_notification, encode_request, parse, raw,
+    Fault, Id, Members, Message, Method, Request, Response, encode_notification, encode_request, parse, raw,
 };
 use crate::upstream::base::{Base, Place};
 use crate::upstream::calls::{Calls, Owner};
@@ -197,7 +197,7 @@ impl Pipe {
         let (waits, mut answer) = oneshot::channel();
         let Ok(id) = self.calls.open(Owner::Node, waits, None, None) else { return true };
         let mut cancel = Cancel { pipe: self.clone(), id, was_sent: false };
-        let message = encode_request(&Id::from_number(id), "subscriptions/listen", Some(&params.to_raw()));
+        let message = encode_request(&Id::from_number(id), &Method::Listen, Some(&params.to_raw()));
         if self.send(message).await.is_err() {
             return true;
         }
@@ -302,7 +302,10 @@ impl Pipe {
 
 /// Whether a request of ours is put in the name of clients, so that what is said of it is theirs.
 fn is_for_clients(method: &str) -> bool {
-    matches!(method, "resources/subscribe" | "resources/unsubscribe" | "logging/setLevel")
+    matches!(
+        Method::from(method),
+        Method::ResourcesSubscribe | Method::ResourcesUnsubscribe | Method::SetLevel
+    )
 }
 
 async fn write(mut stdin: ChildStdin, mut queue: mpsc::Receiver<Bytes>, pipe: Arc<Pipe>) {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::mcp::{
-    Caller, Catalog, Era, Event, Fault, Link, LogLevel, Notification, Provider, Request, Served, raw,
+    Caller, Catalog, Era, Event, Fault, Link, LogLevel, Method, Notification, Provider, Request, Served, raw,
 };
 use crate::upstream::base::{Base, Place};
 use crate::upstream::calls::Owner;
@@ -84,10 +84,10 @@ impl StdioUpstream {
             if caller.era() == Era::Legacy {
                 return None;
             }
-            return match &*request.method {
-                "resources/subscribe" if audience.wishes.add(&uri()) => done,
-                "resources/subscribe" => Some(Err(self.too_many(request))),
-                "resources/unsubscribe" => {
+            return match request.method {
+                Method::ResourcesSubscribe if audience.wishes.add(&uri()) => done,
+                Method::ResourcesSubscribe => Some(Err(self.too_many(request))),
+                Method::ResourcesUnsubscribe => {
                     audience.wishes.remove(&uri());
                     done
                 }
@@ -95,12 +95,12 @@ impl StdioUpstream {
             };
         };
         audience.joins(caller);
-        match &*request.method {
-            "resources/subscribe" if !audience.subscribe(session.key(), &uri()) => {
+        match request.method {
+            Method::ResourcesSubscribe if !audience.subscribe(session.key(), &uri()) => {
                 Some(Err(self.too_many(request)))
             }
-            "resources/unsubscribe" if !audience.unsubscribe(session.key(), &uri()) => done,
-            "logging/setLevel" => {
+            Method::ResourcesUnsubscribe if !audience.unsubscribe(session.key(), &uri()) => done,
+            Method::SetLevel => {
                 let level = request.params.read::<LogLevel>("level").ok().flatten()?;
                 let level = audience.level(session.key(), level);
                 let pipe = match self.shared.seats.open(&self.base, Era::Legacy, &request.method).await {
@@ -194,7 +194,7 @@ impl Provider for StdioUpstream {
         let within = Duration::from_millis(self.base.options.timeout_ms);
         self.shared.tasks.spawn(async move {
             for uri in orphans {
-                let _ = pipe.ask_within("resources/unsubscribe", &one("uri", &uri), within).await;
+                let _ = pipe.ask_within(&Method::ResourcesUnsubscribe, &one("uri", &uri), within).await;
             }
         });
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::mcp::{Era, Members, code};
+use crate::mcp::{Era, Members, Method, code};
 use crate::upstream::base::Base;
 use crate::upstream::changes::Changes;
 use crate::upstream::collect::{Asked, Asker};
@@ -52,7 +52,7 @@ impl Running {
     /// `server/discover`.
     pub(super) async fn discover(&mut self, within: Duration) -> Result<(), String> {
         let params = hello::with_own_meta(Members::new());
-        let result = self.pipe.ask_within("server/discover", &params, within.min(DISCOVER_MAX)).await;
+        let result = self.pipe.ask_within(&Method::Discover, &params, within.min(DISCOVER_MAX)).await;
         let greeting = hello::read_discovered(&result.map_err(|fault| fault.message)?)?;
         self.modern = Some(greeting);
         Ok(())
@@ -64,12 +64,12 @@ impl Running {
         params: &Members,
         within: Duration,
     ) -> Result<(), (bool, String)> {
-        let result = self.pipe.ask_within("initialize", params, within).await;
+        let result = self.pipe.ask_within(&Method::Initialize, params, within).await;
         let result =
             result.map_err(|fault| (fault.code == code::VERSION_UNSUPPORTED, fault.message.clone()))?;
         let (greeting, _version) = hello::read_initialized(&result).map_err(|why| (false, why))?;
         self.pipe
-            .send(crate::mcp::encode_notification("notifications/initialized", None))
+            .send(crate::mcp::encode_notification(&Method::Initialized, None))
             .await
             .map_err(|why| (false, why.to_string()))?;
         self.legacy = Some(greeting);

@@ -4,7 +4,7 @@
 //! can belong, or nobody: one client must never see what is another's.
 
 use crate::mcp::{
-    Fault, Id, Members, Notification, Request, encode_fault, encode_notification, encode_result, raw,
+    Fault, Id, Members, Method, Notification, Request, encode_fault, encode_notification, encode_result, raw,
 };
 use crate::upstream::calls::{Owner, Whose};
 use crate::upstream::health::Counts;
@@ -16,7 +16,7 @@ use super::wire::{nobodys_question, number};
 
 impl Pipe {
     pub(super) fn take_request(&self, request: Request) {
-        if &*request.method == "ping" {
+        if request.method == Method::Ping {
             return self.try_send(encode_result(&request.id, &raw(&serde_json::json!({}))));
         }
         let id = request.id.clone();
@@ -39,21 +39,21 @@ impl Pipe {
     }
 
     pub(super) fn take_notification(&self, notification: Notification) {
-        match &*notification.method {
-            "notifications/progress" => self.take_progress(notification),
-            "notifications/elicitation/complete" => match self.elicited.owner(&notification.params) {
+        match &notification.method {
+            Method::Progress => self.take_progress(notification),
+            Method::ElicitationComplete => match self.elicited.owner(&notification.params) {
                 Some(session) => {
                     let params = notification.params.to_raw();
                     session.push(encode_notification(&notification.method, Some(&params)));
                 }
                 None => self.base.unowned(&notification.method),
             },
-            "notifications/message" => match self.calls.whose() {
+            Method::LogMessage => match self.calls.whose() {
                 Whose::Client(_, inbox) => self.put(&inbox, notification.method, notification.params),
                 Whose::Nobody => self.outside.heard(notification),
                 Whose::Gone | Whose::Several { .. } => self.base.unowned(&notification.method),
             },
-            "notifications/cancelled" => {
+            Method::Cancelled => {
                 // Whoever has this question open; ids of questions are the child's and unique.
                 if let Some(id) = notification.params.get("requestId").and_then(Id::from_raw) {
                     for inbox in self.calls.inboxes() {
@@ -62,7 +62,7 @@ impl Pipe {
                 }
             }
             method => {
-                if method.starts_with("notifications/tasks") {
+                if method.tells_of_task() {
                     self.calls.task_told(&notification.params);
                 }
                 self.outside.heard(notification);
@@ -82,7 +82,7 @@ impl Pipe {
         self.put(&inbox, notification.method, notification.params);
     }
 
-    fn put(&self, inbox: &InboxSender, method: Box<str>, params: Members) {
+    fn put(&self, inbox: &InboxSender, method: Method, params: Members) {
         if !inbox.put(Inbound::Notice { method, params }) {
             Counts::add(&self.base.counts.dropped);
         }

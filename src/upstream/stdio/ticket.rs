@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::mcp::raw;
+use crate::mcp::{Method, raw};
 use crate::upstream::inbox::Inbox;
 
 use super::pipe::{Outcome, Pipe};
@@ -31,7 +31,7 @@ impl Drop for Cancel {
         } else if self.pipe.abandon(self.id) {
             let reason = "the client cancelled, or it took too long";
             let params = serde_json::json!({ "requestId": self.id, "reason": reason });
-            self.pipe.try_notify("notifications/cancelled", Some(&raw(&params)));
+            self.pipe.try_notify(&Method::Cancelled, Some(&raw(&params)));
         }
     }
 }
