@@ -6,6 +6,8 @@ mod limits;
 mod providers;
 mod runtime;
 
+use strsim::levenshtein;
+
 use super::key::Key;
 
 /// Sections that are lists of tables, as in `[[upstream]]`.
@@ -38,25 +40,10 @@ pub fn is_listed(key: &Key) -> bool {
 #[must_use]
 pub(super) fn nearest(path: &str) -> Option<&'static str> {
     let name = path.rsplit('.').next().unwrap_or(path);
-    let best =
-        all().map(|key| (distance(path, key.path).min(distance(name, key.name()) + 1), key.path)).min()?;
+    let best = all()
+        .map(|key| (levenshtein(path, key.path).min(levenshtein(name, key.name()) + 1), key.path))
+        .min()?;
     (best.0 <= path.len().div_ceil(3)).then_some(best.1)
-}
-
-/// Edits that turn one text into the other (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let change = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(row[j + 1] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -89,12 +76,5 @@ mod tests {
         assert_eq!(nearest("http.per_node"), Some("connections.per_node"));
         assert_eq!(nearest("upstream.comand"), Some("upstream.command"));
         assert_eq!(nearest("qqqqqqqqqq.zzzzzzzzz"), None);
-    }
-
-    #[test]
-    fn distance_counts_edits() {
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("abc", "abc"), 0);
     }
 }
