@@ -1,5 +1,10 @@
 //! The proof of a configuration by its claims: what a node becomes, and what does not fit together.
 
+use erlmcp_ledger::{Budget, Limits};
+use toml::Value;
+
+use super::super::key::Kind;
+use super::super::{Lease, keys};
 use super::*;
 
 fn config(node_id: u64, flags: &[(&str, &str)], text: &str) -> Result<Config, String> {
@@ -148,4 +153,66 @@ fn two_nodes_of_one_number_are_refused() {
         error.contains("cluster.nodes[1].id is 1; it must be a number that no other node has"),
         "{error}"
     );
+}
+
+/// What the cluster would be founded with.
+fn founded(config: &Config) -> (Limits, Budget) {
+    let (quota, budget) = (&config.sections.quota, &config.sections.budget);
+    let lease_ms = match quota.lease_ms {
+        Lease::Ms(ms) => Some(u32::try_from(ms).unwrap()),
+        Lease::Word(_) => None,
+    };
+    let limits = Limits {
+        connections: config.sections.connections.global,
+        lease_ms,
+        drift_ppm: quota.drift_ppm,
+        margin_ms: u32::try_from(quota.margin_ms).unwrap(),
+    };
+    (limits, Budget { messages_per_second: budget.messages_per_second, burst: budget.burst_messages })
+}
+
+#[test]
+fn a_lease_that_the_ledger_refuses_does_not_pass_config_check() {
+    let error = config(1, &[("quota.lease_ms", "4000000")], "").unwrap_err();
+    assert_eq!(
+        error,
+        "--set: quota.lease_ms is 4000000; it must be a whole number between 3000 and 3600000, or \"never\""
+    );
+}
+
+#[test]
+fn what_the_cluster_is_founded_with_has_the_range_of_the_ledger() {
+    let of_the_ledger = [
+        "connections.global",
+        "quota.lease_ms",
+        "quota.drift_ppm",
+        "quota.margin_ms",
+        "budget.messages_per_second",
+        "budget.burst_messages",
+    ];
+    let default = config(1, &[], "").unwrap();
+    assert_eq!(founded(&default), (Limits::default(), Budget::default()));
+    for path in of_the_ledger {
+        let key = keys().find(|key| key.path == path).unwrap();
+        let (Kind::Int { min, max } | Kind::IntOr { min, max, .. }) = key.kind else { panic!("{path}") };
+        for value in [min, max] {
+            let (limits, budget) = founded(&config(1, &[(path, &value.to_string())], "").unwrap());
+            assert_eq!((limits.problem(), budget.problem()), (None, None), "{path} = {value}");
+        }
+        for value in [min - 1, max + 1] {
+            assert!(key.check(&Value::Integer(value)).is_err(), "{path} = {value}");
+            let Ok(beyond) = u32::try_from(value) else { continue };
+            let (mut limits, mut budget) = founded(&default);
+            match key.name() {
+                "global" => limits.connections = beyond,
+                "lease_ms" => limits.lease_ms = Some(beyond),
+                "drift_ppm" => limits.drift_ppm = beyond,
+                "margin_ms" => limits.margin_ms = beyond,
+                "messages_per_second" => budget.messages_per_second = beyond,
+                _ => budget.burst = beyond,
+            }
+            let is_refused = limits.problem().is_some() || budget.problem().is_some();
+            assert!(is_refused, "{path} could be {value} for the ledger");
+        }
+    }
 }

@@ -16,7 +16,10 @@ mod wire;
 pub use command::Command;
 pub use id::{IdError, Incarnation, NodeId, TENANT_BYTES_MAX, Tenant};
 pub use ledger::{Change, Ledger};
-pub use limits::{Budget, Limits, RATE_MAX, TENANTS_MAX};
+pub use limits::{
+    Budget, CONNECTIONS_MAX, DRIFT_PPM_MAX, LEASE_MS_MAX, LEASE_MS_MIN, Limits, MARGIN_MS_MAX, RATE_MAX,
+    TENANTS_MAX,
+};
 pub use members::{MEMBERS_MAX, MemberClaim, MemberRecord};
 pub use receipt::{Reason, Receipt};
 pub use wire::{LedgerError, VERSION};

@@ -12,19 +12,19 @@ pub const RATE_MAX: u32 = 1_000_000_000;
 pub const TENANTS_MAX: usize = 100_000;
 
 /// The largest limit of connections.
-const CONNECTIONS_MAX: u32 = 1_000_000_000;
+pub const CONNECTIONS_MAX: u32 = 1_000_000_000;
 
 /// The shortest lease: below it a share ends before a slow renewal returns.
-const LEASE_MS_MIN: u32 = 3_000;
+pub const LEASE_MS_MIN: u32 = 3_000;
 
 /// The longest lease: an hour. Longer is spelled "never".
-const LEASE_MS_MAX: u32 = 3_600_000;
+pub const LEASE_MS_MAX: u32 = 3_600_000;
 
 /// The largest clock drift that a lease can allow for: 10 %.
-const DRIFT_PPM_MAX: u32 = 100_000;
+pub const DRIFT_PPM_MAX: u32 = 100_000;
 
 /// The largest extra wait before a share expires.
-const MARGIN_MS_MAX: u32 = 60_000;
+pub const MARGIN_MS_MAX: u32 = 60_000;
 
 /// The ceiling of connection slots and the terms of a lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,7 +47,8 @@ impl Default for Limits {
 
 impl Limits {
     /// The first value out of its range, in words.
-    pub(crate) fn problem(&self) -> Option<&'static str> {
+    #[must_use]
+    pub fn problem(&self) -> Option<&'static str> {
         if self.connections == 0 || self.connections > CONNECTIONS_MAX {
             return Some("connections must be between 1 and 1000000000");
         }
@@ -81,7 +82,8 @@ impl Default for Budget {
 
 impl Budget {
     /// The first value out of its range, in words.
-    pub(crate) fn problem(&self) -> Option<&'static str> {
+    #[must_use]
+    pub fn problem(&self) -> Option<&'static str> {
         if self.messages_per_second == 0 || self.messages_per_second > RATE_MAX {
             return Some("messages_per_second must be between 1 and 1000000000");
         }

@@ -1,5 +1,7 @@
 //! Keys of the edge: where clients connect and what one connection may cost.
 
+use erlmcp_ledger::CONNECTIONS_MAX;
+
 use super::super::key::{Fallback, Key, Kind};
 
 pub(super) const KEYS: &[Key] = &[
@@ -181,7 +183,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::int(
         "connections.global",
         100_000,
-        (1, 100_000_000),
+        (1, CONNECTIONS_MAX as i64),
         "connections",
         "What the whole cluster admits, with which it is founded; afterwards the ledger holds it. Each \
          node has a share.",

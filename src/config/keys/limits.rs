@@ -1,5 +1,7 @@
 //! Keys of fairness: rates, budgets, leases, sessions.
 
+use erlmcp_ledger::{DRIFT_PPM_MAX, LEASE_MS_MAX, LEASE_MS_MIN, MARGIN_MS_MAX, RATE_MAX};
+
 use super::super::key::{Fallback, Key, Kind};
 
 pub(super) const KEYS: &[Key] = &[
@@ -61,7 +63,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::int(
         "budget.messages_per_second",
         150_000,
-        (1, 1_000_000_000),
+        (1, RATE_MAX as i64),
         "messages a second",
         "Of the whole cluster. The Erlang system said 10,000, which forbids the 125,000 that it \
          promises.",
@@ -70,14 +72,14 @@ pub(super) const KEYS: &[Key] = &[
     Key::int(
         "budget.burst_messages",
         150_000,
-        (1, 1_000_000_000),
+        (1, RATE_MAX as i64),
         "messages",
         "What the cluster takes at once after a quiet time. In any w seconds: rate x w + burst.",
     )
     .planned(),
     Key::new(
         "quota.lease_ms",
-        Kind::IntOr { min: 3000, max: 86_400_000, word: "never" },
+        Kind::IntOr { min: LEASE_MS_MIN as i64, max: LEASE_MS_MAX as i64, word: "never" },
         Fallback::Int(30_000),
         "How long a node may spend its share without hearing from the group. Short: capacity of a lost \
          host comes back soon. \"never\": losing the group drops nobody, and a lost host's share waits \
@@ -86,7 +88,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::int(
         "quota.drift_ppm",
         10_000,
-        (0, 100_000),
+        (0, DRIFT_PPM_MAX as i64),
         "millionths",
         "How much the clocks of two nodes may differ in speed. Real ones stay under 500.",
     )
@@ -94,7 +96,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::int(
         "quota.margin_ms",
         500,
-        (0, 60_000),
+        (0, MARGIN_MS_MAX as i64),
         "milliseconds",
         "Added to the wait before the leader gives a silent node's share to others.",
     )
