@@ -18,10 +18,11 @@ pub(super) fn check(args: &ShowArgs, from: &ConfigArgs) -> Result<String, CliErr
     telemetry::check(&config.sections.telemetry.log)?;
     let files: Vec<String> = sources.files.iter().map(|file| file.display().to_string()).collect();
     if args.json {
-        return Ok(format!("{:#}\n", json!({"ok": true, "files": files})));
+        let idle: Vec<&str> = config.settings.without_effect().map(|(key, _, _)| key.path).collect();
+        return Ok(format!("{:#}\n", json!({"ok": true, "files": files, "no_effect": idle})));
     }
     let files = if files.is_empty() { "built-in values, no file".to_string() } else { files.join(", ") };
-    Ok(format!("the configuration of node {} is sound ({files})\n", args.id))
+    Ok(format!("the configuration of node {} is sound ({files})\n{}", args.id, notice(&config)))
 }
 
 pub(super) fn show(args: &ShowArgs, from: &ConfigArgs) -> Result<String, CliError> {
@@ -30,13 +31,22 @@ pub(super) fn show(args: &ShowArgs, from: &ConfigArgs) -> Result<String, CliErro
     }
     let config = settings::load(args.id, from)?;
     let wanted = |path: &str| args.prefix.as_ref().is_none_or(|prefix| path.starts_with(prefix.as_str()));
-    let shown: Vec<Row> = rows(&config).into_iter().filter(|row| wanted(&row.path)).collect();
+    let mut shown: Vec<Row> = rows(&config).into_iter().filter(|row| wanted(&row.path)).collect();
+    if args.json {
+        shown.extend(idle_rows(&config).filter(|row| wanted(&row.path)));
+    }
     if let (Some(prefix), true) = (&args.prefix, shown.is_empty()) {
         return Err(CliError::Found(format!(
             "no key begins with \"{prefix}\"; see: erlmcp-node config show"
         )));
     }
-    Ok(if args.json { as_json(&shown) } else { as_table(&shown, Paint::for_stdout()) })
+    let as_text = || as_table(&shown, Paint::for_stdout()) + &notice(&config);
+    Ok(if args.json { as_json(&shown) } else { as_text() })
+}
+
+/// The line about keys that were set and do nothing, or "".
+fn notice(config: &Config) -> String {
+    config.settings.notice().map(|notice| notice + "\n").unwrap_or_default()
 }
 
 /// One key as shown.
@@ -45,6 +55,7 @@ struct Row {
     value: toml::Value,
     origin: Origin,
     key: &'static Key,
+    has_effect: bool,
 }
 
 fn rows(config: &Config) -> Vec<Row> {
@@ -54,7 +65,7 @@ fn rows(config: &Config) -> Vec<Row> {
         if !config::is_listed(key) {
             if let Some((value, origin)) = config.settings.value(key.path) {
                 let (path, value, origin) = (key.path.to_string(), value.clone(), origin.clone());
-                rows.push(Row { path, value, origin, key });
+                rows.push(Row { path, value, origin, key, has_effect: true });
             }
         } else if let Some(list) = LISTS.iter().find(|list| **list == key.section() && !done.contains(*list))
         {
@@ -72,11 +83,20 @@ fn list_rows(config: &Config, list: &str) -> Vec<Row> {
         for key in keys().filter(|key| key.section() == list) {
             if let Some(value) = element.table.get(key.name()) {
                 let path = format!("{list}[{index}].{}", key.name());
-                rows.push(Row { path, value: hide(key, value), origin: origin.clone(), key });
+                let (value, origin) = (hide(key, value), origin.clone());
+                rows.push(Row { path, value, origin, key, has_effect: true });
             }
         }
     }
     rows
+}
+
+/// Keys that were set and do nothing in this release.
+fn idle_rows(config: &Config) -> impl Iterator<Item = Row> {
+    config.settings.without_effect().map(|(key, value, origin)| {
+        let (path, value, origin) = (key.path.to_string(), value.clone(), origin.clone());
+        Row { path, value, origin, key, has_effect: false }
+    })
 }
 
 /// The environment of a child often carries its credentials: its names are shown, its values are not.
@@ -91,7 +111,7 @@ fn hide(key: &Key, value: &toml::Value) -> toml::Value {
 }
 
 fn as_table(rows: &[Row], paint: Paint) -> String {
-    let mut grid = Grid::head(&["KEY", "VALUE", "UNIT", "FROM", ""]);
+    let mut grid = Grid::head(&["KEY", "VALUE", "UNIT", "FROM"]);
     for row in rows {
         let is_default = row.origin == Origin::Default;
         grid.row(vec![
@@ -99,7 +119,6 @@ fn as_table(rows: &[Row], paint: Paint) -> String {
             (row.value.to_string(), if is_default { Tone::Plain } else { Tone::Strong }),
             (row.key.unit.to_string(), Tone::Dim),
             (row.origin.to_string(), if is_default { Tone::Dim } else { Tone::Good }),
-            (if row.key.is_planned { "planned: no effect yet" } else { "" }.to_string(), Tone::Warn),
         ]);
     }
     grid.draw(paint)
@@ -116,7 +135,7 @@ fn as_json(rows: &[Row]) -> String {
                 "from": row.origin.to_string(),
                 "variable": (!config::is_listed(row.key)).then(|| row.key.variable()),
                 "about": config::explanation(row.key),
-                "planned": row.key.is_planned,
+                "planned": !row.has_effect,
             })
         })
         .collect();
@@ -143,10 +162,15 @@ mod tests {
     }
 
     #[test]
-    fn a_planned_key_says_that_it_has_no_effect() {
-        let table = as_table(&rows(&config("")), Paint::off());
-        let planned = keys().filter(|key| key.is_planned && !config::is_listed(key)).count();
-        assert_eq!(table.matches("planned: no effect yet").count(), planned);
+    fn keys_that_do_nothing_are_shown_only_if_set_and_in_one_line() {
+        assert_eq!(notice(&config("")), "");
+        let idle = config("[websocket]\nenabled = true\n[tcp]\nlisten = \"off\"\n[raft]\nkeep_entries = 5\n");
+        let line = notice(&idle);
+        let wanted = "c.toml: these keys have no effect in this release: tcp.listen, websocket.enabled\n";
+        assert!(line.ends_with(wanted) && line.lines().count() == 1, "{line}");
+        assert!(!as_table(&rows(&idle), Paint::off()).contains("websocket"));
+        let json = as_json(&idle_rows(&idle).collect::<Vec<_>>());
+        assert_eq!(json.matches("\"planned\": true").count(), 2, "{json}");
     }
 
     #[test]

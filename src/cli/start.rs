@@ -55,6 +55,9 @@ fn prepare(args: &StartArgs) -> Result<Launch, CliError> {
         Format::Json => Lines::Json,
     };
     telemetry::start(&config.sections.telemetry.log, lines)?;
+    if let Some(notice) = config.settings.notice() {
+        tracing::warn!("{notice}");
+    }
     let join = match &args.join {
         Some(address) => Some(address.clone()),
         None => remembered_join(&config.node_dir)?,

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::error::{ConfigError, Fault, Origin};
+use super::error::{ConfigError, Fault};
 use super::file::{Address, KnownNode, Listen, Sections};
 use super::overlay::{Settings, Sources};
 
@@ -25,8 +25,6 @@ pub struct Config {
     pub http_listen: SocketAddr,
     /// Proxies whose word about the client's address counts.
     pub trusted_proxies: Vec<IpNet>,
-    /// Where raw TCP listens, if it does.
-    pub tcp_listen: Option<SocketAddr>,
     /// Where the other nodes are heard.
     pub peer_listen: SocketAddr,
     /// HOST:PORT that this node tells others to reach it by.
@@ -45,8 +43,7 @@ pub struct Config {
     pub settings: Settings,
 }
 
-/// Distance of a node's ports from the base: B+N-1 for HTTP, B+1020+N for TCP, B+1120+N for peers.
-const TCP_OFFSET: u64 = 1020;
+/// Distance of a node's ports from the base: B+N-1 for HTTP, B+1120+N for peers.
 const PEER_OFFSET: u64 = 1120;
 
 /// The largest `--id`; node ids are also written into session ids.
@@ -95,7 +92,6 @@ impl Config {
             node_id,
             http_listen: ports.http,
             trusted_proxies,
-            tcp_listen: ports.tcp,
             peer_listen: ports.peer,
             peer_advertise,
             nodes,
@@ -112,7 +108,6 @@ impl Config {
 /// Where this node listens.
 struct Ports {
     http: SocketAddr,
-    tcp: Option<SocketAddr>,
     peer: SocketAddr,
 }
 
@@ -212,7 +207,6 @@ impl Check<'_> {
         let needs_peer_port = self.sections.cluster.nodes.is_empty();
         let highest = base + PEER_OFFSET + self.node_id;
         let uses_auto = self.sections.http.listen == Listen::Auto
-            || self.sections.tcp.listen == Listen::Auto
             || self.sections.peer.listen == Listen::Auto
             || needs_peer_port;
         if uses_auto && highest > u64::from(u16::MAX) {
@@ -231,22 +225,19 @@ impl Check<'_> {
         let (http, peer) = (base + self.node_id - 1, base + PEER_OFFSET + self.node_id);
         Ports {
             http: resolve(self.sections.http.listen, http).unwrap_or_else(|| auto(http)),
-            tcp: resolve(self.sections.tcp.listen, base + TCP_OFFSET + self.node_id),
             peer: resolve(self.sections.peer.listen, peer).unwrap_or_else(|| auto(peer)),
         }
     }
 
-    /// Client ports that others than this machine can reach.
+    /// A client port that others than this machine can reach.
     fn exposure(&mut self, ports: &Ports) {
         if self.sections.connections.insecure {
             return;
         }
-        let open = [("http.listen", Some(ports.http)), ("tcp.listen", ports.tcp)];
-        for (key, address) in open {
-            if let Some(address) = address.filter(|address| !address.ip().to_canonical().is_loopback()) {
-                let origin: Origin = self.settings.origin(key);
-                self.faults.push(Fault::Insecure { origin, key, address });
-            }
+        let (key, address) = ("http.listen", ports.http);
+        if !address.ip().to_canonical().is_loopback() {
+            let origin = self.settings.origin(key);
+            self.faults.push(Fault::Insecure { origin, key, address });
         }
     }
 }

@@ -21,11 +21,9 @@ fn config(node_id: u64, flags: &[(&str, &str)], text: &str) -> Result<Config, St
 fn ports_follow_the_number_of_the_node() {
     let one = config(1, &[], "").unwrap();
     assert_eq!(one.http_listen.to_string(), "127.0.0.1:8080");
-    assert_eq!(one.tcp_listen.unwrap().to_string(), "127.0.0.1:9101");
     assert_eq!(one.peer_listen.to_string(), "127.0.0.1:9201");
     let three = config(3, &[("cluster.port_base", "18080")], "").unwrap();
     assert_eq!(three.http_listen.port(), 18_082);
-    assert_eq!(three.tcp_listen.unwrap().port(), 19_103);
     assert_eq!(three.peer_listen.port(), 19_203);
     assert_eq!(three.peer_advertise, "127.0.0.1:19203");
 }
@@ -90,7 +88,7 @@ fn files_lie_below_the_data_directory_unless_told_otherwise() {
 
 #[test]
 fn a_client_port_that_others_reach_is_refused_unless_accepted() {
-    for (key, address) in [("http.listen", "0.0.0.0:80"), ("tcp.listen", "[::]:80")] {
+    for (key, address) in [("http.listen", "0.0.0.0:80"), ("http.listen", "[::]:80")] {
         let error = config(1, &[(key, address)], "").unwrap_err();
         assert!(error.contains(&format!("{key} is \"{address}\", which others can reach")), "{error}");
         assert!(config(1, &[(key, address), ("connections.insecure", "true")], "").is_ok());

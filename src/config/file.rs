@@ -18,8 +18,6 @@ pub struct Sections {
     pub raft: Raft,
     pub peer: Peer,
     pub http: Http,
-    pub tcp: Tcp,
-    pub websocket: Websocket,
     pub connections: Connections,
     pub limits: Limits,
     pub budget: Budget,
@@ -28,7 +26,6 @@ pub struct Sections {
     pub gateway: Gateway,
     pub upstream: Vec<Upstream>,
     pub telemetry: Telemetry,
-    pub monitor: Monitor,
     pub drain: Drain,
     pub admin: Admin,
     pub runtime: Runtime,
@@ -81,9 +78,6 @@ pub struct Raft {
 pub struct Peer {
     pub listen: Listen,
     pub advertise: Address,
-    pub request_timeout_ms: u64,
-    pub pool_connections: u32,
-    pub queue_messages_max: u32,
 }
 
 /// The HTTP edge.
@@ -107,26 +101,6 @@ pub struct Http {
     pub connections_max: u32,
 }
 
-/// The raw TCP edge.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tcp {
-    pub listen: Listen,
-    pub message_bytes_max: usize,
-    pub connections_max: u32,
-}
-
-/// The WebSocket edge.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Websocket {
-    pub enabled: bool,
-    pub ping_interval_ms: u64,
-    pub message_bytes_max: usize,
-    pub read_buffer_bytes: usize,
-    pub connections_max: u32,
-}
-
 /// What a connection may cost, on every transport.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -134,15 +108,9 @@ pub struct Connections {
     pub global: u32,
     pub per_node: u32,
     pub idle_timeout_s: u64,
-    pub accept_per_second: u32,
     pub reserve_files: u32,
-    pub outbox_bytes_max: usize,
     pub write_stall_ms: u64,
-    pub socket_buffer_bytes: usize,
     pub tcp_nodelay: bool,
-    pub tcp_keepalive: bool,
-    pub sync_interval_ms: u64,
-    pub sync: SessionSync,
     pub insecure: bool,
 }
 
@@ -150,13 +118,6 @@ pub struct Connections {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    pub enabled: bool,
-    pub messages_per_second: u32,
-    pub tool_calls_per_second: u32,
-    pub subscriptions_per_second: u32,
-    pub connections_per_second_per_address: u32,
-    pub block_after_violations: u32,
-    pub block_s: u64,
     pub requests_in_flight: u32,
 }
 
@@ -185,11 +146,7 @@ pub struct Session {
     pub per_node_max: u32,
     pub per_principal_max: u32,
     pub replay_bytes_max: usize,
-    pub subscriptions_per_resource_max: u32,
-    pub progress_tokens_max: u32,
     pub elicitation_timeout_s: u64,
-    pub elicitations_max: u32,
-    pub sticky: bool,
 }
 
 /// What is common to all upstreams.
@@ -229,16 +186,6 @@ pub struct Upstream {
 pub struct Telemetry {
     pub log: String,
     pub format: Format,
-    pub otlp_endpoint: String,
-    pub trace_sample_ratio: f64,
-}
-
-/// Figures of the whole cluster.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Monitor {
-    pub sync_interval_ms: u64,
-    pub dashboard_refresh_ms: u64,
 }
 
 /// How a node stops.
@@ -246,7 +193,6 @@ pub struct Monitor {
 #[serde(deny_unknown_fields)]
 pub struct Drain {
     pub notice_ms: u64,
-    pub close_per_second: u32,
     pub timeout_ms: u64,
 }
 
@@ -265,7 +211,6 @@ pub struct Runtime {
     pub control_threads: usize,
     pub blocking_threads: usize,
     pub open_files: u64,
-    pub cpu_binding: CpuBinding,
     pub backlog: u32,
 }
 
@@ -325,16 +270,6 @@ pub enum Never {
     Never,
 }
 
-/// When changes of sessions are sent on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SessionSync {
-    /// In batches.
-    Lazy,
-    /// Each at once.
-    Eager,
-}
-
 /// When names get the prefix of their upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -365,14 +300,4 @@ pub enum Format {
     Text,
     /// For machines.
     Json,
-}
-
-/// Whether workers are bound to cores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CpuBinding {
-    /// They move.
-    None,
-    /// Each to one.
-    Cores,
 }

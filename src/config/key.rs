@@ -93,8 +93,6 @@ pub struct Key {
     pub fallback: Fallback,
     /// What it does and why it is as it is.
     pub about: &'static str,
-    /// Accepted and checked, but read by nothing in this release.
-    pub is_planned: bool,
 }
 
 /// The longest text a key takes, in bytes; a path or a command has no business being longer.
@@ -105,7 +103,7 @@ impl Key {
     /// A key of any kind.
     #[must_use]
     pub const fn new(path: &'static str, kind: Kind, fallback: Fallback, about: &'static str) -> Self {
-        Key { path, kind, unit: "", fallback, about, is_planned: false }
+        Key { path, kind, unit: "", fallback, about }
     }
 
     /// A whole number from `min` to `max`, counted in `unit`.
@@ -118,20 +116,13 @@ impl Key {
         about: &'static str,
     ) -> Self {
         let fallback = Fallback::Int(default);
-        Key { path, kind: Kind::Int { min, max }, unit, fallback, about, is_planned: false }
+        Key { path, kind: Kind::Int { min, max }, unit, fallback, about }
     }
 
     /// The same key without a default.
     #[must_use]
     pub const fn required(mut self) -> Self {
         self.fallback = Fallback::Required;
-        self
-    }
-
-    /// The same key, marked as not read yet.
-    #[must_use]
-    pub const fn planned(mut self) -> Self {
-        self.is_planned = true;
         self
     }
 

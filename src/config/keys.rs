@@ -9,25 +9,31 @@ mod runtime;
 use strsim::levenshtein;
 
 use super::key::Key;
+use super::planned::PLANNED;
 
 /// Sections that are lists of tables, as in `[[upstream]]`.
 pub const LISTS: &[&str] = &["cluster.nodes", "upstream"];
 
-/// Every key, in the order of the shipped files.
+/// Every key that acts, in the order of the shipped files.
 pub fn all() -> impl Iterator<Item = &'static Key> {
     [cluster::KEYS, edge::KEYS, limits::KEYS, providers::KEYS, runtime::KEYS].into_iter().flatten()
+}
+
+/// Every key that may be written: those that act, and those that do nothing in this release.
+pub(super) fn known() -> impl Iterator<Item = &'static Key> {
+    all().chain(PLANNED)
 }
 
 /// The key of this path.
 #[must_use]
 pub(super) fn find(path: &str) -> Option<&'static Key> {
-    all().find(|key| key.path == path)
+    known().find(|key| key.path == path)
 }
 
 /// Whether `path` is a section, or a section of sections.
 #[must_use]
 pub(super) fn is_section(path: &str) -> bool {
-    all().any(|key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+    known().any(|key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
 }
 
 /// Whether the key belongs to an element of a list.
@@ -40,7 +46,7 @@ pub fn is_listed(key: &Key) -> bool {
 #[must_use]
 pub(super) fn nearest(path: &str) -> Option<&'static str> {
     let name = path.rsplit('.').next().unwrap_or(path);
-    let best = all()
+    let best = known()
         .map(|key| (levenshtein(path, key.path).min(levenshtein(name, key.name()) + 1), key.path))
         .min()?;
     (best.0 <= path.len().div_ceil(3)).then_some(best.1)
@@ -54,14 +60,14 @@ mod tests {
 
     #[test]
     fn no_key_and_no_variable_is_there_twice() {
-        let paths: BTreeSet<_> = all().map(|key| key.path).collect();
-        let variables: BTreeSet<_> = all().map(Key::variable).collect();
-        assert_eq!((paths.len(), variables.len()), (all().count(), all().count()));
+        let paths: BTreeSet<_> = known().map(|key| key.path).collect();
+        let variables: BTreeSet<_> = known().map(Key::variable).collect();
+        assert_eq!((paths.len(), variables.len()), (known().count(), known().count()));
     }
 
     #[test]
     fn every_default_is_within_its_own_range_and_every_key_says_why() {
-        for key in all() {
+        for key in known() {
             if let Some(value) = key.default_value() {
                 assert_eq!(key.check(&value), Ok(()), "{}", key.path);
             }

@@ -11,6 +11,7 @@ use toml::{Table, Value};
 use super::error::{ConfigError, Fault, Origin};
 use super::key::{Fallback, Key};
 use super::keys;
+use super::planned::PLANNED;
 
 /// Variables with a second, shorter name.
 const SHORT_VARIABLES: &[(&str, &str)] = &[
@@ -59,10 +60,11 @@ pub struct Element {
 }
 
 /// Every key with its value and where the value is from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     values: BTreeMap<&'static str, (Value, Origin)>,
     lists: BTreeMap<&'static str, (Vec<Element>, Origin)>,
+    without_effect: BTreeMap<&'static str, (Value, Origin)>,
 }
 
 impl Settings {
@@ -71,7 +73,7 @@ impl Settings {
     /// # Errors
     /// All unreadable files, unknown keys and bad values.
     pub fn read(sources: &Sources) -> Result<Self, ConfigError> {
-        let mut settings = Settings { values: BTreeMap::new(), lists: BTreeMap::new() };
+        let mut settings = Settings::default();
         let mut faults = Vec::new();
         for key in keys::all().filter(|key| !keys::is_listed(key)) {
             if let Some(value) = key.default_value() {
@@ -106,6 +108,30 @@ impl Settings {
     #[must_use]
     pub fn list(&self, path: &str) -> (&[Element], &Origin) {
         self.lists.get(path).map_or((&[], &Origin::Default), |(elements, origin)| (elements, origin))
+    }
+
+    /// What was set although it does nothing in this release, in the order of the table.
+    pub fn without_effect(&self) -> impl Iterator<Item = (&'static Key, &Value, &Origin)> {
+        PLANNED.iter().filter_map(|key| {
+            let (value, origin) = self.without_effect.get(key.path)?;
+            Some((key, value, origin))
+        })
+    }
+
+    /// One line that names the keys of [`Settings::without_effect`] and who set them; none if there are none.
+    #[must_use]
+    pub fn notice(&self) -> Option<String> {
+        let mut origins: Vec<String> = Vec::new();
+        let mut paths = Vec::new();
+        for (key, _, origin) in self.without_effect() {
+            let origin = origin.to_string();
+            if !origins.contains(&origin) {
+                origins.push(origin);
+            }
+            paths.push(key.path);
+        }
+        let (origins, keys) = (origins.join(", "), paths.join(", "));
+        (!paths.is_empty()).then(|| format!("{origins}: these keys have no effect in this release: {keys}"))
     }
 
     /// Where a key's value is from.
@@ -153,7 +179,9 @@ impl Settings {
     fn take_value(&mut self, origin: &Origin, key: &'static Key, value: Value, faults: &mut Vec<Fault>) {
         match key.check(&value) {
             Ok(()) => {
-                self.values.insert(key.path, (value, origin.clone()));
+                let is_planned = PLANNED.iter().any(|planned| planned.path == key.path);
+                let taken = if is_planned { &mut self.without_effect } else { &mut self.values };
+                taken.insert(key.path, (value, origin.clone()));
             }
             Err(wanted) => faults.push(bad_value(origin, key.path, &value, wanted)),
         }
@@ -195,7 +223,7 @@ impl Settings {
             return;
         }
         let short = SHORT_VARIABLES.iter().find(|(short, _)| *short == name).map(|(_, path)| *path);
-        let long = || keys::all().filter(|key| !keys::is_listed(key)).find(|key| key.variable() == name);
+        let long = || keys::known().filter(|key| !keys::is_listed(key)).find(|key| key.variable() == name);
         match short.or_else(|| long().map(|key| key.path)) {
             Some(path) => self.take_text(&origin, path, text, faults),
             None => {

@@ -74,6 +74,20 @@ fn an_unknown_key_in_an_element_names_the_element() {
 }
 
 #[test]
+fn keys_without_effect_are_checked_taken_and_named_in_one_line_wherever_they_were_set() {
+    assert_eq!(read(&["[raft]\nkeep_entries = 5\n"], &[], &[]).unwrap().notice(), None);
+    let file = "[websocket]\nenabled = false\n[tcp]\nlisten = \"0.0.0.0:80\"\n";
+    let settings = read(&[file], &[("ERLMCP_SESSION_STICKY", "false")], &[("tcp.listen", "off")]).unwrap();
+    let notice = settings.notice().unwrap();
+    let wanted = "0.toml, ERLMCP_SESSION_STICKY: these keys have no effect in this release: tcp.listen, \
+                  websocket.enabled, session.sticky";
+    assert!(notice.starts_with("--set tcp.listen, ") && notice.ends_with(wanted), "{notice}");
+    assert!(settings.value("tcp.listen").is_none() && !settings.to_table().contains_key("tcp"));
+    let error = read(&["[tcp]\nlisten = 7\n"], &[], &[]).unwrap_err();
+    assert!(error.starts_with("0.toml: tcp.listen is 7; it must be"), "{error}");
+}
+
+#[test]
 fn a_missing_required_key_is_named() {
     let error = read(&["[[cluster.nodes]]\nid = 1\n"], &[], &[]).unwrap_err();
     assert_eq!(

@@ -32,8 +32,8 @@ impl Shipped {
             Shipped::Cluster => {
                 "The cluster, its edge, its limits. Every key with its built-in value: an empty file \
                  means the same. Overridden by ERLMCP_<SECTION>_<KEY> variables, and these by flags; \
-                 `erlmcp-node config show` tells what holds and why. A key marked \"planned\" is \
-                 checked but read by nothing in this release."
+                 `erlmcp-node config show` tells what holds and why. docs/configuration.md \
+                 has them as tables."
             }
             Shipped::Runtime => {
                 "The process: threads, files, processors; what the VM's arguments were in the Erlang \
@@ -72,7 +72,7 @@ pub fn render(file: Shipped) -> String {
     out
 }
 
-/// What a key does, its range and unit, and whether anything reads it.
+/// What a key does, its range and unit.
 #[must_use]
 pub fn explanation(key: &Key) -> String {
     let mut text = key.about.to_string();
@@ -86,9 +86,6 @@ pub fn explanation(key: &Key) -> String {
         Fallback::Required => text.push_str(" Required."),
         Fallback::Absent => text.push_str(" Optional."),
         _ => {}
-    }
-    if key.is_planned {
-        text.push_str(" Planned: no effect in this release.");
     }
     text
 }

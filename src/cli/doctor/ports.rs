@@ -17,15 +17,8 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     let range = read("/proc/sys/net/ipv4/ip_local_port_range").and_then(|text| port_range(&text));
     let mut all = vec![backlog(config.sections.runtime.backlog, somaxconn)];
     all.extend(range.map(ephemeral));
-    let listeners = [
-        ("HTTP port", Some(config.http_listen)),
-        ("TCP port", config.tcp_listen),
-        ("peer port", Some(config.peer_listen)),
-    ];
-    for (name, address) in listeners {
-        if let Some(address) = address {
-            all.push(port(name, address, TcpListener::bind(address).map(|_| ()), range));
-        }
+    for (name, address) in [("HTTP port", config.http_listen), ("peer port", config.peer_listen)] {
+        all.push(port(name, address, TcpListener::bind(address).map(|_| ()), range));
     }
     all
 }

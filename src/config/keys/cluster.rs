@@ -23,8 +23,8 @@ pub(super) const KEYS: &[Key] = &[
         8080,
         (1024, 64_000),
         "",
-        "Base B of the ports of node N, where \"auto\" leaves them to us: HTTP B+N-1, TCP B+1020+N, \
-         peers B+1120+N. Clusters with other bases may run side by side. Also ERLMCP_PORT_BASE.",
+        "Base B of the ports of node N, where \"auto\" leaves them to us: HTTP B+N-1, peers B+1120+N; \
+         B+1020+N is kept for TCP. Clusters with other bases may run side by side. Also ERLMCP_PORT_BASE.",
     ),
     Key::new(
         "cluster.data_dir",
@@ -182,31 +182,4 @@ pub(super) const KEYS: &[Key] = &[
         "What this node tells the others to reach it by. \"auto\": its entry in cluster.nodes, else \
          what it listens on.",
     ),
-    Key::int(
-        "peer.request_timeout_ms",
-        5000,
-        (100, 600_000),
-        "milliseconds",
-        "A request to another node that is not Raft's own (join, status) ends after this. The Erlang \
-         system: inter_node_pool_timeout.",
-    )
-    .planned(),
-    Key::int(
-        "peer.pool_connections",
-        4,
-        (1, 256),
-        "connections",
-        "Connections kept to each other node for forwarded messages. The Erlang system: \
-         inter_node_pool_size.",
-    )
-    .planned(),
-    Key::int(
-        "peer.queue_messages_max",
-        10_000,
-        (1, 10_000_000),
-        "messages",
-        "Messages waiting for one other node; a full queue refuses. The Erlang system: \
-         max_message_queue.",
-    )
-    .planned(),
 ];

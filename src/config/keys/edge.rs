@@ -116,79 +116,14 @@ pub(super) const KEYS: &[Key] = &[
         "HTTP connections of this node, within connections.per_node. 16 more are kept for probes and \
          operators: /livez, /readyz, /health, /cluster/.",
     ),
-    Key::new(
-        "tcp.listen",
-        Kind::Listen,
-        Fallback::Text("auto"),
-        "Raw TCP for MCP clients, one JSON message a line. \"auto\" is 127.0.0.1 and the port of \
-         port_base; \"off\" closes it.",
-    )
-    .planned(),
-    Key::int(
-        "tcp.message_bytes_max",
-        1_048_576,
-        (1024, 67_108_864),
-        "bytes",
-        "One line from a client; a longer one is an error while it is read.",
-    )
-    .planned(),
-    Key::int(
-        "tcp.connections_max",
-        25_000,
-        (1, 1_000_000),
-        "connections",
-        "TCP connections of this node, within connections.per_node.",
-    )
-    .planned(),
-    Key::new(
-        "websocket.enabled",
-        Kind::Bool,
-        Fallback::Bool(true),
-        "Whether /mcp/ws answers. It shares the HTTP port.",
-    )
-    .planned(),
-    Key::int(
-        "websocket.ping_interval_ms",
-        30_000,
-        (1000, 3_600_000),
-        "milliseconds",
-        "A ping on each connection; two without an answer close it.",
-    )
-    .planned(),
-    Key::int(
-        "websocket.message_bytes_max",
-        1_048_576,
-        (1024, 67_108_864),
-        "bytes",
-        "One message from a client, all its frames together.",
-    )
-    .planned(),
-    Key::int(
-        "websocket.read_buffer_bytes",
-        4096,
-        (512, 1_048_576),
-        "bytes",
-        "Held by each open connection. The Erlang system took 100 KiB; the usual default of 128 KiB \
-         would be 13 GB at 100,000.",
-    )
-    .planned(),
-    Key::int(
-        "websocket.connections_max",
-        25_000,
-        (1, 1_000_000),
-        "connections",
-        "WebSocket connections of this node, within connections.per_node.",
-    )
-    .planned(),
     Key::int(
         "connections.global",
         100_000,
         (1, CONNECTIONS_MAX as i64),
         "connections",
-        "What the whole cluster admits, with which it is founded; afterwards the ledger holds it. Each \
-         node has a share.",
-    )
-    .planned(),
+        "The cluster's limit of connections, with which it is founded; afterwards the ledger holds it and \
+         status shows it. No node is held to a share of it yet: per_node bounds what is admitted.",
+    ),
     Key::int(
         "connections.per_node",
         25_000,
@@ -205,14 +140,6 @@ pub(super) const KEYS: &[Key] = &[
          traffic.",
     ),
     Key::int(
-        "connections.accept_per_second",
-        500,
-        (1, 1_000_000),
-        "connections a second",
-        "New connections this node admits; a storm of clients must not starve those that are there.",
-    )
-    .planned(),
-    Key::int(
         "connections.reserve_files",
         256,
         (32, 65_536),
@@ -220,29 +147,12 @@ pub(super) const KEYS: &[Key] = &[
         "Open files kept for store, peers, upstreams and operators; clients get the rest.",
     ),
     Key::int(
-        "connections.outbox_bytes_max",
-        262_144,
-        (4096, 67_108_864),
-        "bytes",
-        "Answers waiting for one slow reader; when full we stop reading from it.",
-    )
-    .planned(),
-    Key::int(
         "connections.write_stall_ms",
         10_000,
         (100, 600_000),
         "milliseconds",
         "A write that makes no progress for this long closes the connection.",
     ),
-    Key::int(
-        "connections.socket_buffer_bytes",
-        0,
-        (0, 67_108_864),
-        "bytes",
-        "Kernel buffers of each direction; 0 leaves them to the kernel, which grows what is used. The \
-         Erlang system fixed 2 MiB, which would allow 400 GB at 100,000 connections.",
-    )
-    .planned(),
     Key::new(
         "connections.tcp_nodelay",
         Kind::Bool,
@@ -250,34 +160,10 @@ pub(super) const KEYS: &[Key] = &[
         "Send small messages at once. Without it each answer may wait 40 ms.",
     ),
     Key::new(
-        "connections.tcp_keepalive",
-        Kind::Bool,
-        Fallback::Bool(true),
-        "Let the kernel find clients that vanished without a word.",
-    )
-    .planned(),
-    Key::int(
-        "connections.sync_interval_ms",
-        1000,
-        (50, 60_000),
-        "milliseconds",
-        "How often changes of sessions go to the node that would take them over (\"lazy sync\" of the \
-         Erlang system).",
-    )
-    .planned(),
-    Key::new(
-        "connections.sync",
-        Kind::OneOf(&["lazy", "eager"]),
-        Fallback::Text("lazy"),
-        "\"lazy\" sends them in batches, \"eager\" each at once: slower, and nothing of the last \
-         second is lost.",
-    )
-    .planned(),
-    Key::new(
         "connections.insecure",
         Kind::Bool,
         Fallback::Bool(false),
         "Allow client ports on addresses that are not loopback although nothing authenticates there. \
-         Also --insecure. Logged at start.",
+         Also --insecure.",
     ),
 ];

@@ -5,54 +5,6 @@ use erlmcp_ledger::{DRIFT_PPM_MAX, LEASE_MS_MAX, LEASE_MS_MIN, MARGIN_MS_MAX, RA
 use super::super::key::{Fallback, Key, Kind};
 
 pub(super) const KEYS: &[Key] = &[
-    Key::new(
-        "limits.enabled",
-        Kind::Bool,
-        Fallback::Bool(true),
-        "Whether the rates of this section apply. Limits per address never apply to loopback.",
-    )
-    .planned(),
-    Key::int(
-        "limits.messages_per_second",
-        100,
-        (1, 1_000_000),
-        "messages a second",
-        "Of one client; more answers 429 with a time to wait.",
-    )
-    .planned(),
-    Key::int(
-        "limits.tool_calls_per_second",
-        50,
-        (1, 1_000_000),
-        "calls a second",
-        "Of one client, within its messages.",
-    )
-    .planned(),
-    Key::int(
-        "limits.subscriptions_per_second",
-        20,
-        (1, 1_000_000),
-        "subscriptions a second",
-        "Of one client, within its messages.",
-    )
-    .planned(),
-    Key::int(
-        "limits.connections_per_second_per_address",
-        10,
-        (1, 1_000_000),
-        "connections a second",
-        "Of one address (IPv6: one /64). Behind a trusted proxy the forwarded address counts.",
-    )
-    .planned(),
-    Key::int(
-        "limits.block_after_violations",
-        100,
-        (1, 1_000_000),
-        "refusals",
-        "Refusals of one address after which it is blocked.",
-    )
-    .planned(),
-    Key::int("limits.block_s", 300, (1, 86_400), "seconds", "How long a blocked address stays so.").planned(),
     Key::int(
         "limits.requests_in_flight",
         100,
@@ -65,42 +17,41 @@ pub(super) const KEYS: &[Key] = &[
         150_000,
         (1, RATE_MAX as i64),
         "messages a second",
-        "Of the whole cluster. The Erlang system said 10,000, which forbids the 125,000 that it \
-         promises.",
-    )
-    .planned(),
+        "The rate of the whole cluster, with which it is founded; afterwards the ledger holds it and status \
+         shows it. No node is held to it yet. The Erlang system said 10,000, which forbids the 125,000 that \
+         it promises.",
+    ),
     Key::int(
         "budget.burst_messages",
         150_000,
         (1, RATE_MAX as i64),
         "messages",
-        "What the cluster takes at once after a quiet time. In any w seconds: rate x w + burst.",
-    )
-    .planned(),
+        "What the cluster would take at once after a quiet time, founded and held likewise. In any w \
+         seconds: rate x w + burst.",
+    ),
     Key::new(
         "quota.lease_ms",
         Kind::IntOr { min: LEASE_MS_MIN as i64, max: LEASE_MS_MAX as i64, word: "never" },
         Fallback::Int(30_000),
-        "How long a node may spend its share without hearing from the group. Short: capacity of a lost \
-         host comes back soon. \"never\": losing the group drops nobody, and a lost host's share waits \
-         for an operator.",
+        "How long a node may count on the group without hearing from it, in milliseconds. /readyz is 503 \
+         once a majority has not answered the leader for half of it; \"never\": never for that reason. Also \
+         the lease of shares with which the cluster is founded; no shares are given yet.",
     ),
     Key::int(
         "quota.drift_ppm",
         10_000,
         (0, DRIFT_PPM_MAX as i64),
         "millionths",
-        "How much the clocks of two nodes may differ in speed. Real ones stay under 500.",
-    )
-    .planned(),
+        "How much the clocks of two nodes may differ in speed, for the lease with which the cluster is \
+         founded. Real ones stay under 500.",
+    ),
     Key::int(
         "quota.margin_ms",
         500,
         (0, MARGIN_MS_MAX as i64),
         "milliseconds",
-        "Added to the wait before the leader gives a silent node's share to others.",
-    )
-    .planned(),
+        "Added to the wait before a silent node's share would go to others; the cluster is founded with it.",
+    ),
     Key::int(
         "session.idle_s",
         1800,
@@ -133,42 +84,10 @@ pub(super) const KEYS: &[Key] = &[
          events.",
     ),
     Key::int(
-        "session.subscriptions_per_resource_max",
-        1000,
-        (1, 1_000_000),
-        "subscriptions",
-        "Listeners of one resource. The Erlang system: max_subscriptions_per_resource.",
-    )
-    .planned(),
-    Key::int(
-        "session.progress_tokens_max",
-        10_000,
-        (1, 1_000_000),
-        "tokens",
-        "Calls with progress at once on this node. The Erlang system: max_progress_tokens.",
-    )
-    .planned(),
-    Key::int(
         "session.elicitation_timeout_s",
         600,
         (1, 86_400),
         "seconds",
         "How long a question to the user may stay open. The Erlang system: form_timeout.",
     ),
-    Key::int(
-        "session.elicitations_max",
-        100,
-        (1, 100_000),
-        "questions",
-        "Open questions on this node. The Erlang system: max_concurrent_forms.",
-    )
-    .planned(),
-    Key::new(
-        "session.sticky",
-        Kind::Bool,
-        Fallback::Bool(true),
-        "Carry a request to the node that holds its session. false: the node that gets it takes the \
-         session over.",
-    )
-    .planned(),
 ];

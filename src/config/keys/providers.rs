@@ -16,32 +16,28 @@ pub(super) const KEYS: &[Key] = &[
         (1024, 268_435_456),
         "bytes",
         "One message from an upstream, which is ours and may send more than a client may.",
-    )
-    .planned(),
+    ),
     Key::int(
         "gateway.connect_timeout_ms",
         5000,
         (100, 600_000),
         "milliseconds",
         "Time to reach an upstream by URL.",
-    )
-    .planned(),
+    ),
     Key::int(
         "gateway.pool_connections",
         100,
         (1, 10_000),
         "connections",
         "Connections kept to one upstream by URL. The Erlang system: pool_size.",
-    )
-    .planned(),
+    ),
     Key::int(
         "gateway.queue_requests_max",
         1000,
         (1, 1_000_000),
         "requests",
         "Requests waiting for one upstream; more are refused. The Erlang system: pool_queue_size.",
-    )
-    .planned(),
+    ),
     Key::int(
         "gateway.start_wait_ms",
         8_000,
@@ -130,37 +126,6 @@ pub(super) const KEYS: &[Key] = &[
         Fallback::Text("text"),
         "The form of log lines, on standard error.",
     ),
-    Key::new(
-        "telemetry.otlp_endpoint",
-        Kind::Text { empty: true },
-        Fallback::Text(""),
-        "Where traces and metrics go by OTLP over HTTP, such as \"http://localhost:4318\". Empty: \
-         nowhere. The Erlang system sent to localhost:4318 whether or not someone listened.",
-    )
-    .planned(),
-    Key::new(
-        "telemetry.trace_sample_ratio",
-        Kind::Float { min: 0.0, max: 1.0 },
-        Fallback::Float(0.1),
-        "Part of the requests that leave a trace.",
-    )
-    .planned(),
-    Key::int(
-        "monitor.sync_interval_ms",
-        5000,
-        (100, 600_000),
-        "milliseconds",
-        "How often nodes exchange their figures for the views of the whole cluster.",
-    )
-    .planned(),
-    Key::int(
-        "monitor.dashboard_refresh_ms",
-        5000,
-        (250, 600_000),
-        "milliseconds",
-        "How often the dashboard draws anew.",
-    )
-    .planned(),
     Key::int(
         "drain.notice_ms",
         2000,
@@ -169,14 +134,6 @@ pub(super) const KEYS: &[Key] = &[
         "After SIGTERM /readyz is 503 for this long before anything closes, so that balancers look \
          elsewhere. With ?drain=404 it is 404 instead, for balancers that know \"no new ones\".",
     ),
-    Key::int(
-        "drain.close_per_second",
-        500,
-        (1, 1_000_000),
-        "connections a second",
-        "How fast connections are closed, never faster than the other nodes can admit them.",
-    )
-    .planned(),
     Key::int(
         "drain.timeout_ms",
         10_000,

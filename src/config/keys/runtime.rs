@@ -1,6 +1,6 @@
 //! Keys of the process: threads, files, processors. They are what the Erlang VM's arguments were.
 
-use super::super::key::{Fallback, Key, Kind};
+use super::super::key::Key;
 
 pub(super) const KEYS: &[Key] = &[
     Key::int(
@@ -34,14 +34,6 @@ pub(super) const KEYS: &[Key] = &[
          ERL_MAX_PORTS. Its process limit has no like here: tasks are bounded by connections and \
          sessions.",
     ),
-    Key::new(
-        "runtime.cpu_binding",
-        Kind::OneOf(&["none", "cores"]),
-        Fallback::Text("none"),
-        "\"cores\" binds each worker to a core; helps where a node owns its machine, hurts where it \
-         shares. The Erlang system: +B db and NUMA.",
-    )
-    .planned(),
     Key::int(
         "runtime.backlog",
         2048,
