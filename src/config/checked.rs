@@ -10,9 +10,11 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use super::address::{Address, Listen};
+use super::cluster::KnownNode;
 use super::error::{ConfigError, Fault};
-use super::file::{Address, KnownNode, Listen, Sections};
 use super::overlay::{Settings, Sources};
+use super::sections::Sections;
 
 /// The configuration of one node.
 #[derive(Clone, Debug)]
@@ -66,7 +68,7 @@ impl Config {
         assert!((1..=NODE_ID_MAX).contains(&node_id), "node id {node_id} is not from 1 to {NODE_ID_MAX}");
         let sections = match Sections::deserialize(settings.to_table()) {
             Ok(sections) => sections,
-            Err(error) => unreachable!("the table of keys and the structs of file.rs differ: {error}"),
+            Err(error) => unreachable!("the table of keys and the structs of the sections differ: {error}"),
         };
         let mut check = Check { node_id, settings: &settings, sections: &sections, faults: Vec::new() };
         check.order();

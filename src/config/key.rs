@@ -1,6 +1,6 @@
 //! One key of the configuration: its name, what it may be, and why it exists.
 //!
-//! The table of keys (`keys.rs`) is the one truth about names, units, ranges, defaults and reasons;
+//! The table of keys is the one truth about names, units, ranges, defaults and reasons;
 //! errors, `config show`, the shipped files and the documentation are all made from it. A key
 //! that is not in the table does not exist, whoever reads it.
 

@@ -10,8 +10,8 @@ use toml::{Table, Value};
 
 use super::error::{ConfigError, Fault, Origin};
 use super::key::{Fallback, Key};
-use super::keys;
 use super::planned::PLANNED;
+use super::sections;
 
 /// Variables with a second, shorter name.
 const SHORT_VARIABLES: &[(&str, &str)] = &[
@@ -75,12 +75,12 @@ impl Settings {
     pub fn read(sources: &Sources) -> Result<Self, ConfigError> {
         let mut settings = Settings::default();
         let mut faults = Vec::new();
-        for key in keys::all().filter(|key| !keys::is_listed(key)) {
+        for key in sections::all().filter(|key| !sections::is_listed(key)) {
             if let Some(value) = key.default_value() {
                 settings.values.insert(key.path, (value, Origin::Default));
             }
         }
-        for list in keys::LISTS {
+        for list in sections::LISTS {
             settings.lists.insert(list, (Vec::new(), Origin::Default));
         }
         for path in &sources.files {
@@ -138,14 +138,14 @@ impl Settings {
     #[must_use]
     pub fn origin(&self, path: &str) -> Origin {
         let is_within = |list: &str| path.strip_prefix(list).is_some_and(|rest| !rest.starts_with('_'));
-        let list = keys::LISTS.iter().find(|list| is_within(list));
+        let list = sections::LISTS.iter().find(|list| is_within(list));
         list.map_or_else(
             || self.value(path).map_or(Origin::Default, |(_, origin)| origin.clone()),
             |list| self.list(list).1.clone(),
         )
     }
 
-    /// All values as one nested table, as the structs of `file.rs` expect it.
+    /// All values as one nested table, as the structs of the sections expect it.
     pub(super) fn to_table(&self) -> Table {
         let mut root = Table::new();
         for (path, (value, _)) in &self.values {
@@ -161,11 +161,11 @@ impl Settings {
     fn take_table(&mut self, origin: &Origin, section: &str, table: Table, faults: &mut Vec<Fault>) {
         for (name, value) in table {
             let path = if section.is_empty() { name } else { format!("{section}.{name}") };
-            if let Some(list) = keys::LISTS.iter().find(|list| **list == path) {
+            if let Some(list) = sections::LISTS.iter().find(|list| **list == path) {
                 self.take_list(origin, list, value, faults);
-            } else if let Some(key) = keys::find(&path) {
+            } else if let Some(key) = sections::find(&path) {
                 self.take_value(origin, key, value, faults);
-            } else if keys::is_section(&path) {
+            } else if sections::is_section(&path) {
                 match value {
                     Value::Table(inner) => self.take_table(origin, &path, inner, faults),
                     other => faults.push(bad_value(origin, &path, &other, "a section".to_string())),
@@ -223,18 +223,23 @@ impl Settings {
             return;
         }
         let short = SHORT_VARIABLES.iter().find(|(short, _)| *short == name).map(|(_, path)| *path);
-        let long = || keys::known().filter(|key| !keys::is_listed(key)).find(|key| key.variable() == name);
+        let long =
+            || sections::known().filter(|key| !sections::is_listed(key)).find(|key| key.variable() == name);
         match short.or_else(|| long().map(|key| key.path)) {
             Some(path) => self.take_text(&origin, path, text, faults),
             None => {
                 let path = name.trim_start_matches("ERLMCP_").to_lowercase().replacen('_', ".", 1);
-                faults.push(Fault::Unknown { origin, key: name.to_string(), nearest: keys::nearest(&path) });
+                faults.push(Fault::Unknown {
+                    origin,
+                    key: name.to_string(),
+                    nearest: sections::nearest(&path),
+                });
             }
         }
     }
 
     fn take_text(&mut self, origin: &Origin, path: &str, text: &str, faults: &mut Vec<Fault>) {
-        match keys::find(path).filter(|key| !keys::is_listed(key)) {
+        match sections::find(path).filter(|key| !sections::is_listed(key)) {
             Some(key) => self.take_value(origin, key, key.parse(text), faults),
             None => faults.push(unknown(origin, path.to_string())),
         }
@@ -260,7 +265,7 @@ fn element(
     faults: &mut Vec<Fault>,
 ) -> Element {
     let mut table = Table::new();
-    for key in keys::all().filter(|key| key.section() == list) {
+    for key in sections::all().filter(|key| key.section() == list) {
         let label = format!("{label}.{}", key.name());
         match given.remove(key.name()) {
             Some(value) => match key.check(&value) {
@@ -284,7 +289,7 @@ fn element(
         }
     }
     for name in given.keys() {
-        let nearest = keys::nearest(&format!("{list}.{name}"));
+        let nearest = sections::nearest(&format!("{list}.{name}"));
         faults.push(Fault::Unknown { origin: origin.clone(), key: format!("{label}.{name}"), nearest });
     }
     Element { table }
@@ -328,7 +333,7 @@ fn put(root: &mut Table, path: &str, value: Value) {
 }
 
 fn unknown(origin: &Origin, key: String) -> Fault {
-    let nearest = keys::nearest(&key);
+    let nearest = sections::nearest(&key);
     Fault::Unknown { origin: origin.clone(), key, nearest }
 }
 

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use toml::Value;
 
 use super::key::{Fallback, Key, Kind};
-use super::keys;
+use super::sections;
 
 /// Columns of a comment line.
 const COLUMNS: usize = 100;
@@ -49,8 +49,8 @@ pub fn render(file: Shipped) -> String {
     let mut out = String::new();
     comment(&mut out, file.head());
     let mut section = "";
-    for key in keys::all().filter(|key| file.holds(key)) {
-        let is_listed = keys::is_listed(key);
+    for key in sections::all().filter(|key| file.holds(key)) {
+        let is_listed = sections::is_listed(key);
         if key.section() != section {
             section = key.section();
             out.push('\n');

@@ -1,67 +1,39 @@
-//! Keys of the group: who belongs to it, how they agree, and how they reach each other.
+//! Section `raft`: how the group agrees, and how patient it is.
+#![allow(missing_docs, reason = "each field is a key; KEYS has its unit, range and reason")]
 
-use super::super::key::{Fallback, Key, Kind};
+use serde::Deserialize;
 
+use super::key::Key;
+use super::sections::defaults;
+
+/// How the group agrees.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Raft {
+    pub heartbeat_ms: u64,
+    pub election_min_ms: u64,
+    pub election_max_ms: u64,
+    pub snapshot_after_entries: u64,
+    pub keep_entries: u64,
+    pub promote_lag_entries: u64,
+    pub promote_after_ms: u64,
+    pub dead_voter_after_ms: u64,
+    pub reconcile_ms: u64,
+    pub propose_timeout_ms: u64,
+    pub operate_timeout_ms: u64,
+    pub join_pause_ms: u64,
+    pub store_cache_bytes: u64,
+    pub store_free_bytes_min: u64,
+}
+
+impl Default for Raft {
+    fn default() -> Self {
+        defaults("raft")
+    }
+}
+
+/// The keys of this section, in the order of the shipped files.
 pub(super) const KEYS: &[Key] = &[
-    Key::new(
-        "cluster.name",
-        Kind::Name,
-        Fallback::Text("erlmcp"),
-        "A name for people, shown in status and metrics. What tells clusters apart is the id that init \
-         makes.",
-    ),
-    Key::int(
-        "cluster.nodes_expected",
-        4,
-        (1, 64),
-        "nodes",
-        "How many nodes this cluster should have. Status says \"forming 2/4\" until they are there; \
-         nobody waits for them. Where it is set above 1, start --init makes no cluster secret.",
-    ),
-    Key::int(
-        "cluster.port_base",
-        8080,
-        (1024, 64_000),
-        "",
-        "Base B of the ports of node N, where \"auto\" leaves them to us: HTTP B+N-1, peers B+1120+N; \
-         B+1020+N is kept for TCP. Clusters with other bases may run side by side. Also ERLMCP_PORT_BASE.",
-    ),
-    Key::new(
-        "cluster.data_dir",
-        Kind::Text { empty: false },
-        Fallback::Text("data"),
-        "Node N keeps its identity, store and snapshots in clusterN below this directory. Relative to \
-         the working directory. Also ERLMCP_DATA_DIR.",
-    ),
-    Key::new(
-        "cluster.secret_file",
-        Kind::Text { empty: false },
-        Fallback::Text("auto"),
-        "The secret that all nodes share and that signs every message between them; mode 0600. \
-         \"auto\" is cluster.secret in data_dir, made by the first init. A further machine needs a \
-         copy.",
-    ),
-    Key::int(
-        "cluster.nodes.id",
-        0,
-        (1, 1_000_000),
-        "",
-        "The node's number, for ever its own; it is what --id takes.",
-    )
-    .required(),
-    Key::new(
-        "cluster.nodes.peer",
-        Kind::Address { auto: false },
-        Fallback::Required,
-        "Where the other nodes reach it: the address of its peer port.",
-    ),
-    Key::new(
-        "cluster.nodes.http",
-        Kind::Address { auto: false },
-        Fallback::Absent,
-        "Where operators and clients reach it, shown in status. Left out: not shown until the node \
-         says so itself.",
-    ),
     Key::int(
         "raft.heartbeat_ms",
         125,
@@ -166,20 +138,5 @@ pub(super) const KEYS: &[Key] = &[
         "bytes",
         "Disk that new entries leave free. Below it the node stops acknowledging and says so; a full \
          disk could not even be reopened.",
-    ),
-    Key::new(
-        "peer.listen",
-        Kind::Listen,
-        Fallback::Text("auto"),
-        "Where this node hears the others: Raft, and later forwarding. \"auto\" is 127.0.0.1 and the \
-         port of port_base; \"off\" is not possible. Every request is signed, so it may face a \
-         network.",
-    ),
-    Key::new(
-        "peer.advertise",
-        Kind::Address { auto: true },
-        Fallback::Text("auto"),
-        "What this node tells the others to reach it by. \"auto\": its entry in cluster.nodes, else \
-         what it listens on.",
     ),
 ];

@@ -1,9 +1,40 @@
-//! Keys of the edge: where clients connect and what one connection may cost.
+//! Section `http`: where clients connect, and what one request may cost.
+#![allow(missing_docs, reason = "each field is a key; KEYS has its unit, range and reason")]
 
-use erlmcp_ledger::CONNECTIONS_MAX;
+use serde::Deserialize;
 
-use super::super::key::{Fallback, Key, Kind};
+use super::address::Listen;
+use super::key::{Fallback, Key, Kind};
+use super::sections::defaults;
 
+/// The HTTP edge.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    pub listen: Listen,
+    pub allowed_hosts: Vec<String>,
+    pub allowed_origins: Vec<String>,
+    pub trusted_proxies: Vec<String>,
+    pub header_timeout_ms: u64,
+    pub header_bytes_max: usize,
+    pub body_bytes_max: usize,
+    pub first_message_timeout_ms: u64,
+    pub request_timeout_ms: u64,
+    pub http2_streams_max: u32,
+    pub http2_stream_window_bytes: u32,
+    pub http2_connection_window_bytes: u32,
+    pub sse_keepalive_ms: u64,
+    pub sse_retry_ms: u64,
+    pub connections_max: u32,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        defaults("http")
+    }
+}
+
+/// The keys of this section, in the order of the shipped files.
 pub(super) const KEYS: &[Key] = &[
     Key::new(
         "http.listen",
@@ -115,55 +146,5 @@ pub(super) const KEYS: &[Key] = &[
         "connections",
         "HTTP connections of this node, within connections.per_node. 16 more are kept for probes and \
          operators: /livez, /readyz, /health, /cluster/.",
-    ),
-    Key::int(
-        "connections.global",
-        100_000,
-        (1, CONNECTIONS_MAX as i64),
-        "connections",
-        "The cluster's limit of connections, with which it is founded; afterwards the ledger holds it and \
-         status shows it. No node is held to a share of it yet: per_node bounds what is admitted.",
-    ),
-    Key::int(
-        "connections.per_node",
-        25_000,
-        (1, 1_000_000),
-        "connections",
-        "What this node admits at most, whatever its share. Lowered at start to what open files allow.",
-    ),
-    Key::int(
-        "connections.idle_timeout_s",
-        300,
-        (1, 86_400),
-        "seconds",
-        "A connection without any traffic is closed after this; the answer to a keep-alive counts as \
-         traffic.",
-    ),
-    Key::int(
-        "connections.reserve_files",
-        256,
-        (32, 65_536),
-        "files",
-        "Open files kept for store, peers, upstreams and operators; clients get the rest.",
-    ),
-    Key::int(
-        "connections.write_stall_ms",
-        10_000,
-        (100, 600_000),
-        "milliseconds",
-        "A write that makes no progress for this long closes the connection.",
-    ),
-    Key::new(
-        "connections.tcp_nodelay",
-        Kind::Bool,
-        Fallback::Bool(true),
-        "Send small messages at once. Without it each answer may wait 40 ms.",
-    ),
-    Key::new(
-        "connections.insecure",
-        Kind::Bool,
-        Fallback::Bool(false),
-        "Allow client ports on addresses that are not loopback although nothing authenticates there. \
-         Also --insecure.",
     ),
 ];

@@ -1,7 +1,29 @@
-//! Keys of the process: threads, files, processors. They are what the Erlang VM's arguments were.
+//! Section `runtime`: threads, files, processors. They are what the Erlang VM's arguments were.
+#![allow(missing_docs, reason = "each field is a key; KEYS has its unit, range and reason")]
 
-use super::super::key::Key;
+use serde::Deserialize;
 
+use super::key::Key;
+use super::sections::defaults;
+
+/// Threads, files, processors.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Runtime {
+    pub worker_threads: usize,
+    pub control_threads: usize,
+    pub blocking_threads: usize,
+    pub open_files: u64,
+    pub backlog: u32,
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        defaults("runtime")
+    }
+}
+
+/// The keys of this section, in the order of the shipped files.
 pub(super) const KEYS: &[Key] = &[
     Key::int(
         "runtime.worker_threads",

@@ -1,7 +1,51 @@
-//! Keys of what stands behind the node (upstreams) and of those who run it (telemetry, drain, admin).
+//! Sections `gateway` and `upstream`: the servers behind this node, together and one by one.
+#![allow(missing_docs, reason = "each field is a key; KEYS has its unit, range and reason")]
 
-use super::super::key::{Fallback, Key, Kind};
+use std::collections::BTreeMap;
 
+use serde::Deserialize;
+
+use super::key::{Fallback, Key, Kind};
+use super::sections::defaults;
+
+/// What is common to all upstreams.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gateway {
+    pub names: Names,
+    pub message_bytes_max: usize,
+    pub connect_timeout_ms: u64,
+    pub pool_connections: u32,
+    pub queue_requests_max: u32,
+    pub start_wait_ms: u64,
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        defaults("gateway")
+    }
+}
+
+/// One server behind the node.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    pub name: String,
+    pub command: Option<String>,
+    pub args: Vec<String>,
+    pub env: BTreeMap<String, String>,
+    pub cwd: Option<String>,
+    pub url: Option<String>,
+    pub timeout_ms: u64,
+    pub idle_s: u64,
+    pub restart_min_ms: u64,
+    pub restart_max_ms: u64,
+    pub allow: Vec<String>,
+    pub deny: Vec<String>,
+    pub instances: Instances,
+}
+
+/// The keys of these sections, in the order of the shipped files.
 pub(super) const KEYS: &[Key] = &[
     Key::new(
         "gateway.names",
@@ -113,40 +157,26 @@ pub(super) const KEYS: &[Key] = &[
         Fallback::Text("shared"),
         "One child for all clients, or one for each session.",
     ),
-    Key::new(
-        "telemetry.log",
-        Kind::Text { empty: false },
-        Fallback::Text("info"),
-        "error, warn, info, debug or trace for our own; or directives such as \
-         \"info,erlmcp_raft=debug\". Also ERLMCP_LOG.",
-    ),
-    Key::new(
-        "telemetry.format",
-        Kind::OneOf(&["text", "json"]),
-        Fallback::Text("text"),
-        "The form of log lines, on standard error.",
-    ),
-    Key::int(
-        "drain.notice_ms",
-        2000,
-        (0, 600_000),
-        "milliseconds",
-        "After SIGTERM /readyz is 503 for this long before anything closes, so that balancers look \
-         elsewhere. With ?drain=404 it is 404 instead, for balancers that know \"no new ones\".",
-    ),
-    Key::int(
-        "drain.timeout_ms",
-        10_000,
-        (0, 3_600_000),
-        "milliseconds",
-        "Requests in flight get this long to end, while others are refused. A second SIGTERM ends at \
-         once.",
-    ),
-    Key::new(
-        "admin.token_file",
-        Kind::Text { empty: false },
-        Fallback::Text("auto"),
-        "The token that operator actions need; mode 0600. \"auto\" is admin.token in the node's own \
-         directory, made by init.",
-    ),
 ];
+
+/// When names get the prefix of their upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Names {
+    /// When two upstreams offer the same.
+    OnConflict,
+    /// Always.
+    Always,
+    /// Never; the first in the file wins.
+    Never,
+}
+
+/// How many children an upstream has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Instances {
+    /// One for all.
+    Shared,
+    /// One for each session.
+    Session,
+}

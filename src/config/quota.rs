@@ -1,17 +1,45 @@
-//! Keys of fairness: rates, budgets, leases, sessions.
+//! Sections `budget` and `quota`: what the cluster is founded with beside `connections.global`.
+//!
+//! The ranges are those of the ledger, which would refuse to be founded with anything else.
+#![allow(missing_docs, reason = "each field is a key; KEYS has its unit, range and reason")]
 
 use erlmcp_ledger::{DRIFT_PPM_MAX, LEASE_MS_MAX, LEASE_MS_MIN, MARGIN_MS_MAX, RATE_MAX};
+use serde::Deserialize;
 
-use super::super::key::{Fallback, Key, Kind};
+use super::key::{Fallback, Key, Kind};
+use super::sections::defaults;
 
+/// Rates of the whole cluster.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    pub messages_per_second: u32,
+    pub burst_messages: u32,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        defaults("budget")
+    }
+}
+
+/// How shares of the limits are leased.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quota {
+    pub lease_ms: Lease,
+    pub drift_ppm: u32,
+    pub margin_ms: u64,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        defaults("quota")
+    }
+}
+
+/// The keys of these sections, in the order of the shipped files.
 pub(super) const KEYS: &[Key] = &[
-    Key::int(
-        "limits.requests_in_flight",
-        100,
-        (1, 100_000),
-        "requests",
-        "Unanswered requests of one session or connection. The Erlang system: max_pending_requests.",
-    ),
     Key::int(
         "budget.messages_per_second",
         150_000,
@@ -52,42 +80,22 @@ pub(super) const KEYS: &[Key] = &[
         "milliseconds",
         "Added to the wait before a silent node's share would go to others; the cluster is founded with it.",
     ),
-    Key::int(
-        "session.idle_s",
-        1800,
-        (1, 604_800),
-        "seconds",
-        "A session without requests ends after this; an open stream keeps it alive.",
-    ),
-    Key::int(
-        "session.per_node_max",
-        100_000,
-        (1, 10_000_000),
-        "sessions",
-        "Sessions this node holds. A session without a connection costs memory only, so it has its own \
-         limit.",
-    ),
-    Key::int(
-        "session.per_principal_max",
-        10_000,
-        (1, 10_000_000),
-        "sessions",
-        "Sessions of one credential on this node. Clients without one are many under one name and have only \
-         per_node_max; a session that its client never used ends after a minute.",
-    ),
-    Key::int(
-        "session.replay_bytes_max",
-        262_144,
-        (0, 67_108_864),
-        "bytes",
-        "Events kept for a stream that broke, for each session. 0 keeps none: a reconnect then misses \
-         events.",
-    ),
-    Key::int(
-        "session.elicitation_timeout_s",
-        600,
-        (1, 86_400),
-        "seconds",
-        "How long a question to the user may stay open. The Erlang system: form_timeout.",
-    ),
 ];
+
+/// How long a share may be spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Lease {
+    /// So many milliseconds after it was asked for.
+    Ms(u64),
+    /// For ever.
+    Word(Never),
+}
+
+/// The word `never`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Never {
+    /// Without end.
+    Never,
+}

@@ -1,0 +1,43 @@
+//! Addresses as users write them: to listen on, and to be reached by.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Deserializer};
+
+/// Where to listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// Loopback and the port that the node's number gives.
+    Auto,
+    /// Nowhere.
+    Off,
+    /// Here.
+    At(SocketAddr),
+}
+
+impl<'de> Deserialize<'de> for Listen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.as_str() {
+            "auto" => Ok(Listen::Auto),
+            "off" => Ok(Listen::Off),
+            _ => text.parse().map(Listen::At).map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+/// An address to be reached by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// Found out at start.
+    Auto,
+    /// HOST:PORT.
+    At(String),
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Ok(if text == "auto" { Address::Auto } else { Address::At(text) })
+    }
+}

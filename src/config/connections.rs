@@ -1,0 +1,81 @@
+//! Section `connections`: how many clients, and what a connection may cost.
+#![allow(missing_docs, reason = "each field is a key; KEYS has its unit, range and reason")]
+
+use erlmcp_ledger::CONNECTIONS_MAX;
+use serde::Deserialize;
+
+use super::key::{Fallback, Key, Kind};
+use super::sections::defaults;
+
+/// What a connection may cost, on every transport.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Connections {
+    pub global: u32,
+    pub per_node: u32,
+    pub idle_timeout_s: u64,
+    pub reserve_files: u32,
+    pub write_stall_ms: u64,
+    pub tcp_nodelay: bool,
+    pub insecure: bool,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        defaults("connections")
+    }
+}
+
+/// The keys of this section, in the order of the shipped files.
+pub(super) const KEYS: &[Key] = &[
+    Key::int(
+        "connections.global",
+        100_000,
+        (1, CONNECTIONS_MAX as i64),
+        "connections",
+        "The cluster's limit of connections, with which it is founded; afterwards the ledger holds it and \
+         status shows it. No node is held to a share of it yet: per_node bounds what is admitted.",
+    ),
+    Key::int(
+        "connections.per_node",
+        25_000,
+        (1, 1_000_000),
+        "connections",
+        "What this node admits at most, whatever its share. Lowered at start to what open files allow.",
+    ),
+    Key::int(
+        "connections.idle_timeout_s",
+        300,
+        (1, 86_400),
+        "seconds",
+        "A connection without any traffic is closed after this; the answer to a keep-alive counts as \
+         traffic.",
+    ),
+    Key::int(
+        "connections.reserve_files",
+        256,
+        (32, 65_536),
+        "files",
+        "Open files kept for store, peers, upstreams and operators; clients get the rest.",
+    ),
+    Key::int(
+        "connections.write_stall_ms",
+        10_000,
+        (100, 600_000),
+        "milliseconds",
+        "A write that makes no progress for this long closes the connection.",
+    ),
+    Key::new(
+        "connections.tcp_nodelay",
+        Kind::Bool,
+        Fallback::Bool(true),
+        "Send small messages at once. Without it each answer may wait 40 ms.",
+    ),
+    Key::new(
+        "connections.insecure",
+        Kind::Bool,
+        Fallback::Bool(false),
+        "Allow client ports on addresses that are not loopback although nothing authenticates there. \
+         Also --insecure.",
+    ),
+];

@@ -1,0 +1,66 @@
+//! Section `session`: how long MCP sessions last, and how many there may be.
+#![allow(missing_docs, reason = "each field is a key; KEYS has its unit, range and reason")]
+
+use serde::Deserialize;
+
+use super::key::Key;
+use super::sections::defaults;
+
+/// MCP sessions.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Session {
+    pub idle_s: u64,
+    pub per_node_max: u32,
+    pub per_principal_max: u32,
+    pub replay_bytes_max: usize,
+    pub elicitation_timeout_s: u64,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        defaults("session")
+    }
+}
+
+/// The keys of this section, in the order of the shipped files.
+pub(super) const KEYS: &[Key] = &[
+    Key::int(
+        "session.idle_s",
+        1800,
+        (1, 604_800),
+        "seconds",
+        "A session without requests ends after this; an open stream keeps it alive.",
+    ),
+    Key::int(
+        "session.per_node_max",
+        100_000,
+        (1, 10_000_000),
+        "sessions",
+        "Sessions this node holds. A session without a connection costs memory only, so it has its own \
+         limit.",
+    ),
+    Key::int(
+        "session.per_principal_max",
+        10_000,
+        (1, 10_000_000),
+        "sessions",
+        "Sessions of one credential on this node. Clients without one are many under one name and have only \
+         per_node_max; a session that its client never used ends after a minute.",
+    ),
+    Key::int(
+        "session.replay_bytes_max",
+        262_144,
+        (0, 67_108_864),
+        "bytes",
+        "Events kept for a stream that broke, for each session. 0 keeps none: a reconnect then misses \
+         events.",
+    ),
+    Key::int(
+        "session.elicitation_timeout_s",
+        600,
+        (1, 86_400),
+        "seconds",
+        "How long a question to the user may stay open. The Erlang system: form_timeout.",
+    ),
+];
