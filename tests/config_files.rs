@@ -1,7 +1,7 @@
-//! The shipped configuration files say exactly what the program does without them.
+//! The shipped configuration files and `docs/configuration.md` say exactly what the program does.
 //!
-//! `config/cluster.toml` and `config/runtime.toml` are made from the table of keys: after a change of the
-//! table, `ERLMCP_REWRITE=1 cargo test --test config_files` writes them anew.
+//! `config/cluster.toml`, `config/runtime.toml` and the page are made from the table of keys: after a change
+//! of it, `ERLMCP_REWRITE=1 cargo test --test config_files` writes them anew.
 #![allow(clippy::unwrap_used, reason = "a test that cannot read its files has failed")]
 
 use std::path::{Path, PathBuf};
@@ -18,24 +18,29 @@ fn read(files: &[&str]) -> Settings {
 }
 
 #[track_caller]
-fn is_rendered(name: &str, file: Shipped) {
-    let rendered = config::render(file);
+fn is_rendered(name: &str, rendered: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name);
     if std::env::var_os("ERLMCP_REWRITE").is_some() {
-        std::fs::write(shipped(name), &rendered).unwrap();
+        std::fs::write(&path, rendered).unwrap();
     }
-    let found = std::fs::read_to_string(shipped(name)).unwrap();
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
     let line = found.lines().zip(rendered.lines()).position(|(a, b)| a != b);
-    assert_eq!(found, rendered, "config/{name} differs from the table of keys at line {line:?}");
+    assert_eq!(found, rendered, "{name} differs from the table of keys at line {line:?}");
 }
 
 #[test]
 fn cluster_toml_is_the_table_of_keys() {
-    is_rendered("cluster.toml", Shipped::Cluster);
+    is_rendered("config/cluster.toml", &config::render(Shipped::Cluster));
 }
 
 #[test]
 fn runtime_toml_is_the_table_of_keys() {
-    is_rendered("runtime.toml", Shipped::Runtime);
+    is_rendered("config/runtime.toml", &config::render(Shipped::Runtime));
+}
+
+#[test]
+fn the_page_of_the_configuration_is_the_table_of_keys() {
+    is_rendered("docs/configuration.md", &config::document());
 }
 
 #[test]

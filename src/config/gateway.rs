@@ -59,7 +59,8 @@ pub(super) const KEYS: &[Key] = &[
         16_777_216,
         (1024, 268_435_456),
         "bytes",
-        "One message from an upstream, which is ours and may send more than a client may.",
+        "One message from an upstream, which is ours and may send more than a client may. A longer one \
+         is skipped, and its request gets an error.",
     ),
     Key::int(
         "gateway.connect_timeout_ms",
@@ -73,14 +74,15 @@ pub(super) const KEYS: &[Key] = &[
         100,
         (1, 10_000),
         "connections",
-        "Connections kept to one upstream by URL. The Erlang system: pool_size.",
+        "Idle connections kept to one upstream by URL. The Erlang system: pool_size.",
     ),
     Key::int(
         "gateway.queue_requests_max",
         1000,
         (1, 1_000_000),
         "requests",
-        "Requests waiting for one upstream; more are refused. The Erlang system: pool_queue_size.",
+        "Requests at one upstream at once; more are answered with an error. The Erlang system: \
+         pool_queue_size.",
     ),
     Key::int(
         "gateway.start_wait_ms",

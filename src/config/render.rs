@@ -55,7 +55,7 @@ pub fn render(file: Shipped) -> String {
             section = key.section();
             out.push('\n');
             if is_listed {
-                comment(&mut out, list_head(section));
+                comment(&mut out, &format!("{} The form:", list_head(section)));
                 let _ = writeln!(out, "# [[{section}]]");
             } else {
                 let _ = writeln!(out, "[{section}]");
@@ -90,14 +90,15 @@ pub fn explanation(key: &Key) -> String {
     text
 }
 
-fn list_head(section: &str) -> &'static str {
+/// What an element of this list is.
+pub(super) fn list_head(section: &str) -> &'static str {
     match section {
         "cluster.nodes" => {
             "The nodes of the cluster, one table each. Without a list: nodes 1 to nodes_expected on \
              this machine, by their ports. A node that is not the founder joins through them. Also \
              ERLMCP_CLUSTER_NODES, as \"1=10.0.0.1:9200,2=10.0.0.2:9200\"."
         }
-        _ => "Servers behind this node, one table each. None by default; this is the form:",
+        _ => "Servers behind this node, one table each. None by default.",
     }
 }
 
