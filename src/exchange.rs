@@ -5,6 +5,7 @@
 
 mod answer;
 mod call;
+mod capabilities;
 mod changes;
 mod claim;
 mod hello;
@@ -13,7 +14,6 @@ mod legacy;
 mod limits;
 mod listen;
 mod modern;
-mod needs;
 
 use std::sync::Arc;
 

@@ -9,30 +9,33 @@ mod catalog;
 mod encode;
 mod envelope;
 mod era;
-mod fault;
 mod id;
-mod link;
-mod members;
 mod meta;
 mod method;
 mod provider;
+mod raw_object;
+mod responder;
+mod rpc_error;
 mod scan;
 mod seal;
 mod task;
 
-pub use answer::{stamp, stamp_cacheable};
+pub use answer::{add_cache_meta, add_server_meta};
 pub use caller::{ANONYMOUS, Caller, ClientCapabilities, SessionPort};
-pub use catalog::{Catalog, Item, List, ListKind, Offers};
-pub use encode::{encode_fault, encode_fault_without_id, encode_notification, encode_request, encode_result};
+pub use catalog::{Catalog, Item, List, ListKind, ServerCapabilities};
+pub use encode::{encode_error, encode_error_without_id, encode_notification, encode_request, encode_result};
 pub use envelope::{Message, Notification, Request, Response, parse};
 pub use era::{Era, LEGACY_LATEST, MODERN_LATEST, Version};
-pub use fault::{Fault, code};
 pub use id::{ID_BYTES_MAX, Id};
-pub use link::{ASKS_OPEN_MAX, AskError, Asks, Frame, Frames, Gone, LINK_FRAMES_MAX, Link};
-pub use members::{MEMBERS_MAX, Members, raw};
 pub use meta::{LogLevel, Meta};
 pub use method::{Method, NameHeader, Routing};
 pub use provider::{Event, Provider, Served, TASKS_EXTENSION, TaskName};
+pub use raw_object::{MEMBERS_MAX, RawObject, raw};
+pub use responder::{
+    Disconnected, Outbound, Outbox, RESPONDER_MESSAGES_MAX, Responder, SERVER_REQUESTS_MAX,
+    ServerRequestError, ServerRequests,
+};
+pub use rpc_error::{RpcError, code};
 pub use scan::{DEPTH_MAX, scan};
 pub use seal::{SealError, SealKey};
 pub use task::{RELATED_TASK, created_task, is_new_task, may_name_task};

@@ -44,7 +44,7 @@ pub enum State {
     Leader,
     /// Votes and follows.
     Follower,
-    /// Asks for votes.
+    /// ServerRequests for votes.
     Candidate,
     /// Follows without a vote.
     Learner,

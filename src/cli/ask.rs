@@ -126,7 +126,7 @@ fn by_number(url: &str) -> String {
     url.replacen("http://localhost:", "http://127.0.0.1:", 1)
 }
 
-/// Asks the candidates in turn and returns the first answer with the address it came from.
+/// ServerRequests the candidates in turn and returns the first answer with the address it came from.
 pub(super) async fn get(
     caller: &Caller,
     candidates: &[Candidate],

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use crate::mcp::{Fault, Id, encode_fault, encode_fault_without_id, encode_result};
+use crate::mcp::{Id, RpcError, encode_error, encode_error_without_id, encode_result};
 use crate::refusal::Refusal;
 
 /// The last message of a request, encoded.
@@ -22,8 +22,8 @@ impl Outcome {
         Outcome { body: encode_result(id, result), status: 200, is_fault: false }
     }
 
-    pub(super) fn fault(id: &Id, fault: &Fault) -> Outcome {
-        Outcome { body: encode_fault(id, fault), status: fault.status, is_fault: true }
+    pub(super) fn fault(id: &Id, fault: &RpcError) -> Outcome {
+        Outcome { body: encode_error(id, fault), status: fault.status, is_fault: true }
     }
 }
 
@@ -33,13 +33,13 @@ pub struct Refused {
     /// The request's id where it could be read.
     pub id: Option<Id>,
     /// Why.
-    pub fault: Fault,
+    pub fault: RpcError,
 }
 
 impl Refused {
     /// About the request `id`.
     #[must_use]
-    pub fn of(id: &Id, fault: Fault) -> Refused {
+    pub fn of(id: &Id, fault: RpcError) -> Refused {
         Refused { id: Some(id.clone()), fault }
     }
 
@@ -47,26 +47,26 @@ impl Refused {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         let body = match &self.id {
-            Some(id) => encode_fault(id, &self.fault),
-            None => encode_fault_without_id(&self.fault),
+            Some(id) => encode_error(id, &self.fault),
+            None => encode_error_without_id(&self.fault),
         };
         Outcome { body, status: self.fault.status, is_fault: true }
     }
 }
 
-impl From<Fault> for Refused {
-    fn from(fault: Fault) -> Refused {
+impl From<RpcError> for Refused {
+    fn from(fault: RpcError) -> Refused {
         Refused { id: None, fault }
     }
 }
 
-impl From<(Option<Id>, Fault)> for Refused {
-    fn from((id, fault): (Option<Id>, Fault)) -> Refused {
+impl From<(Option<Id>, RpcError)> for Refused {
+    fn from((id, fault): (Option<Id>, RpcError)) -> Refused {
         Refused { id, fault }
     }
 }
 
 /// A refusal as the fault that says it.
-pub(super) fn refused(refusal: Refusal) -> Fault {
-    Fault::new(refusal.code(), refusal.to_string()).with_status(refusal.status())
+pub(super) fn refused(refusal: Refusal) -> RpcError {
+    RpcError::new(refusal.code(), refusal.to_string()).with_status(refusal.status())
 }

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use tokio_util::sync::CancellationToken;
 
 use super::Outcome;
-use crate::mcp::{Frame, Frames, LogLevel};
+use crate::mcp::{LogLevel, Outbound, Outbox};
 use crate::session::passes;
 
 type Work = Pin<Box<dyn Future<Output = Outcome> + Send>>;
@@ -17,7 +17,7 @@ type Work = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 #[derive(Debug)]
 pub enum Step {
     /// A message before the result, or a hangup.
-    Frame(Frame),
+    Message(Outbound),
     /// The end.
     Done(Outcome),
 }
@@ -25,7 +25,7 @@ pub enum Step {
 /// One request that is being served.
 pub struct Call {
     work: Work,
-    frames: Frames,
+    frames: Outbox,
     log_level: Option<LogLevel>,
     outcome: Option<Outcome>,
     /// Nobody can send frames any more.
@@ -39,7 +39,7 @@ impl Call {
     /// Of `work`, whose messages come through `frames`; log messages below `log_level` are dropped here.
     pub(super) fn new(
         work: Work,
-        frames: Frames,
+        frames: Outbox,
         log_level: Option<LogLevel>,
         cancelled: CancellationToken,
     ) -> Call {
@@ -84,8 +84,8 @@ impl Call {
                 },
             };
             match frame {
-                Some(Frame::Message(message)) if !passes(&message, self.log_level) => {}
-                Some(frame) => return Step::Frame(frame),
+                Some(Outbound::Message(message)) if !passes(&message, self.log_level) => {}
+                Some(frame) => return Step::Message(frame),
                 None => {
                     if let Some(outcome) = self.outcome.take() {
                         return Step::Done(outcome);

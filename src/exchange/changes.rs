@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::{Exchange, needs};
-use crate::mcp::{Catalog, Era, Event, ListKind, Members, Method, encode_notification, raw};
+use super::{Exchange, capabilities};
+use crate::mcp::{Catalog, Era, Event, ListKind, Method, RawObject, encode_notification, raw};
 
 /// The versions of what clients hear changes of; templates count as resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ async fn lists(exchange: Arc<Exchange>) {
         let newest = catalog.borrow_and_update().clone();
         let now = Versions::of(&newest);
         for kind in seen.differing(now) {
-            if needs::has_flag(&newest, kind.capability(), "listChanged") {
+            if capabilities::has_flag(&newest, kind.capability(), "listChanged") {
                 tell_all(&exchange, &encode_notification(&kind.changed_method(), None)).await;
             }
         }
@@ -92,7 +92,7 @@ fn tell_subscribers(exchange: &Exchange, uri: &str) {
     if sessions.is_empty() {
         return;
     }
-    let mut params = Members::new();
+    let mut params = RawObject::new();
     params.set("uri", raw(uri));
     let message = encode_notification(&Method::ResourceUpdated, Some(&params.to_raw()));
     sessions.iter().for_each(|session| session.push_level(message.clone()));

@@ -2,7 +2,7 @@
 //!
 //! A claim that is present but wrong is an error, never a silent fallback to another era.
 
-use crate::mcp::{Era, Fault, MODERN_LATEST, Message, Meta, Method, Version, code};
+use crate::mcp::{Era, MODERN_LATEST, Message, Meta, Method, RpcError, Version, code};
 
 use super::Refused;
 
@@ -54,12 +54,12 @@ pub fn claim(message: &Message, header: VersionHeader<'_>) -> Result<Claim, Refu
         }
         Message::Response(_) => match of_other(None, header)? {
             Claim::Legacy => Ok(Claim::Legacy),
-            Claim::Modern(_) => Err(Fault::invalid_request("no requests were sent to this client").into()),
+            Claim::Modern(_) => Err(RpcError::invalid_request("no requests were sent to this client").into()),
         },
     }
 }
 
-fn of_request(claimed: Option<&str>, opens: bool, header: VersionHeader<'_>) -> Result<Claim, Fault> {
+fn of_request(claimed: Option<&str>, opens: bool, header: VersionHeader<'_>) -> Result<Claim, RpcError> {
     let Some(claimed) = claimed else {
         return match header {
             _ if opens => Ok(Claim::Legacy),
@@ -83,7 +83,7 @@ fn of_request(claimed: Option<&str>, opens: bool, header: VersionHeader<'_>) -> 
     Ok(if version.era() == Era::Modern { Claim::Modern(version) } else { Claim::Legacy })
 }
 
-fn of_other(claimed: Option<&str>, header: VersionHeader<'_>) -> Result<Claim, Fault> {
+fn of_other(claimed: Option<&str>, header: VersionHeader<'_>) -> Result<Claim, RpcError> {
     let version = match (claimed, header) {
         (Some(claimed), VersionHeader::Is(header)) if claimed != header => {
             return Err(mismatch(&format!("MCP-Protocol-Version is {header:?}, the body says {claimed:?}")));
@@ -95,24 +95,24 @@ fn of_other(claimed: Option<&str>, header: VersionHeader<'_>) -> Result<Claim, F
 }
 
 /// -32602 under 400: a modern request lacks a member of `_meta`.
-pub(super) fn missing(member: &str) -> Fault {
+pub(super) fn missing(member: &str) -> RpcError {
     let text = format!("params._meta[\"io.modelcontextprotocol/{member}\"] is required by {MODERN_LATEST}");
-    Fault::invalid_params(text).with_status(400)
+    RpcError::invalid_params(text).with_status(400)
 }
 
-fn mismatch(why: &str) -> Fault {
-    Fault::new(code::HEADER_MISMATCH, format!("header mismatch: {why}")).with_status(400)
+fn mismatch(why: &str) -> RpcError {
+    RpcError::new(code::HEADER_MISMATCH, format!("header mismatch: {why}")).with_status(400)
 }
 
 /// The revision that `version` names.
 ///
 /// # Errors
 /// -32022 under 400 with what is spoken here, if that is not.
-pub fn known(version: &str) -> Result<Version, Fault> {
+pub fn known(version: &str) -> Result<Version, RpcError> {
     Version::known(version).ok_or_else(|| {
         let data = serde_json::json!({ "supported": Version::all(Era::Modern), "requested": version });
         let text = format!("protocol version {version:?} is not spoken here");
-        Fault::new(code::VERSION_UNSUPPORTED, text).with_data(&data).with_status(400)
+        RpcError::new(code::VERSION_UNSUPPORTED, text).with_data(&data).with_status(400)
     })
 }
 

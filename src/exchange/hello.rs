@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::answer::refused;
 use super::{Exchange, Outcome, Refused, Reply, Sender};
 use crate::mcp::{
-    ClientCapabilities, Era, Fault, LEGACY_LATEST, Members, Request, Version, raw, stamp_cacheable,
+    ClientCapabilities, Era, LEGACY_LATEST, RawObject, Request, RpcError, Version, add_cache_meta, raw,
 };
 use crate::session::Hello;
 
@@ -26,7 +26,7 @@ impl Exchange {
             .map_err(|refusal| Refused::of(&request.id, refused(refusal)))?;
         self.recorder.session_opened();
         let catalog = self.router.catalog(Era::Legacy).borrow().clone();
-        let mut result = Members::new();
+        let mut result = RawObject::new();
         result.set("protocolVersion", raw(version.as_str()));
         result.set("capabilities", catalog.offers.0.to_raw());
         result.set("serverInfo", self.server_info.clone());
@@ -40,18 +40,18 @@ impl Exchange {
 
     pub(super) fn discover(&self) -> Box<RawValue> {
         let catalog = self.router.catalog(Era::Modern).borrow().clone();
-        let mut result = Members::new();
+        let mut result = RawObject::new();
         result.set("supportedVersions", raw(Version::all(Era::Modern)));
         result.set("capabilities", catalog.offers.0.to_raw());
         if let Some(instructions) = &catalog.instructions {
             result.set("instructions", raw(&**instructions));
         }
-        stamp_cacheable(&result.to_raw(), DISCOVER_TTL_MS, "private")
+        add_cache_meta(&result.to_raw(), DISCOVER_TTL_MS, "private")
     }
 }
 
-fn read_hello(request: &Request, sender: Sender<'_>) -> Result<Hello, Fault> {
-    let bad = |what: &str| Fault::invalid_params(format!("initialize: {what}")).with_status(400);
+fn read_hello(request: &Request, sender: Sender<'_>) -> Result<Hello, RpcError> {
+    let bad = |what: &str| RpcError::invalid_params(format!("initialize: {what}")).with_status(400);
     let asked = request
         .params
         .text("protocolVersion")

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::Exchange;
-use crate::mcp::{Caller, Id, Link, Members, Meta, Method, Request, raw};
+use crate::mcp::{Caller, Id, Meta, Method, RawObject, Request, Responder, raw};
 
 /// Subscriptions held for one listener; dropping it gives them back.
 pub(super) struct Interest {
@@ -50,12 +50,12 @@ impl Drop for Interest {
 
 /// Providers bound the wait themselves.
 async fn tell(exchange: &Exchange, caller: &Caller, method: Method, uri: &str) {
-    let (link, _frames) = Link::new(None, CancellationToken::new());
-    let mut params = Members::new();
+    let (responder, _frames) = Responder::new(None, CancellationToken::new());
+    let mut params = RawObject::new();
     params.set("uri", raw(uri));
     let request =
         Request { id: Id::from_number(0), method, params, meta: Meta::default(), param_headers: Vec::new() };
-    if let Err(fault) = exchange.router.serve(&request, caller, &link).await {
+    if let Err(fault) = exchange.router.serve(&request, caller, &responder).await {
         tracing::debug!(%fault, method = request.method.as_str(), "a listener's interest was not taken");
     }
 }

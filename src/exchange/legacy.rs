@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::answer::refused;
-use super::{Call, Exchange, Outcome, Refused, Reply, Sender, needs};
+use super::{Call, Exchange, Outcome, Refused, Reply, Sender, capabilities};
 use crate::mcp::{
-    Caller, Era, Fault, Id, Link, LogLevel, Members, Method, Notification, Request, SessionPort, code,
+    Caller, Era, Id, LogLevel, Method, Notification, RawObject, Request, Responder, RpcError, SessionPort,
+    code,
 };
 use crate::session::{NotBegun, RunningRequest, Session};
 
@@ -20,12 +21,13 @@ impl Exchange {
     ///
     /// # Errors
     /// 400 if it names none, 404 if it is not there (any more), or somebody else's.
-    pub fn session(&self, sender: Sender<'_>) -> Result<Arc<Session>, Fault> {
+    pub fn session(&self, sender: Sender<'_>) -> Result<Arc<Session>, RpcError> {
         let Some(id) = sender.session_id else {
-            return Err(Fault::invalid_request("Mcp-Session-Id is missing; send initialize first"));
+            return Err(RpcError::invalid_request("Mcp-Session-Id is missing; send initialize first"));
         };
         self.sessions.find(id, sender.principal, self.clock.monotonic_ms()).ok_or_else(|| {
-            Fault::new(code::SESSION_NOT_FOUND, "session not found; send initialize again").with_status(404)
+            RpcError::new(code::SESSION_NOT_FOUND, "session not found; send initialize again")
+                .with_status(404)
         })
     }
 
@@ -37,16 +39,16 @@ impl Exchange {
         let running = session.begin(&request.id).map_err(|not| {
             let fault = match not {
                 NotBegun::SameId => {
-                    Fault::invalid_request(format!("a request of id {} runs already", request.id))
+                    RpcError::invalid_request(format!("a request of id {} runs already", request.id))
                 }
                 NotBegun::Refused(refusal) => refused(refusal),
             };
             Refused::of(&request.id, fault)
         })?;
         let cancelled = running.cancelled().clone();
-        let (link, frames) = Link::new(Some(session.asks().clone()), cancelled.clone());
+        let (responder, frames) = Responder::new(Some(session.asks().clone()), cancelled.clone());
         let log_level = session.log_level().or(Some(LogLevel::Debug));
-        let work = Box::pin(self.clone().work_legacy(request, session.clone(), running, link));
+        let work = Box::pin(self.clone().work_legacy(request, session.clone(), running, responder));
         Ok(Reply::Call(Call::new(work, frames, log_level, cancelled), Some(session)))
     }
 
@@ -55,14 +57,14 @@ impl Exchange {
         request: Request,
         session: Arc<Session>,
         running: RunningRequest,
-        link: Link,
+        responder: Responder,
     ) -> Outcome {
         let started_us = self.clock.monotonic_us();
         let _running = self.recorder.call_begun();
         let caller = caller_of(&session);
         let served = tokio::select! {
-            served = self.serve_in_session(&request, &session, &caller, &link) => served,
-            () = running.cancelled().cancelled() => Err(Fault::new(CANCELLED, "request cancelled")),
+            served = self.serve_in_session(&request, &session, &caller, &responder) => served,
+            () = running.cancelled().cancelled() => Err(RpcError::new(CANCELLED, "request cancelled")),
         };
         let outcome = match served {
             Ok(result) => Outcome::result(&request.id, &result),
@@ -80,30 +82,30 @@ impl Exchange {
         request: &Request,
         session: &Arc<Session>,
         caller: &Caller,
-        link: &Link,
-    ) -> Result<Box<RawValue>, Fault> {
-        let empty = || Members::new().to_raw();
+        responder: &Responder,
+    ) -> Result<Box<RawValue>, RpcError> {
+        let empty = || RawObject::new().to_raw();
         let method = &request.method;
         if *method == Method::Ping {
             return Ok(empty());
         }
-        if !needs::offered(&self.router.catalog(Era::Legacy).borrow(), Era::Legacy, method) {
-            return Err(Fault::method_not_found(Era::Legacy, method));
+        if !capabilities::offered(&self.router.catalog(Era::Legacy).borrow(), Era::Legacy, method) {
+            return Err(RpcError::method_not_found(Era::Legacy, method));
         }
         let uri = request.params.text("uri");
         match (method, uri) {
             (Method::SetLevel, _) => {
                 let level = request.params.read::<LogLevel>("level").ok().flatten();
                 let level =
-                    level.ok_or_else(|| Fault::invalid_params("level is missing or none of RFC 5424"))?;
+                    level.ok_or_else(|| RpcError::invalid_params("level is missing or none of RFC 5424"))?;
                 session.set_log_level(level);
-                let _ = self.serve_in_time(request, caller, link).await;
+                let _ = self.serve_in_time(request, caller, responder).await;
                 Ok(empty())
             }
             (Method::ResourcesSubscribe, Some(uri)) => {
-                let result = self.serve_in_time(request, caller, link).await?;
+                let result = self.serve_in_time(request, caller, responder).await?;
                 if !self.sessions.subscribe(session, &uri) {
-                    return Err(Fault::invalid_params(
+                    return Err(RpcError::invalid_params(
                         "this session subscribes to as many resources as it may",
                     ));
                 }
@@ -111,9 +113,9 @@ impl Exchange {
             }
             (Method::ResourcesUnsubscribe, Some(uri)) => {
                 self.sessions.unsubscribe(session, &uri);
-                self.serve_in_time(request, caller, link).await
+                self.serve_in_time(request, caller, responder).await
             }
-            _ => self.serve_in_time(request, caller, link).await,
+            _ => self.serve_in_time(request, caller, responder).await,
         }
     }
 
@@ -122,23 +124,23 @@ impl Exchange {
         &self,
         request: &Request,
         caller: &Caller,
-        link: &Link,
-    ) -> Result<Box<RawValue>, Fault> {
+        responder: &Responder,
+    ) -> Result<Box<RawValue>, RpcError> {
         tokio::select! {
             biased;
-            served = self.router.serve(request, caller, link) => served,
-            () = self.deadline(link) => {
+            served = self.router.serve(request, caller, responder) => served,
+            () = self.deadline(responder) => {
                 let timeout_ms = self.limits.request_ms;
                 let data = serde_json::json!({ "timeoutMs": timeout_ms });
                 let text = format!("{} was not answered within {timeout_ms} ms", request.method);
-                Err(Fault::internal(text).with_data(&data))
+                Err(RpcError::internal(text).with_data(&data))
             }
             () = self.drained() => {
                 let catalog = self.router.catalog(caller.era());
-                let may_be_repeated = needs::may_be_repeated(&catalog.borrow(), request);
+                let may_be_repeated = capabilities::may_be_repeated(&catalog.borrow(), request);
                 let outcome = if may_be_repeated { "it may be repeated" } else { "its outcome is unknown" };
                 let method = &request.method;
-                Err(Fault::internal(format!("the node is stopping and {method} has not ended; {outcome}")))
+                Err(RpcError::internal(format!("the node is stopping and {method} has not ended; {outcome}")))
             }
         }
     }
@@ -150,12 +152,12 @@ impl Exchange {
     }
 
     /// The time that the client takes to answer questions does not count, within its own bound.
-    async fn deadline(&self, link: &Link) {
+    async fn deadline(&self, responder: &Responder) {
         let request = Duration::from_millis(self.limits.request_ms);
         tokio::time::sleep(request).await;
         let asked = async {
-            while link.is_asking() {
-                link.answered().await;
+            while responder.is_asking() {
+                responder.answered().await;
                 tokio::time::sleep(request).await;
             }
         };

@@ -14,10 +14,10 @@ use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
 use super::answer::refused;
 use super::changes::Versions;
 use super::interest::Interest;
-use super::{Exchange, Outcome, needs};
+use super::{Exchange, Outcome, capabilities};
 use crate::mcp::{
-    Caller, Catalog, Era, Event, Fault, Gone, Id, Link, ListKind, Members, Method, Request, TaskName,
-    encode_notification, raw, stamp,
+    Caller, Catalog, Disconnected, Era, Event, Id, ListKind, Method, RawObject, Request, Responder, RpcError,
+    TaskName, add_server_meta, encode_notification, raw,
 };
 use crate::refusal::Refusal;
 
@@ -48,7 +48,7 @@ pub(super) struct Listening {
 ///
 /// # Errors
 /// -32602 for a malformed filter; the refusal if there are too many listeners.
-pub(super) fn open(exchange: &Exchange, request: &Request, caller: &Caller) -> Result<Listening, Fault> {
+pub(super) fn open(exchange: &Exchange, request: &Request, caller: &Caller) -> Result<Listening, RpcError> {
     let mut catalog = exchange.router.catalog(Era::Modern);
     let (mut filter, tasks) = read(request, &catalog.borrow_and_update(), exchange.limits.listen_names_max)?;
     let own = |id: String| Some((exchange.router.task(caller, &id)?, id));
@@ -61,16 +61,20 @@ pub(super) fn open(exchange: &Exchange, request: &Request, caller: &Caller) -> R
 }
 
 /// The filter without its tasks, and the task ids that are wanted.
-fn read(request: &Request, catalog: &Catalog, names_max: usize) -> Result<(Filter, HashSet<String>), Fault> {
-    let bad = |what: String| Fault::invalid_params(format!("params.notifications{what}")).with_status(400);
+fn read(
+    request: &Request,
+    catalog: &Catalog,
+    names_max: usize,
+) -> Result<(Filter, HashSet<String>), RpcError> {
+    let bad = |what: String| RpcError::invalid_params(format!("params.notifications{what}")).with_status(400);
     let wanted =
-        request.params.read::<Members>("notifications").map_err(|error| bad(format!(": {error}")))?;
+        request.params.read::<RawObject>("notifications").map_err(|error| bad(format!(": {error}")))?;
     let wanted = wanted.ok_or_else(|| bad(" is missing".to_owned()))?;
     let mut filter = Filter::default();
     for kind in FLAGGED {
         let (flag, capability) = (kind.filter(), kind.capability());
         let asked = wanted.read::<bool>(flag).map_err(|error| bad(format!(".{flag}: {error}")))?;
-        if asked == Some(true) && needs::has_flag(catalog, capability, "listChanged") {
+        if asked == Some(true) && capabilities::has_flag(catalog, capability, "listChanged") {
             filter.lists.push(kind);
         }
     }
@@ -83,7 +87,7 @@ fn read(request: &Request, catalog: &Catalog, names_max: usize) -> Result<(Filte
         Ok(names.into_iter().collect::<HashSet<_>>())
     };
     let (uris, tasks) = (names("resourceSubscriptions")?, names("taskIds")?);
-    if needs::has_flag(catalog, "resources", "subscribe") {
+    if capabilities::has_flag(catalog, "resources", "subscribe") {
         filter.uris = uris;
     }
     Ok((filter, tasks))
@@ -92,7 +96,7 @@ fn read(request: &Request, catalog: &Catalog, names_max: usize) -> Result<(Filte
 impl Filter {
     /// As it is acknowledged.
     fn to_raw(&self) -> Box<RawValue> {
-        let mut honoured = Members::new();
+        let mut honoured = RawObject::new();
         for kind in FLAGGED {
             if self.lists.contains(&kind) {
                 honoured.set(kind.filter(), raw(&true));
@@ -112,27 +116,37 @@ impl Filter {
 
 impl Listening {
     /// Listens until the node drains, or the link is gone.
-    pub(super) async fn run(mut self, exchange: Arc<Exchange>, caller: Caller, link: Link) -> Outcome {
+    pub(super) async fn run(
+        mut self,
+        exchange: Arc<Exchange>,
+        caller: Caller,
+        responder: Responder,
+    ) -> Outcome {
         let mut interest = Interest::of(exchange.clone(), caller.clone());
         let listening = async {
             interest.add(self.filter.uris.iter()).await;
-            self.tell(&exchange, &caller, &link).await
+            self.tell(&exchange, &caller, &responder).await
         };
         tokio::select! {
             _ = listening => {}
             () = exchange.stop.cancelled() => {}
         }
-        let mut result = Members::new();
+        let mut result = RawObject::new();
         result.set("_meta", self.meta());
-        Outcome::result(&self.id, &stamp(&result.to_raw(), &exchange.server_info))
+        Outcome::result(&self.id, &add_server_meta(&result.to_raw(), &exchange.server_info))
     }
 
-    async fn tell(&mut self, exchange: &Exchange, caller: &Caller, link: &Link) -> Result<(), Gone> {
-        let mut acknowledged = Members::new();
+    async fn tell(
+        &mut self,
+        exchange: &Exchange,
+        caller: &Caller,
+        responder: &Responder,
+    ) -> Result<(), Disconnected> {
+        let mut acknowledged = RawObject::new();
         acknowledged.set("notifications", self.filter.to_raw());
         // Before the acknowledgement: a change that it provokes must differ from this.
         let mut seen = Versions::of(&self.catalog.borrow_and_update());
-        self.send(link, &Method::ListenAcknowledged, acknowledged).await?;
+        self.send(responder, &Method::ListenAcknowledged, acknowledged).await?;
         loop {
             tokio::select! {
                 changed = self.catalog.changed() => {
@@ -143,7 +157,7 @@ impl Listening {
                     let now = Versions::of(&newest);
                     for kind in seen.differing(now) {
                         if self.filter.lists.contains(&kind) {
-                            self.send(link, &kind.changed_method(), Members::new()).await?;
+                            self.send(responder, &kind.changed_method(), RawObject::new()).await?;
                         }
                     }
                     seen = now;
@@ -152,51 +166,60 @@ impl Listening {
                     Ok(Event::TaskChanged { task, method, params }) => {
                         if self.filter.tasks.contains_key(&task) {
                             let params = exchange.router.task_told(caller, &task, &params);
-                            self.send(link, &method, params).await?;
+                            self.send(responder, &method, params).await?;
                         }
                     }
-                    event => self.tell_event(link, event).await?,
+                    event => self.tell_event(responder, event).await?,
                 },
             }
         }
     }
 
-    async fn tell_event(&self, link: &Link, event: Result<Event, RecvError>) -> Result<(), Gone> {
+    async fn tell_event(
+        &self,
+        responder: &Responder,
+        event: Result<Event, RecvError>,
+    ) -> Result<(), Disconnected> {
         match event {
             Ok(Event::ResourceUpdated { uri }) if self.filter.uris.contains(&*uri) => {
-                self.updated(link, &uri).await
+                self.updated(responder, &uri).await
             }
             Ok(_) => Ok(()),
             // Anything may have changed.
             Err(_) => {
                 for uri in &self.filter.uris {
-                    self.updated(link, uri).await?;
+                    self.updated(responder, uri).await?;
                 }
                 Ok(())
             }
         }
     }
 
-    async fn updated(&self, link: &Link, uri: &str) -> Result<(), Gone> {
-        let mut params = Members::new();
+    async fn updated(&self, responder: &Responder, uri: &str) -> Result<(), Disconnected> {
+        let mut params = RawObject::new();
         params.set("uri", raw(uri));
-        self.send(link, &Method::ResourceUpdated, params).await
+        self.send(responder, &Method::ResourceUpdated, params).await
     }
 
-    async fn send(&self, link: &Link, method: &str, mut params: Members) -> Result<(), Gone> {
+    async fn send(
+        &self,
+        responder: &Responder,
+        method: &str,
+        mut params: RawObject,
+    ) -> Result<(), Disconnected> {
         let meta = match params.get("_meta") {
-            Some(meta) => Members::parse(meta.get()).unwrap_or_default(),
-            None => Members::new(),
+            Some(meta) => RawObject::parse(meta.get()).unwrap_or_default(),
+            None => RawObject::new(),
         };
         params.set("_meta", self.tagged(meta));
-        link.send(encode_notification(method, Some(&params.to_raw()))).await
+        responder.send(encode_notification(method, Some(&params.to_raw()))).await
     }
 
     fn meta(&self) -> Box<RawValue> {
-        self.tagged(Members::new())
+        self.tagged(RawObject::new())
     }
 
-    fn tagged(&self, mut meta: Members) -> Box<RawValue> {
+    fn tagged(&self, mut meta: RawObject) -> Box<RawValue> {
         let Ok(id) = RawValue::from_string(self.id.as_json().to_owned()) else {
             unreachable!("an id is JSON")
         };

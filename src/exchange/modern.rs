@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::claim::missing;
-use super::{Call, Claim, Exchange, Outcome, Refused, Reply, Sender, listen, needs};
-use crate::mcp::{Caller, ClientCapabilities, Era, Fault, Link, Method, Request, stamp};
+use super::{Call, Claim, Exchange, Outcome, Refused, Reply, Sender, capabilities, listen};
+use crate::mcp::{Caller, ClientCapabilities, Era, Method, Request, Responder, RpcError, add_server_meta};
 
 impl Exchange {
     pub(super) fn serve_modern(
@@ -16,21 +16,21 @@ impl Exchange {
         sender: Sender<'_>,
     ) -> Result<Reply, Refused> {
         let Claim::Modern(version) = claim else { unreachable!("{claim:?} is not modern") };
-        let refuse = |fault: Fault| Refused::of(&request.id, fault);
+        let refuse = |fault: RpcError| Refused::of(&request.id, fault);
         let capabilities = request.meta.client_capabilities.as_deref();
         let capabilities = capabilities.ok_or_else(|| refuse(missing("clientCapabilities")))?;
         let capabilities = ClientCapabilities::read(capabilities).map_err(refuse)?;
         let method = &request.method;
         let catalog = self.router.catalog(Era::Modern);
-        if !needs::offered(&catalog.borrow(), Era::Modern, method) {
-            return Err(refuse(Fault::method_not_found(Era::Modern, method)));
+        if !capabilities::offered(&catalog.borrow(), Era::Modern, method) {
+            return Err(refuse(RpcError::method_not_found(Era::Modern, method)));
         }
         if *method == Method::Discover {
-            let result = stamp(&self.discover(), &self.server_info);
+            let result = add_server_meta(&self.discover(), &self.server_info);
             return Ok(Reply::Answer(Outcome::result(&request.id, &result)));
         }
         let cancelled = CancellationToken::new();
-        let (link, frames) = Link::new(None, cancelled.clone());
+        let (responder, frames) = Responder::new(None, cancelled.clone());
         let caller = Caller {
             version,
             principal: sender.principal.clone(),
@@ -41,19 +41,19 @@ impl Exchange {
         };
         if *method == Method::Listen {
             let listening = listen::open(self, &request, &caller).map_err(refuse)?;
-            let work = Box::pin(listening.run(self.clone(), caller, link));
+            let work = Box::pin(listening.run(self.clone(), caller, responder));
             return Ok(Reply::Call(Call::new(work, frames, None, cancelled).listening(), None));
         }
         let log_level = caller.log_level;
-        let work = Box::pin(self.clone().work_modern(request, caller, link));
+        let work = Box::pin(self.clone().work_modern(request, caller, responder));
         Ok(Reply::Call(Call::new(work, frames, log_level, cancelled), None))
     }
 
-    async fn work_modern(self: Arc<Self>, request: Request, caller: Caller, link: Link) -> Outcome {
+    async fn work_modern(self: Arc<Self>, request: Request, caller: Caller, responder: Responder) -> Outcome {
         let started_us = self.clock.monotonic_us();
         let _running = self.recorder.call_begun();
-        let outcome = match self.serve_in_time(&request, &caller, &link).await {
-            Ok(result) => Outcome::result(&request.id, &stamp(&result, &self.server_info)),
+        let outcome = match self.serve_in_time(&request, &caller, &responder).await {
+            Ok(result) => Outcome::result(&request.id, &add_server_meta(&result, &self.server_info)),
             Err(fault) => Outcome::fault(&request.id, &fault),
         };
         self.recorder.answered(self.clock.monotonic_us().saturating_sub(started_us), outcome.is_fault);

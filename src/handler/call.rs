@@ -24,7 +24,8 @@ use super::rounds::{Rounds, binding};
 use super::stop::{InputRequired, Stop};
 use super::tasks::TaskRef;
 use crate::mcp::{
-    AskError, Caller, ClientCapabilities, Era, Fault, Link, LogLevel, Members, Method, Request, raw,
+    Caller, ClientCapabilities, Era, LogLevel, Method, RawObject, Request, Responder, RpcError,
+    ServerRequestError, raw,
 };
 
 /// One request that a handler serves. Cheap to clone.
@@ -35,7 +36,7 @@ pub(super) struct Inner {
     pub(super) shared: Arc<Shared>,
     pub(super) request: Request,
     pub(super) caller: Caller,
-    pub(super) link: Link,
+    pub(super) responder: Responder,
     pub(super) stop: CancellationToken,
     pub(super) rounds: Mutex<Rounds>,
     progress: Mutex<f64>,
@@ -49,8 +50,8 @@ impl Call {
         shared: &Arc<Shared>,
         request: &Request,
         caller: &Caller,
-        link: &Link,
-    ) -> Result<Call, Fault> {
+        responder: &Responder,
+    ) -> Result<Call, RpcError> {
         let bound = || binding(&shared.name, &caller.principal, &request.method, &request.params);
         let rounds = match caller.era() {
             Era::Legacy => Rounds::default(),
@@ -60,7 +61,7 @@ impl Call {
             shared: shared.clone(),
             request: request.clone(),
             caller: caller.clone(),
-            link: link.clone(),
+            responder: responder.clone(),
             stop: CancellationToken::new(),
             rounds: Mutex::new(rounds),
             progress: Mutex::new(f64::NEG_INFINITY),
@@ -117,7 +118,7 @@ impl Call {
             return;
         }
         let Some(token) = &self.0.request.meta.progress_token else { return };
-        let mut params = Members::new();
+        let mut params = RawObject::new();
         params.set("progressToken", token.clone());
         params.set("progress", raw(&number(done)));
         if let Some(total) = total {
@@ -127,7 +128,7 @@ impl Call {
             params.set("message", raw(message));
         }
         // The client is gone: the handler will notice by being cancelled.
-        let _ = self.0.link.notify(&Method::Progress, &params.to_raw()).await;
+        let _ = self.0.responder.notify(&Method::Progress, &params.to_raw()).await;
     }
 
     /// Sends a log message to the client if it wants this level.
@@ -140,21 +141,21 @@ impl Call {
             return;
         }
         let Ok(data) = serde_json::value::to_raw_value(data) else { return };
-        let mut params = Members::new();
+        let mut params = RawObject::new();
         params.set("level", raw(&level));
         if let Some(logger) = logger {
             params.set("logger", raw(logger));
         }
         params.set("data", data);
         // The client is gone: the handler will notice by being cancelled.
-        let _ = self.0.link.notify(&Method::LogMessage, &params.to_raw()).await;
+        let _ = self.0.responder.notify(&Method::LogMessage, &params.to_raw()).await;
     }
 
     /// Legacy: closes the client's stream; what follows is delivered when it comes back, after `retry_ms`.
     /// For work that lasts longer than a stream should. Does nothing elsewhere.
     pub async fn close_stream(&self, retry_ms: u64) {
         if self.0.caller.era() == Era::Legacy {
-            let _ = self.0.link.hang_up(retry_ms).await;
+            let _ = self.0.responder.hang_up(retry_ms).await;
         }
     }
 
@@ -175,7 +176,7 @@ impl Call {
         sender.send(adopted).is_ok() && is_adopted.await.is_ok()
     }
 
-    /// Asks the user to fill in a form.
+    /// ServerRequests the user to fill in a form.
     ///
     /// # Errors
     /// [`Stop::InputRequired`] in the modern era until the client has answered: pass it on with `?`. A
@@ -185,7 +186,7 @@ impl Call {
         self.inputs([Ask::elicit(key, form)]).await?.elicited(key)
     }
 
-    /// Asks the user to open a page. The answer says only whether the user agreed to.
+    /// ServerRequests the user to open a page. The answer says only whether the user agreed to.
     ///
     /// # Errors
     /// As [`Call::elicit`].
@@ -193,7 +194,7 @@ impl Call {
         self.inputs([Ask::elicit_url(key, message, url)]).await?.elicited(key)
     }
 
-    /// Asks the client's model.
+    /// ServerRequests the client's model.
     ///
     /// # Errors
     /// As [`Call::elicit`].
@@ -201,7 +202,7 @@ impl Call {
         self.inputs([Ask::sample(key, params)]).await?.sampled(key)
     }
 
-    /// Asks for the client's roots.
+    /// ServerRequests for the client's roots.
     ///
     /// # Errors
     /// As [`Call::elicit`].
@@ -209,7 +210,7 @@ impl Call {
         self.inputs([Ask::roots(key)]).await?.roots(key)
     }
 
-    /// Asks several questions at once.
+    /// ServerRequests several questions at once.
     ///
     /// # Errors
     /// As [`Call::elicit`].
@@ -275,13 +276,13 @@ impl Call {
     fn may_ask(&self, ask: &Ask) -> Result<(), Stop> {
         let Some(needs) = ask.lacks(self.client()) else { return Ok(()) };
         Err(match self.0.caller.era() {
-            Era::Modern => Stop::Fault(Fault::capability_missing(&needs)),
+            Era::Modern => Stop::Rpc(RpcError::capability_missing(&needs)),
             Era::Legacy => Stop::failed(format!("this client does not offer {}", ask.method())),
         })
     }
 
     /// Takes the answer to `ask` if there is one.
-    fn take(&self, ask: &Ask) -> Result<bool, Fault> {
+    fn take(&self, ask: &Ask) -> Result<bool, RpcError> {
         let mut rounds = self.rounds();
         let offered = match rounds.taken.get(&ask.key) {
             Some(taken) => taken.clone(),
@@ -290,7 +291,7 @@ impl Call {
                 None => return Ok(false),
             },
         };
-        ask.check(&offered).map_err(|why| Fault::invalid_params(format!("inputResponses: {why}")))?;
+        ask.check(&offered).map_err(|why| RpcError::invalid_params(format!("inputResponses: {why}")))?;
         rounds.taken.insert(ask.key.clone(), offered);
         Ok(true)
     }
@@ -327,8 +328,8 @@ impl Call {
             params["elicitationId"] = super::tasks::random_id().into();
         }
         let answer =
-            self.0.link.ask(&ask.method(), Some(&raw(&params))).await.map_err(|error| match error {
-                AskError::Refused(error) => Stop::failed(format!("the client refused: {error}")),
+            self.0.responder.ask(&ask.method(), Some(&raw(&params))).await.map_err(|error| match error {
+                ServerRequestError::Refused(error) => Stop::failed(format!("the client refused: {error}")),
                 error => Stop::from(error),
             })?;
         ask.check(&answer).map_err(Stop::failed)?;

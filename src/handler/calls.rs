@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::call::Call;
 use super::stop::Stop;
-use crate::mcp::{Caller, Fault, Members, raw};
+use crate::mcp::{Caller, RawObject, RpcError, raw};
 
 /// A call of a tool. Everything of [`Call`] is here too.
 #[derive(Clone)]
@@ -19,12 +19,12 @@ pub struct ToolCall {
 }
 
 impl ToolCall {
-    pub(super) fn new(call: Call) -> Result<ToolCall, Fault> {
+    pub(super) fn new(call: Call) -> Result<ToolCall, RpcError> {
         let call = ToolCall { call };
         if call.raw_arguments().get().starts_with('{') {
             Ok(call)
         } else {
-            Err(Fault::invalid_params("arguments must be an object"))
+            Err(RpcError::invalid_params("arguments must be an object"))
         }
     }
 
@@ -65,13 +65,13 @@ pub struct PromptCall {
 }
 
 impl PromptCall {
-    pub(super) fn new(call: Call, required: &[String]) -> Result<PromptCall, Fault> {
+    pub(super) fn new(call: Call, required: &[String]) -> Result<PromptCall, RpcError> {
         let arguments = call.request().params.read::<BTreeMap<String, String>>("arguments");
         let arguments = arguments
-            .map_err(|error| Fault::invalid_params(format!("arguments: {error}")))?
+            .map_err(|error| RpcError::invalid_params(format!("arguments: {error}")))?
             .unwrap_or_default();
         if let Some(missing) = required.iter().find(|name| !arguments.contains_key(*name)) {
-            return Err(Fault::invalid_params(format!("missing argument {missing:?}")));
+            return Err(RpcError::invalid_params(format!("missing argument {missing:?}")));
         }
         Ok(PromptCall { call, arguments: Arc::new(arguments) })
     }
@@ -124,7 +124,7 @@ impl ReadCall {
     /// The fault that says that there is no such resource, for templates that match more than exists.
     #[must_use]
     pub fn not_found(&self) -> Stop {
-        Stop::Fault(Fault::resource_not_found(self.call.caller().era(), &self.uri))
+        Stop::Rpc(RpcError::resource_not_found(self.call.caller().era(), &self.uri))
     }
 }
 
@@ -144,12 +144,17 @@ pub struct CompleteCall {
 }
 
 impl CompleteCall {
-    pub(super) fn new(caller: &Caller, argument: &Members, params: &Members) -> Result<CompleteCall, Fault> {
-        let bad = |error: serde_json::Error| Fault::invalid_params(format!("context.arguments: {error}"));
-        let context = params.read::<Members>("context").map_err(bad)?.unwrap_or_default();
+    pub(super) fn new(
+        caller: &Caller,
+        argument: &RawObject,
+        params: &RawObject,
+    ) -> Result<CompleteCall, RpcError> {
+        let bad = |error: serde_json::Error| RpcError::invalid_params(format!("context.arguments: {error}"));
+        let context = params.read::<RawObject>("context").map_err(bad)?.unwrap_or_default();
         let others = context.read::<BTreeMap<String, String>>("arguments").map_err(bad)?;
         let value = argument.text("value");
-        let value = value.ok_or_else(|| Fault::invalid_params("argument.value is missing or no string"))?;
+        let value =
+            value.ok_or_else(|| RpcError::invalid_params("argument.value is missing or no string"))?;
         Ok(CompleteCall { caller: caller.clone(), value, others: others.unwrap_or_default() })
     }
 

@@ -24,7 +24,7 @@ pub struct Content {
     /// `_meta`.
     #[serde(rename = "_meta", skip_serializing_if = "Map::is_empty")]
     pub meta: Map<String, Value>,
-    /// Members that this library does not know.
+    /// RawObject that this library does not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -105,7 +105,7 @@ pub struct Contents {
     /// `_meta`.
     #[serde(rename = "_meta", skip_serializing_if = "Map::is_empty")]
     pub meta: Map<String, Value>,
-    /// Members that this library does not know.
+    /// RawObject that this library does not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -138,7 +138,7 @@ impl Content {
 
     /// A link to a resource.
     #[must_use]
-    pub fn link(resource: super::Resource) -> Content {
+    pub fn responder(resource: super::Resource) -> Content {
         Content::of(Block::ResourceLink(resource))
     }
 

@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use ring::digest::{Context, SHA256};
 use serde_json::value::RawValue;
 
-use crate::mcp::Members;
+use crate::mcp::RawObject;
 
 /// Left out of the digest: what differs between a request and its retry.
 const CHANGES: [&str; 3] = ["_meta", "inputResponses", "requestState"];
 
 /// SHA-256 over `params` without what changes on a retry. The nesting was bounded when the message was read.
-pub(super) fn digest(params: &Members) -> [u8; 32] {
+pub(super) fn digest(params: &RawObject) -> [u8; 32] {
     let mut sum = Context::new(&SHA256);
     object(params.iter().filter(|(key, _)| !CHANGES.contains(key)), &mut sum);
     let mut bytes = [0; 32];
@@ -34,7 +34,7 @@ fn object<'a>(members: impl Iterator<Item = (&'a str, &'a RawValue)>, sum: &mut 
 fn value(raw: &RawValue, sum: &mut Context) {
     let json = raw.get();
     match json.as_bytes().first() {
-        Some(b'{') => match Members::parse(json) {
+        Some(b'{') => match RawObject::parse(json) {
             Ok(members) => object(members.iter(), sum),
             // Repeated keys below the first level: not ours to judge, so the text itself counts.
             Err(_) => text(json, sum),
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     fn of(json: &str) -> [u8; 32] {
-        digest(&Members::parse(json).unwrap())
+        digest(&RawObject::parse(json).unwrap())
     }
 
     #[test]

@@ -42,7 +42,7 @@ impl Handle {
         Handle { shared: shared.clone() }
     }
 
-    /// Offers a tool, in the place of one with the same name.
+    /// ServerCapabilities a tool, in the place of one with the same name.
     ///
     /// # Errors
     /// [`OfferError`] for a name or schema that the protocol does not allow.
@@ -69,7 +69,7 @@ impl Handle {
         Ok(())
     }
 
-    /// Offers a resource, in the place of one with the same URI.
+    /// ServerCapabilities a resource, in the place of one with the same URI.
     ///
     /// # Errors
     /// [`OfferError`] for an empty URI or name.
@@ -94,7 +94,7 @@ impl Handle {
         Ok(())
     }
 
-    /// Offers resources by pattern, in the place of a template with the same pattern.
+    /// ServerCapabilities resources by pattern, in the place of a template with the same pattern.
     ///
     /// # Errors
     /// [`OfferError`] for a pattern that is none of level 1.
@@ -124,7 +124,7 @@ impl Handle {
         Ok(())
     }
 
-    /// Offers a prompt, in the place of one with the same name.
+    /// ServerCapabilities a prompt, in the place of one with the same name.
     ///
     /// # Errors
     /// [`OfferError`] for an empty name.

@@ -27,24 +27,24 @@ pub(super) enum Kind {
 }
 
 impl Ask {
-    /// Asks the user to fill in a form.
+    /// ServerRequests the user to fill in a form.
     pub fn elicit(key: impl Into<String>, form: ElicitForm) -> Ask {
         let params = json!({ "message": form.message, "requestedSchema": form.schema });
         Ask { key: key.into(), kind: Kind::Form, params }
     }
 
-    /// Asks the user to open a page, for what must not pass through the client (passwords, payments).
+    /// ServerRequests the user to open a page, for what must not pass through the client (passwords, payments).
     pub fn elicit_url(key: impl Into<String>, message: &str, url: &str) -> Ask {
         let params = json!({ "mode": "url", "message": message, "url": url });
         Ask { key: key.into(), kind: Kind::Url, params }
     }
 
-    /// Asks the client's model.
+    /// ServerRequests the client's model.
     pub fn sample(key: impl Into<String>, params: SampleParams) -> Ask {
         Ask { key: key.into(), kind: Kind::Sample, params: json!(params) }
     }
 
-    /// Asks for the client's roots.
+    /// ServerRequests for the client's roots.
     pub fn roots(key: impl Into<String>) -> Ask {
         Ask { key: key.into(), kind: Kind::Roots, params: json!({}) }
     }

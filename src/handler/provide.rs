@@ -15,11 +15,11 @@ use super::stop::Stop;
 use super::tasks;
 use super::tool::TaskSupport;
 use crate::mcp::{
-    Caller, Catalog, Era, Event, Fault, Link, ListKind, Members, Method, Notification, Provider, Request,
-    Served,
+    Caller, Catalog, Era, Event, ListKind, Method, Notification, Provider, RawObject, Request, Responder,
+    RpcError, Served,
 };
 
-type Answer = Result<Box<RawValue>, Fault>;
+type Answer = Result<Box<RawValue>, RpcError>;
 
 impl Provider for Server {
     fn name(&self) -> &str {
@@ -37,24 +37,24 @@ impl Provider for Server {
         self.shared.events.subscribe()
     }
 
-    fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, link: &'a Link) -> Served<'a> {
+    fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, responder: &'a Responder) -> Served<'a> {
         let (method, era) = (&request.method, caller.era());
         match method {
             _ if !method.is_in(era) => {
-                Box::pin(std::future::ready(Err(Fault::method_not_found(era, method))))
+                Box::pin(std::future::ready(Err(RpcError::method_not_found(era, method))))
             }
-            Method::ToolsCall => Box::pin(self.call_tool(request, caller, link)),
-            Method::PromptsGet => Box::pin(self.prompt_text(request, caller, link)),
-            Method::ResourcesRead => Box::pin(self.read_resource(request, caller, link)),
-            Method::Complete => Box::pin(self.completed(request, caller, link)),
+            Method::ToolsCall => Box::pin(self.call_tool(request, caller, responder)),
+            Method::PromptsGet => Box::pin(self.prompt_text(request, caller, responder)),
+            Method::ResourcesRead => Box::pin(self.read_resource(request, caller, responder)),
+            Method::Complete => Box::pin(self.completed(request, caller, responder)),
             Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
                 Box::pin(std::future::ready(self.subscribe(request, era)))
             }
-            Method::SetLevel => Box::pin(std::future::ready(Ok(Members::new().to_raw()))),
+            Method::SetLevel => Box::pin(std::future::ready(Ok(RawObject::new().to_raw()))),
             method if method.is_about_task() => {
                 Box::pin(std::future::ready(tasks::serve(&self.shared.tasks, request, caller)))
             }
-            method => Box::pin(std::future::ready(Err(Fault::method_not_found(era, method)))),
+            method => Box::pin(std::future::ready(Err(RpcError::method_not_found(era, method)))),
         }
     }
 
@@ -71,8 +71,8 @@ impl Provider for Server {
     }
 }
 
-fn required(params: &Members, member: &str) -> Result<String, Fault> {
-    params.text(member).ok_or_else(|| Fault::invalid_params(format!("{member} is missing or no string")))
+fn required(params: &RawObject, member: &str) -> Result<String, RpcError> {
+    params.text(member).ok_or_else(|| RpcError::invalid_params(format!("{member} is missing or no string")))
 }
 
 /// Who reads `uri`: the resource of that name, else the first template that fits.
@@ -83,53 +83,53 @@ fn reader(registry: &Registry, uri: &str) -> Option<Work> {
 }
 
 impl Server {
-    async fn call_tool(&self, request: &Request, caller: &Caller, link: &Link) -> Answer {
+    async fn call_tool(&self, request: &Request, caller: &Caller, responder: &Responder) -> Answer {
         let name = required(&request.params, "name")?;
         let found = self
             .shared
             .read(|registry| registry.tools.find(&name).map(|entry| (entry.work.clone(), entry.own)));
         let is_hidden = |support| support == TaskSupport::Required && caller.era() == Era::Legacy;
         let Some((work, support)) = found.filter(|(_, support)| !is_hidden(*support)) else {
-            return Err(Fault::invalid_params(format!("unknown tool {name:?}")));
+            return Err(RpcError::invalid_params(format!("unknown tool {name:?}")));
         };
-        let call = Call::new(&self.shared, request, caller, link)?;
+        let call = Call::new(&self.shared, request, caller, responder)?;
         run::serve(work, call, support).await
     }
 
-    async fn prompt_text(&self, request: &Request, caller: &Caller, link: &Link) -> Answer {
+    async fn prompt_text(&self, request: &Request, caller: &Caller, responder: &Responder) -> Answer {
         let name = required(&request.params, "name")?;
         let work = self.shared.read(|registry| registry.prompts.find(&name).map(|entry| entry.work.clone()));
-        let work = work.ok_or_else(|| Fault::invalid_params(format!("unknown prompt {name:?}")))?;
-        let call = Call::new(&self.shared, request, caller, link)?;
+        let work = work.ok_or_else(|| RpcError::invalid_params(format!("unknown prompt {name:?}")))?;
+        let call = Call::new(&self.shared, request, caller, responder)?;
         run::serve(work, call, TaskSupport::Forbidden).await
     }
 
-    async fn read_resource(&self, request: &Request, caller: &Caller, link: &Link) -> Answer {
+    async fn read_resource(&self, request: &Request, caller: &Caller, responder: &Responder) -> Answer {
         let uri = required(&request.params, "uri")?;
         let work = self.shared.read(|registry| reader(registry, &uri));
-        let work = work.ok_or_else(|| Fault::resource_not_found(caller.era(), &uri))?;
-        let call = Call::new(&self.shared, request, caller, link)?;
+        let work = work.ok_or_else(|| RpcError::resource_not_found(caller.era(), &uri))?;
+        let call = Call::new(&self.shared, request, caller, responder)?;
         run::serve(work, call, TaskSupport::Forbidden).await
     }
 
     fn subscribe(&self, request: &Request, era: Era) -> Answer {
         let uri = required(&request.params, "uri")?;
         match self.shared.read(|registry| reader(registry, &uri)) {
-            Some(_) => Ok(Members::new().to_raw()),
-            None => Err(Fault::resource_not_found(era, &uri)),
+            Some(_) => Ok(RawObject::new().to_raw()),
+            None => Err(RpcError::resource_not_found(era, &uri)),
         }
     }
 
-    async fn completed(&self, request: &Request, caller: &Caller, link: &Link) -> Answer {
+    async fn completed(&self, request: &Request, caller: &Caller, responder: &Responder) -> Answer {
         let member = |name: &str| {
-            let members = request.params.read::<Members>(name).ok().flatten();
-            members.ok_or_else(|| Fault::invalid_params(format!("{name} is missing or no object")))
+            let members = request.params.read::<RawObject>(name).ok().flatten();
+            members.ok_or_else(|| RpcError::invalid_params(format!("{name} is missing or no object")))
         };
         let (reference, argument) = (member("ref")?, member("argument")?);
         let (kind, name) = match reference.text("type").as_deref() {
             Some("ref/prompt") => (ListKind::Prompts, required(&reference, "name")?),
             Some("ref/resource") => (ListKind::Templates, required(&reference, "uri")?),
-            _ => return Err(Fault::invalid_params("ref.type must be ref/prompt or ref/resource")),
+            _ => return Err(RpcError::invalid_params("ref.type must be ref/prompt or ref/resource")),
         };
         let key = (kind, name.as_str().into(), required(&argument, "name")?.into());
         let (is_known, complete) = self.shared.read(|registry| {
@@ -140,25 +140,27 @@ impl Server {
             (is_known, registry.completions.get(&key).cloned())
         });
         if !is_known {
-            return Err(Fault::invalid_params(format!("ref names an unknown prompt or template {name:?}")));
+            return Err(RpcError::invalid_params(format!(
+                "ref names an unknown prompt or template {name:?}"
+            )));
         }
         let call = CompleteCall::new(caller, &argument, &request.params)?;
         let completion = match complete {
             None => Ok(Completion::default()),
             Some(complete) => tokio::select! {
                 ended = complete(call) => ended,
-                () = link.cancelled().cancelled() => Err(Stop::failed("the request was cancelled")),
+                () = responder.cancelled().cancelled() => Err(Stop::failed("the request was cancelled")),
             },
         };
         match completion {
             Ok(completion) => {
-                let mut result = Members::new();
+                let mut result = RawObject::new();
                 result.set("completion", to_raw(&completion.cut()));
                 Ok(result.to_raw())
             }
-            Err(Stop::Fault(fault)) => Err(fault),
-            Err(Stop::Failed(text)) => Err(Fault::internal(text)),
-            Err(Stop::InputRequired(_)) => Err(Fault::internal("a completion cannot ask for input")),
+            Err(Stop::Rpc(fault)) => Err(fault),
+            Err(Stop::Failed(text)) => Err(RpcError::internal(text)),
+            Err(Stop::InputRequired(_)) => Err(RpcError::internal("a completion cannot ask for input")),
         }
     }
 }

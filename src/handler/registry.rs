@@ -16,7 +16,9 @@ use super::settings::Settings;
 use super::stop::Stop;
 use super::tasks::{TASKS_EXTENSION, TaskTable};
 use super::tool::TaskSupport;
-use crate::mcp::{Caller, Catalog, Era, Event, Item, List, ListKind, Members, Notification, Offers, raw};
+use crate::mcp::{
+    Caller, Catalog, Era, Event, Item, List, ListKind, Notification, RawObject, ServerCapabilities, raw,
+};
 
 pub(super) type Complete = Arc<dyn Fn(CompleteCall) -> Future<Result<Completion, Stop>> + Send + Sync>;
 pub(super) type OnNotification = Box<dyn Fn(&Notification, &Caller) + Send + Sync>;
@@ -90,7 +92,7 @@ impl<T> Shelf<T> {
 #[derive(Default)]
 pub(super) struct Registry {
     pub(super) instructions: Option<Arc<str>>,
-    pub(super) capabilities: Members,
+    pub(super) capabilities: RawObject,
     pub(super) tools: Shelf<TaskSupport>,
     /// With the names of the arguments that must be given.
     pub(super) prompts: Shelf<Arc<[String]>>,
@@ -113,8 +115,8 @@ impl Registry {
         }
     }
 
-    fn offers(&self, era: Era) -> Offers {
-        let mut offers = Members::new();
+    fn offers(&self, era: Era) -> ServerCapabilities {
+        let mut offers = RawObject::new();
         offers.set("logging", raw(&json!({})));
         if self.tools.version > 0 {
             offers.set("tools", raw(&json!({ "listChanged": true })));
@@ -134,7 +136,7 @@ impl Registry {
         for (name, value) in self.capabilities.iter() {
             offers.set(name, value.to_owned());
         }
-        Offers(offers)
+        ServerCapabilities(offers)
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::digest::digest;
 use super::settings::Settings;
-use crate::mcp::{Fault, Members, raw};
+use crate::mcp::{RawObject, RpcError, raw};
 
 /// Rounds of one request; a handler that asks more often is thought to ask forever.
 pub(super) const ROUNDS_MAX: u32 = 16;
@@ -33,7 +33,7 @@ pub(super) struct Rounds {
 }
 
 /// What a sealed state is bound to.
-pub(super) fn binding(server: &str, principal: &str, method: &str, params: &Members) -> Vec<u8> {
+pub(super) fn binding(server: &str, principal: &str, method: &str, params: &RawObject) -> Vec<u8> {
     let mut bound = Vec::new();
     for part in [server, principal, method] {
         bound.extend_from_slice(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
@@ -50,27 +50,28 @@ impl Rounds {
     /// -32602 for a state that is not ours, altered, expired, or of another request; and for responses that
     /// are no object.
     pub(super) fn resume(
-        params: &Members,
+        params: &RawObject,
         settings: &Settings,
         bound: impl Fn() -> Vec<u8>,
-    ) -> Result<Rounds, Fault> {
+    ) -> Result<Rounds, RpcError> {
         let mut rounds = match params.read::<String>("requestState") {
             Ok(None) => Rounds::default(),
             Ok(Some(sealed)) => Rounds::open(&sealed, settings, &bound())?,
-            Err(error) => return Err(Fault::invalid_params(format!("requestState: {error}"))),
+            Err(error) => return Err(RpcError::invalid_params(format!("requestState: {error}"))),
         };
-        let responses = params.read::<Members>("inputResponses");
+        let responses = params.read::<RawObject>("inputResponses");
         let responses =
-            responses.map_err(|error| Fault::invalid_params(format!("inputResponses: {error}")))?;
+            responses.map_err(|error| RpcError::invalid_params(format!("inputResponses: {error}")))?;
         for (key, answer) in responses.unwrap_or_default().iter() {
             rounds.offered.insert(key.to_owned(), answer.to_owned());
         }
         Ok(rounds)
     }
 
-    fn open(sealed: &str, settings: &Settings, bound: &[u8]) -> Result<Rounds, Fault> {
+    fn open(sealed: &str, settings: &Settings, bound: &[u8]) -> Result<Rounds, RpcError> {
         // One text for all causes: whoever tries must not learn which it was.
-        let refused = || Fault::invalid_params("requestState is not valid for this request, or has expired");
+        let refused =
+            || RpcError::invalid_params("requestState is not valid for this request, or has expired");
         let bytes = settings.seal.open(sealed, bound, (settings.clock)()).map_err(|_| refused())?;
         serde_json::from_slice(&bytes).map_err(|_| refused())
     }
@@ -79,15 +80,15 @@ impl Rounds {
     ///
     /// # Errors
     /// A fault when the handler keeps too much or has asked too often.
-    pub(super) fn seal(mut self, settings: &Settings, bound: &[u8]) -> Result<String, Fault> {
+    pub(super) fn seal(mut self, settings: &Settings, bound: &[u8]) -> Result<String, RpcError> {
         self.ended += 1;
         if self.ended > ROUNDS_MAX {
-            return Err(Fault::internal(format!("more than {ROUNDS_MAX} rounds of questions")));
+            return Err(RpcError::internal(format!("more than {ROUNDS_MAX} rounds of questions")));
         }
         let bytes = raw(&self);
         if bytes.get().len() > STATE_BYTES_MAX {
             let size = bytes.get().len();
-            return Err(Fault::internal(format!("a state of {size} bytes is above {STATE_BYTES_MAX}")));
+            return Err(RpcError::internal(format!("a state of {size} bytes is above {STATE_BYTES_MAX}")));
         }
         let end = (settings.clock)().saturating_add(settings.limits.input_wait_ms);
         Ok(settings.seal.seal(bytes.get().as_bytes(), bound, end))

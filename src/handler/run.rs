@@ -14,7 +14,7 @@ use super::rounds::{ROUNDS_MAX, binding};
 use super::stop::{InputRequired, Stop};
 use super::tasks::undeclared;
 use super::tool::TaskSupport;
-use crate::mcp::{Era, Fault, Members, raw};
+use crate::mcp::{Era, RawObject, RpcError, raw};
 
 pub(super) type Future<T> = Pin<Box<dyn std::future::Future<Output = T> + Send>>;
 /// A handler, whatever it serves: from the call to the raw result.
@@ -27,7 +27,7 @@ pub(super) type Work = Arc<dyn Fn(Call) -> Future<Result<Box<RawValue>, Stop>> +
 /// # Errors
 /// The handler's fault; -32021 where the tool must be a task and the client knows none; -32603 for failures
 /// and panics.
-pub(super) async fn serve(work: Work, call: Call, support: TaskSupport) -> Result<Box<RawValue>, Fault> {
+pub(super) async fn serve(work: Work, call: Call, support: TaskSupport) -> Result<Box<RawValue>, RpcError> {
     let stop = call.0.stop.clone().drop_guard();
     let wanted = offer_task(&call, support)?;
     let mut running = complete(work, call.clone()).boxed();
@@ -35,7 +35,7 @@ pub(super) async fn serve(work: Work, call: Call, support: TaskSupport) -> Resul
         biased;
         result = &mut running => return result,
         Some(adopted) = wanted => adopted,
-        () = call.0.link.cancelled().cancelled() => return Err(Fault::internal("the request was cancelled")),
+        () = call.0.responder.cancelled().cancelled() => return Err(RpcError::internal("the request was cancelled")),
     };
     let table = &call.0.shared.tasks;
     let task = table.create(&call.caller().principal, &call.0.stop)?;
@@ -51,7 +51,7 @@ pub(super) async fn serve(work: Work, call: Call, support: TaskSupport) -> Resul
 fn offer_task(
     call: &Call,
     support: TaskSupport,
-) -> Result<impl std::future::Future<Output = Option<oneshot::Sender<()>>> + use<>, Fault> {
+) -> Result<impl std::future::Future<Output = Option<oneshot::Sender<()>>> + use<>, RpcError> {
     let knows_tasks =
         call.caller().era() == Era::Modern && call.client().has_extension(super::TASKS_EXTENSION);
     let mut wants = None;
@@ -73,17 +73,17 @@ fn offer_task(
 }
 
 /// The handler with its rounds.
-async fn complete(work: Work, call: Call) -> Result<Box<RawValue>, Fault> {
+async fn complete(work: Work, call: Call) -> Result<Box<RawValue>, RpcError> {
     for _ in 0..=ROUNDS_MAX {
         let ended = AssertUnwindSafe(work(call.clone())).catch_unwind().await;
         let stop = match ended {
             Ok(Ok(result)) => return Ok(result),
             Ok(Err(stop)) => stop,
-            Err(_) => return Err(Fault::internal("the handler panicked")),
+            Err(_) => return Err(RpcError::internal("the handler panicked")),
         };
         let wanted = match stop {
-            Stop::Fault(fault) => return Err(fault),
-            Stop::Failed(text) => return Err(Fault::internal(text)),
+            Stop::Rpc(fault) => return Err(fault),
+            Stop::Failed(text) => return Err(RpcError::internal(text)),
             Stop::InputRequired(wanted) => wanted,
         };
         if !call.answers_in_place() {
@@ -91,23 +91,23 @@ async fn complete(work: Work, call: Call) -> Result<Box<RawValue>, Fault> {
         }
         match call.gather_checked(&wanted.asks).await {
             Ok(()) => {}
-            Err(Stop::Fault(fault)) => return Err(fault),
-            Err(Stop::Failed(text)) => return Err(Fault::internal(text)),
+            Err(Stop::Rpc(fault)) => return Err(fault),
+            Err(Stop::Failed(text)) => return Err(RpcError::internal(text)),
             Err(Stop::InputRequired(_)) => unreachable!("a question in place has an answer or fails"),
         }
     }
-    Err(Fault::internal(format!("more than {ROUNDS_MAX} rounds of questions")))
+    Err(RpcError::internal(format!("more than {ROUNDS_MAX} rounds of questions")))
 }
 
 /// The result that asks a modern client for input.
-fn input_required(call: &Call, wanted: &InputRequired) -> Result<Box<RawValue>, Fault> {
+fn input_required(call: &Call, wanted: &InputRequired) -> Result<Box<RawValue>, RpcError> {
     if let Some(needs) = wanted.asks.iter().find_map(|ask| ask.lacks(call.client())) {
-        return Err(Fault::capability_missing(&needs));
+        return Err(RpcError::capability_missing(&needs));
     }
     let (shared, request) = (&call.0.shared, call.request());
     let bound = binding(&shared.name, &call.caller().principal, &request.method, &request.params);
     let state = call.rounds().clone().seal(&shared.settings, &bound)?;
-    let mut members = Members::new();
+    let mut members = RawObject::new();
     members.set("resultType", raw("input_required"));
     if !wanted.asks.is_empty() {
         members.set("inputRequests", requests(wanted.asks.iter().map(|ask| (ask.key(), ask))));

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::fmt::Display;
 
 use super::input::Ask;
-use crate::mcp::Fault;
+use crate::mcp::RpcError;
 
 /// The end of a handler that has no result.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub enum Stop {
     /// [`Call::elicit`](super::Call::elicit) and its like; pass it on with `?`.
     InputRequired(InputRequired),
     /// The request itself is wrong, or cannot be served: a JSON-RPC error.
-    Fault(Fault),
+    Rpc(RpcError),
     /// The work failed: for tools a result with `isError` that the model sees, else -32603.
     Failed(String),
 }
@@ -36,19 +36,19 @@ impl Stop {
         Stop::Failed(why.to_string())
     }
 
-    /// Asks for this input, in the explicit form.
+    /// ServerRequests for this input, in the explicit form.
     #[must_use]
     pub fn input_required(asks: Vec<Ask>) -> Stop {
         Stop::InputRequired(InputRequired { asks })
     }
 }
 
-/// A [`Fault`] stays one; any other error is a failure with its text and that of its sources.
+/// A [`RpcError`] stays one; any other error is a failure with its text and that of its sources.
 impl<E: Error + Send + Sync + 'static> From<E> for Stop {
     fn from(error: E) -> Stop {
         let error: Box<dyn Error + Send + Sync> = Box::new(error);
-        match error.downcast::<Fault>() {
-            Ok(fault) => Stop::Fault(*fault),
+        match error.downcast::<RpcError>() {
+            Ok(fault) => Stop::Rpc(*fault),
             Err(error) => Stop::Failed(chain(&*error)),
         }
     }
@@ -74,7 +74,9 @@ mod tests {
 
     #[test]
     fn a_fault_stays_a_fault_and_other_errors_become_failures() {
-        assert!(matches!(Stop::from(Fault::invalid_params("x")), Stop::Fault(fault) if fault.code == -32602));
+        assert!(
+            matches!(Stop::from(RpcError::invalid_params("x")), Stop::Rpc(fault) if fault.code == -32602)
+        );
         let error = "x".parse::<u8>().unwrap_err();
         assert!(matches!(Stop::from(error), Stop::Failed(text) if text.contains("invalid digit")));
     }

@@ -41,7 +41,7 @@ pub struct Tool {
     /// `_meta`.
     #[serde(rename = "_meta", skip_serializing_if = "Map::is_empty")]
     pub meta: Map<String, Value>,
-    /// Members that this library does not know.
+    /// RawObject that this library does not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
     /// Whether a call may become a task; not on the wire.
@@ -185,7 +185,7 @@ pub struct ToolResult {
     /// `_meta`.
     #[serde(rename = "_meta", skip_serializing_if = "Map::is_empty")]
     pub meta: Map<String, Value>,
-    /// Members that this library does not know.
+    /// RawObject that this library does not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
-use super::{Era, Fault, LogLevel, Members, Version};
+use super::{Era, LogLevel, RawObject, RpcError, Version};
 
 /// The principal of clients without credentials: many people at once.
 pub const ANONYMOUS: &str = "anonymous";
@@ -52,7 +52,7 @@ pub trait SessionPort: Send + Sync {
 /// The client's declared capabilities.
 #[derive(Clone, Debug, Default)]
 pub struct ClientCapabilities {
-    members: Members,
+    members: RawObject,
 }
 
 impl ClientCapabilities {
@@ -60,10 +60,10 @@ impl ClientCapabilities {
     ///
     /// # Errors
     /// -32602 if it is no object.
-    pub fn read(value: &RawValue) -> Result<ClientCapabilities, Fault> {
-        Members::parse(value.get())
-            .map(|members| ClientCapabilities { members })
-            .map_err(|error| Fault::invalid_params(format!("client capabilities: {error}")).with_status(400))
+    pub fn read(value: &RawValue) -> Result<ClientCapabilities, RpcError> {
+        RawObject::parse(value.get()).map(|members| ClientCapabilities { members }).map_err(|error| {
+            RpcError::invalid_params(format!("client capabilities: {error}")).with_status(400)
+        })
     }
 
     /// Whether `name` is declared: `elicitation`, `sampling`, `roots`, ...
@@ -75,14 +75,14 @@ impl ClientCapabilities {
     /// Whether `name` has the member `member`: `elicitation` has `url`, `roots` has `listChanged`, ...
     #[must_use]
     pub fn has_under(&self, name: &str, member: &str) -> bool {
-        let members = self.members.get(name).map(|value| Members::parse(value.get()));
+        let members = self.members.get(name).map(|value| RawObject::parse(value.get()));
         matches!(members, Some(Ok(members)) if members.get(member).is_some_and(|value| value.get() != "null"))
     }
 
     /// Whether `extensions[name]` is declared.
     #[must_use]
     pub fn has_extension(&self, name: &str) -> bool {
-        let extensions = self.members.get("extensions").map(|value| Members::parse(value.get()));
+        let extensions = self.members.get("extensions").map(|value| RawObject::parse(value.get()));
         matches!(extensions, Some(Ok(extensions)) if extensions.get(name).is_some())
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use super::{Members, Method};
+use super::{Method, RawObject};
 
 /// The four lists of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,7 +32,7 @@ impl Item {
     /// Takes the key out of an object of the list `kind`; `None` if it has none or is no object.
     #[must_use]
     pub fn read(kind: ListKind, value: &RawValue) -> Option<Item> {
-        let key = Members::parse(value.get()).ok()?.text(kind.key())?;
+        let key = RawObject::parse(value.get()).ok()?.text(kind.key())?;
         Some(Item { key: key.into(), raw: Arc::from(value.to_owned()) })
     }
 }
@@ -125,13 +125,13 @@ pub struct List {
 
 /// Server capabilities of a provider: the object of `initialize` / `server/discover`, raw, a level deep.
 #[derive(Clone, Debug, Default)]
-pub struct Offers(pub Members);
+pub struct ServerCapabilities(pub RawObject);
 
 /// Everything that a provider offers in one era.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     /// Capabilities, e.g. `tools`, `prompts`, `completions`.
-    pub offers: Offers,
+    pub offers: ServerCapabilities,
     /// Text for the model on how to use the server, if any.
     pub instructions: Option<Arc<str>>,
     /// The tools.

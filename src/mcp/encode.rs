@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::{Fault, Id};
+use super::{Id, RpcError};
 
 fn text(value: &str) -> String {
     serde_json::Value::from(value).to_string()
@@ -18,18 +18,18 @@ pub fn encode_result(id: &Id, result: &RawValue) -> Bytes {
 
 /// `{"jsonrpc":"2.0","id":…,"error":{…}}`
 #[must_use]
-pub fn encode_fault(id: &Id, fault: &Fault) -> Bytes {
-    encode_fault_under(Some(id.as_json()), fault)
+pub fn encode_error(id: &Id, fault: &RpcError) -> Bytes {
+    encode_error_under(Some(id.as_json()), fault)
 }
 
 /// An error for a message whose id could not be read. Legacy schemas allow no `null` here, so `id` is left
 /// out.
 #[must_use]
-pub fn encode_fault_without_id(fault: &Fault) -> Bytes {
-    encode_fault_under(None, fault)
+pub fn encode_error_without_id(fault: &RpcError) -> Bytes {
+    encode_error_under(None, fault)
 }
 
-fn encode_fault_under(id: Option<&str>, fault: &Fault) -> Bytes {
+fn encode_error_under(id: Option<&str>, fault: &RpcError) -> Bytes {
     let id = id.map(|id| format!(r#""id":{id},"#)).unwrap_or_default();
     let data = fault.data.as_ref().map(|data| format!(r#","data":{data}"#)).unwrap_or_default();
     let (code, message) = (fault.code, text(&fault.message));

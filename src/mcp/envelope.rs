@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::{Fault, Id, Members, Meta, Method, scan};
+use super::{Id, Meta, Method, RawObject, RpcError, scan};
 
 /// A message in either direction.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct Request {
     /// The method, known or not.
     pub method: Method,
     /// The members of `params`, raw; empty if there were none.
-    pub params: Members,
+    pub params: RawObject,
     /// What `params._meta` says.
     pub meta: Meta,
     /// `Mcp-Param-*` headers as received (name without the prefix, value), to be passed on to an upstream.
@@ -36,7 +36,7 @@ pub struct Notification {
     /// The method, known or not.
     pub method: Method,
     /// The members of `params`, raw; empty if there were none.
-    pub params: Members,
+    pub params: RawObject,
 }
 
 /// An answer to a request of ours.
@@ -55,42 +55,42 @@ pub struct Response {
 ///
 /// # Errors
 /// The fault and, where it could still be read, the id to answer under.
-pub fn parse(bytes: &[u8]) -> Result<Message, (Option<Id>, Fault)> {
+pub fn parse(bytes: &[u8]) -> Result<Message, (Option<Id>, RpcError)> {
     let text = scan(bytes).map_err(|fault| (None, fault))?;
     let trimmed = text.trim_start();
     if trimmed.starts_with('[') {
-        return Err((None, Fault::invalid_request("a batch is not accepted; send one message at a time")));
+        return Err((None, RpcError::invalid_request("a batch is not accepted; send one message at a time")));
     }
-    let envelope = Members::parse(text).map_err(|error| (None, envelope_fault(trimmed, &error)))?;
+    let envelope = RawObject::parse(text).map_err(|error| (None, envelope_fault(trimmed, &error)))?;
     let id = envelope.get("id").and_then(Id::from_raw);
     read(&envelope, id.clone()).map_err(|fault| (id, fault))
 }
 
-fn envelope_fault(text: &str, error: &serde_json::Error) -> Fault {
+fn envelope_fault(text: &str, error: &serde_json::Error) -> RpcError {
     if error.is_data() && text.starts_with('{') {
-        return Fault::invalid_request(error.to_string());
+        return RpcError::invalid_request(error.to_string());
     }
     if error.is_data() {
-        return Fault::invalid_request("a message is a JSON object");
+        return RpcError::invalid_request("a message is a JSON object");
     }
-    Fault::parse(error.to_string())
+    RpcError::parse(error.to_string())
 }
 
-fn read(envelope: &Members, id: Option<Id>) -> Result<Message, Fault> {
+fn read(envelope: &RawObject, id: Option<Id>) -> Result<Message, RpcError> {
     if envelope.text("jsonrpc").as_deref() != Some("2.0") {
-        return Err(Fault::invalid_request("\"jsonrpc\" must be \"2.0\""));
+        return Err(RpcError::invalid_request("\"jsonrpc\" must be \"2.0\""));
     }
     let Some(method) = envelope.get("method") else { return read_response(envelope, id) };
     let method: Method = serde_json::from_str(method.get())
-        .map_err(|_| Fault::invalid_request("\"method\" must be a string"))?;
+        .map_err(|_| RpcError::invalid_request("\"method\" must be a string"))?;
     let params = match envelope.get("params") {
-        Some(value) => Members::parse(value.get())
-            .map_err(|error| Fault::invalid_params(format!("params: {error}")).with_status(400))?,
-        None => Members::new(),
+        Some(value) => RawObject::parse(value.get())
+            .map_err(|error| RpcError::invalid_params(format!("params: {error}")).with_status(400))?,
+        None => RawObject::new(),
     };
     match (envelope.get("id"), id) {
         (None, _) => Ok(Message::Notification(Notification { method, params })),
-        (Some(_), None) => Err(Fault::invalid_request("\"id\" must be a string or an integer")),
+        (Some(_), None) => Err(RpcError::invalid_request("\"id\" must be a string or an integer")),
         (Some(_), Some(id)) => {
             let meta = Meta::read(&params)?;
             Ok(Message::Request(Request { id, method, params, meta, param_headers: Vec::new() }))
@@ -98,14 +98,14 @@ fn read(envelope: &Members, id: Option<Id>) -> Result<Message, Fault> {
     }
 }
 
-fn read_response(envelope: &Members, id: Option<Id>) -> Result<Message, Fault> {
+fn read_response(envelope: &RawObject, id: Option<Id>) -> Result<Message, RpcError> {
     let outcome = match (envelope.get("result"), envelope.get("error")) {
         (Some(result), None) => Ok(result.to_owned()),
         (None, Some(error)) => Err(error.to_owned()),
-        _ => return Err(Fault::invalid_request("neither a request, a notification nor a response")),
+        _ => return Err(RpcError::invalid_request("neither a request, a notification nor a response")),
     };
     if outcome.is_ok() && id.is_none() {
-        return Err(Fault::invalid_request("a response needs the \"id\" of its request"));
+        return Err(RpcError::invalid_request("a response needs the \"id\" of its request"));
     }
     Ok(Message::Response(Response { id, outcome }))
 }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Fault, Members};
+use super::{RawObject, RpcError};
 
 /// Severity of a log message, in the protocol's words (RFC 5424).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, serde::Serialize)]
@@ -45,12 +45,12 @@ impl Meta {
     ///
     /// # Errors
     /// -32602 under 400 that names the member.
-    pub fn read(params: &Members) -> Result<Meta, Fault> {
+    pub fn read(params: &RawObject) -> Result<Meta, RpcError> {
         let Some(value) = params.get("_meta") else { return Ok(Meta::default()) };
         let bad = |what: &str, error: serde_json::Error| {
-            Fault::invalid_params(format!("params._meta{what}: {error}")).with_status(400)
+            RpcError::invalid_params(format!("params._meta{what}: {error}")).with_status(400)
         };
-        let members = Members::parse(value.get()).map_err(|error| bad("", error))?;
+        let members = RawObject::parse(value.get()).map_err(|error| bad("", error))?;
         let own = |name: &str| members.get(&format!("{PREFIX}{name}")).map(ToOwned::to_owned);
         let text = |value: Option<Box<RawValue>>, what: &str| match value {
             Some(value) => serde_json::from_str(value.get()).map(Some).map_err(|error| bad(what, error)),

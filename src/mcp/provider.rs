@@ -7,10 +7,10 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use tokio::sync::{broadcast, watch};
 
-use super::{Caller, Catalog, Era, Fault, Link, Method, Notification, Request};
+use super::{Caller, Catalog, Era, Method, Notification, Request, Responder, RpcError};
 
 /// The future of one served request: its `result`, raw, or the fault.
-pub type Served<'a> = Pin<Box<dyn Future<Output = Result<Box<RawValue>, Fault>> + Send + 'a>>;
+pub type Served<'a> = Pin<Box<dyn Future<Output = Result<Box<RawValue>, RpcError>> + Send + 'a>>;
 
 /// The extension's name in capabilities (2026-07-28).
 pub const TASKS_EXTENSION: &str = "io.modelcontextprotocol/tasks";
@@ -56,9 +56,9 @@ pub trait Provider: Send + Sync + 'static {
 
     /// Serves one request (`tools/call`, `prompts/get`, `resources/read`, `completion/complete`,
     /// `resources/subscribe`, `tasks/*`, ...; never a list). Names in `request` are the provider's own.
-    /// Messages that precede the result go through `link`. Dropping the future, or `link.cancelled()`,
+    /// Messages that precede the result go through `responder`. Dropping the future, or `responder.cancelled()`,
     /// cancels the request.
-    fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, link: &'a Link) -> Served<'a>;
+    fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, responder: &'a Responder) -> Served<'a>;
 
     /// A client's notification that concerns this provider (`notifications/roots/list_changed`, ...). Must
     /// not wait.

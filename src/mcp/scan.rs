@@ -2,7 +2,7 @@
 //!
 //! serde_json skips a raw value without a depth limit, and what we pass on is read by others who recurse.
 
-use super::Fault;
+use super::RpcError;
 
 /// Deepest nesting of arrays and objects accepted.
 pub const DEPTH_MAX: usize = 64;
@@ -11,9 +11,9 @@ pub const DEPTH_MAX: usize = 64;
 ///
 /// # Errors
 /// A parse fault (-32700) that says which of the two failed and where.
-pub fn scan(bytes: &[u8]) -> Result<&str, Fault> {
+pub fn scan(bytes: &[u8]) -> Result<&str, RpcError> {
     let text = std::str::from_utf8(bytes)
-        .map_err(|error| Fault::parse(format!("not UTF-8 at byte {}", error.valid_up_to())))?;
+        .map_err(|error| RpcError::parse(format!("not UTF-8 at byte {}", error.valid_up_to())))?;
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for (at, byte) in text.bytes().enumerate() {
         if in_string {
@@ -30,7 +30,7 @@ pub fn scan(bytes: &[u8]) -> Result<&str, Fault> {
             b'{' | b'[' => {
                 depth += 1;
                 if depth > DEPTH_MAX {
-                    return Err(Fault::parse(format!("nested deeper than {DEPTH_MAX} at byte {at}")));
+                    return Err(RpcError::parse(format!("nested deeper than {DEPTH_MAX} at byte {at}")));
                 }
             }
             b'}' | b']' => depth = depth.saturating_sub(1),

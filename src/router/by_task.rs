@@ -15,7 +15,7 @@ use super::owner::Owner;
 use super::task_ids::Says;
 use super::task_key::{Purpose, TaskKey};
 use crate::mcp::{
-    Caller, Era, Fault, Members, Method, Provider, TASKS_EXTENSION, TaskName, code, created_task,
+    Caller, Era, Method, Provider, RawObject, RpcError, TASKS_EXTENSION, TaskName, code, created_task,
     may_name_task, raw,
 };
 
@@ -44,7 +44,7 @@ impl Tasks {
         if place < self.natives || !may_name_task(&result) {
             return result;
         }
-        let Ok(mut members) = Members::parse(result.get()) else { return result };
+        let Ok(mut members) = RawObject::parse(result.get()) else { return result };
         let (owner, upstream) = (Owner::of(asked.caller), self.providers[place].name());
         let says = Says::in_result_of(&asked.request.method);
         let has_ended = asked.caller.session.as_ref().is_some_and(|session| session.ended().is_cancelled());
@@ -67,7 +67,7 @@ impl Tasks {
     pub(super) async fn serve(&self, asked: &Asked<'_>) -> Answered {
         let (method, era) = (&asked.request.method, asked.caller.era());
         if !(0..self.providers.len()).any(|place| asked.offers_tasks(place)) {
-            return Err(Fault::method_not_found(era, method));
+            return Err(RpcError::method_not_found(era, method));
         }
         if *method == Method::TasksList {
             return self.list(asked).await;
@@ -76,14 +76,14 @@ impl Tasks {
             && is_known(era, method)
             && !asked.caller.capabilities.has_extension(TASKS_EXTENSION)
         {
-            return Err(Fault::capability_missing(&json!({ "extensions": { TASKS_EXTENSION: {} } })));
+            return Err(RpcError::capability_missing(&json!({ "extensions": { TASKS_EXTENSION: {} } })));
         }
         match asked.request.params.text("taskId") {
             Some(id) if TaskKey::is_sealed(&id) => {
                 let (place, own) = self.open(asked.caller, &id).ok_or_else(|| unknown(&id))?;
                 let mut request = asked.request.clone();
                 request.params.set("taskId", raw(&own));
-                let result = self.providers[place].serve(&request, asked.caller, asked.link).await?;
+                let result = self.providers[place].serve(&request, asked.caller, asked.responder).await?;
                 Ok(self.shown(asked, place, result))
             }
             id => self.ask_natives(asked, id.as_deref()).await,
@@ -104,16 +104,16 @@ impl Tasks {
     async fn ask_natives(&self, asked: &Asked<'_>, id: Option<&str>) -> Answered {
         let mut last = None;
         for place in (0..self.natives).filter(|place| asked.offers_tasks(*place)) {
-            match self.providers[place].serve(asked.request, asked.caller, asked.link).await {
+            match self.providers[place].serve(asked.request, asked.caller, asked.responder).await {
                 Err(fault) if fault.code == code::INVALID_PARAMS => last = Some(fault),
                 answer => return answer,
             }
         }
         let (method, era) = (&asked.request.method, asked.caller.era());
         Err(last.unwrap_or_else(|| match id {
-            _ if !is_known(era, method) => Fault::method_not_found(era, method),
+            _ if !is_known(era, method) => RpcError::method_not_found(era, method),
             Some(id) => unknown(id),
-            None => Fault::invalid_params("taskId is missing or no string"),
+            None => RpcError::invalid_params("taskId is missing or no string"),
         }))
     }
 
@@ -128,8 +128,8 @@ impl Tasks {
     }
 
     /// The params of a notification about `task`, with ids as this caller may know them.
-    pub(super) fn told(&self, caller: &Caller, task: &TaskName, params: &RawValue) -> Members {
-        let mut members = Members::parse(params.get()).unwrap_or_default();
+    pub(super) fn told(&self, caller: &Caller, task: &TaskName, params: &RawValue) -> RawObject {
+        let mut members = RawObject::parse(params.get()).unwrap_or_default();
         if let Some(upstream) = &task.upstream {
             let owner = Owner::of(caller);
             let show = |own: &str| self.key.seal(Purpose::Task, &owner, upstream, own);
@@ -140,8 +140,8 @@ impl Tasks {
 }
 
 /// One text for all causes: whoever tries must not learn which it was.
-fn unknown(id: &str) -> Fault {
-    Fault::invalid_params(format!("unknown task {id:?}"))
+fn unknown(id: &str) -> RpcError {
+    RpcError::invalid_params(format!("unknown task {id:?}"))
 }
 
 fn is_known(era: Era, method: &Method) -> bool {

@@ -14,8 +14,8 @@ use super::merge::{Merged, Route};
 use super::names::{Naming, prefixed};
 use super::task_key::TaskKey;
 use crate::mcp::{
-    Caller, Catalog, Era, Event, Fault, Link, ListKind, Members, Method, Notification, Provider, Request,
-    Routing, Served, TaskName, code, raw, stamp_cacheable,
+    Caller, Catalog, Era, Event, ListKind, Method, Notification, Provider, RawObject, Request, Responder,
+    Routing, RpcError, Served, TaskName, add_cache_meta, code, raw,
 };
 
 /// Events of all providers that may wait for the slowest reader; one that lags takes it as "anything may have
@@ -98,7 +98,7 @@ impl Router {
 
     /// The params of a notification about `task` as this caller may see them.
     #[must_use]
-    pub fn task_told(&self, caller: &Caller, task: &TaskName, params: &RawValue) -> Members {
+    pub fn task_told(&self, caller: &Caller, task: &TaskName, params: &RawValue) -> RawObject {
         self.tasks.told(caller, task, params)
     }
 
@@ -113,10 +113,15 @@ impl Router {
     /// # Errors
     /// The provider's own fault; -32602 for an unknown tool, prompt or task; the era's "resource not found";
     /// -32601 for an unknown method.
-    pub fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, link: &'a Link) -> Served<'a> {
+    pub fn serve<'a>(
+        &'a self,
+        request: &'a Request,
+        caller: &'a Caller,
+        responder: &'a Responder,
+    ) -> Served<'a> {
         Box::pin(async move {
             let merged = self.merged(caller.era());
-            let asked = Asked { merged: &merged, request, caller, link };
+            let asked = Asked { merged: &merged, request, caller, responder };
             let result = match request.method.routing() {
                 Routing::List(kind) => listed(&asked, kind),
                 Routing::Name(kind) => self.by_name(&asked, kind).await,
@@ -124,10 +129,10 @@ impl Router {
                 Routing::Reference => self.by_reference(&asked).await,
                 Routing::All => self.to_all(&asked).await,
                 Routing::Task => self.tasks.serve(&asked).await,
-                Routing::Edge => Err(Fault::method_not_found(caller.era(), &request.method)),
+                Routing::Edge => Err(RpcError::method_not_found(caller.era(), &request.method)),
             }?;
             Ok(match request.method.ttl_ms() {
-                Some(ttl_ms) if caller.era() == Era::Modern => stamp_cacheable(&result, ttl_ms, "private"),
+                Some(ttl_ms) if caller.era() == Era::Modern => add_cache_meta(&result, ttl_ms, "private"),
                 _ => result,
             })
         })
@@ -143,7 +148,7 @@ impl Router {
     async fn by_name(&self, asked: &Asked<'_>, kind: ListKind) -> Answered {
         let name = required(&asked.request.params, "name")?;
         let Some(route) = asked.merged.route(kind, &name) else {
-            return Err(Fault::invalid_params(format!("unknown {} {name:?}", kind.noun())));
+            return Err(RpcError::invalid_params(format!("unknown {} {name:?}", kind.noun())));
         };
         self.forward(asked, route, "name", &name).await
     }
@@ -168,7 +173,7 @@ impl Router {
                 answer => return answer,
             }
         }
-        Err(Fault::resource_not_found(asked.caller.era(), &uri))
+        Err(RpcError::resource_not_found(asked.caller.era(), &uri))
     }
 
     /// The template whose literal ends fit `uri`, the longest start first.
@@ -188,19 +193,19 @@ impl Router {
     }
 
     async fn by_reference(&self, asked: &Asked<'_>) -> Answered {
-        let reference = asked.request.params.read::<Members>("ref").ok().flatten();
+        let reference = asked.request.params.read::<RawObject>("ref").ok().flatten();
         let reference =
-            reference.ok_or_else(|| Fault::invalid_params("params.ref is missing or no object"))?;
+            reference.ok_or_else(|| RpcError::invalid_params("params.ref is missing or no object"))?;
         let (kind, member) = match reference.text("type").as_deref() {
             Some("ref/prompt") => (ListKind::Prompts, "name"),
             Some("ref/resource") => (ListKind::Templates, "uri"),
-            _ => return Err(Fault::invalid_params("params.ref.type must be ref/prompt or ref/resource")),
+            _ => return Err(RpcError::invalid_params("params.ref.type must be ref/prompt or ref/resource")),
         };
         let name = required(&reference, member)?;
         let route =
             asked.merged.route(kind, &name).or_else(|| asked.merged.route(ListKind::Resources, &name));
         let Some(route) = route else {
-            return Err(Fault::invalid_params(format!("params.ref names an unknown {member} {name:?}")));
+            return Err(RpcError::invalid_params(format!("params.ref names an unknown {member} {name:?}")));
         };
         let mut own = reference.clone();
         own.set(member, raw(&*route.own));
@@ -213,17 +218,17 @@ impl Router {
         let capability = asked.request.method.capability().unwrap_or_default();
         for (provider, offers) in self.providers.iter().zip(&asked.merged.offers) {
             if offers.0.get(capability).is_some()
-                && let Err(fault) = provider.serve(asked.request, asked.caller, asked.link).await
+                && let Err(fault) = provider.serve(asked.request, asked.caller, asked.responder).await
             {
                 let method = &*asked.request.method;
                 tracing::debug!(provider = provider.name(), %fault, method, "not taken");
             }
         }
-        Ok(Members::new().to_raw())
+        Ok(RawObject::new().to_raw())
     }
 
     async fn ask(&self, asked: &Asked<'_>, place: usize, request: &Request) -> Answered {
-        let result = self.providers[place].serve(request, asked.caller, asked.link).await?;
+        let result = self.providers[place].serve(request, asked.caller, asked.responder).await?;
         Ok(self.tasks.shown(asked, place, result))
     }
 
@@ -244,8 +249,8 @@ impl Router {
 
 /// A read resource names itself in its contents: there too it gets the name that the client used.
 fn shown_contents(result: &RawValue, own: &str, shown: &str) -> Box<RawValue> {
-    let Ok(mut members) = Members::parse(result.get()) else { return result.to_owned() };
-    let Ok(Some(mut contents)) = members.read::<Vec<Members>>("contents") else { return result.to_owned() };
+    let Ok(mut members) = RawObject::parse(result.get()) else { return result.to_owned() };
+    let Ok(Some(mut contents)) = members.read::<Vec<RawObject>>("contents") else { return result.to_owned() };
     for content in &mut contents {
         if content.text("uri").as_deref() == Some(own) {
             content.set("uri", raw(shown));
@@ -255,14 +260,14 @@ fn shown_contents(result: &RawValue, own: &str, shown: &str) -> Box<RawValue> {
     members.to_raw()
 }
 
-pub(super) type Answered = Result<Box<RawValue>, Fault>;
+pub(super) type Answered = Result<Box<RawValue>, RpcError>;
 
 /// One request on its way to a provider.
 pub(super) struct Asked<'a> {
     merged: &'a Merged,
     pub(super) request: &'a Request,
     pub(super) caller: &'a Caller,
-    pub(super) link: &'a Link,
+    pub(super) responder: &'a Responder,
 }
 
 impl Asked<'_> {
@@ -272,17 +277,17 @@ impl Asked<'_> {
     }
 }
 
-fn required(params: &Members, member: &str) -> Result<String, Fault> {
-    params.text(member).ok_or_else(|| Fault::invalid_params(format!("{member} is missing or no string")))
+fn required(params: &RawObject, member: &str) -> Result<String, RpcError> {
+    params.text(member).ok_or_else(|| RpcError::invalid_params(format!("{member} is missing or no string")))
 }
 
 fn listed(asked: &Asked<'_>, kind: ListKind) -> Answered {
     let cursor = asked.request.params.read::<String>("cursor");
-    let cursor = cursor.map_err(|error| Fault::invalid_params(format!("cursor: {error}")))?;
+    let cursor = cursor.map_err(|error| RpcError::invalid_params(format!("cursor: {error}")))?;
     listing::page(kind, asked.merged.catalog.list(kind), cursor.as_deref())
 }
 
-fn is_not_found(fault: &Fault) -> bool {
+fn is_not_found(fault: &RpcError) -> bool {
     [code::RESOURCE_NOT_FOUND_LEGACY, code::INVALID_PARAMS, code::METHOD_NOT_FOUND].contains(&fault.code)
 }
 
@@ -311,11 +316,11 @@ mod tests {
         fn events(&self) -> broadcast::Receiver<Event> {
             self.events.subscribe()
         }
-        fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, _: &'a Link) -> Served<'a> {
+        fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, _: &'a Responder) -> Served<'a> {
             Box::pin(async move {
                 if let Some(uri) = request.params.text("uri") {
                     if !self.knows.contains(&&*uri) {
-                        return Err(Fault::resource_not_found(caller.era(), &uri));
+                        return Err(RpcError::resource_not_found(caller.era(), &uri));
                     }
                     let contents = [BTreeMap::from([("uri", uri.as_str()), ("from", self.name)])];
                     return Ok(raw(&BTreeMap::from([("contents", contents)])));
@@ -343,10 +348,10 @@ mod tests {
         resources: &[&str],
         knows: &'static [&'static str],
     ) -> Arc<Mirror> {
-        let mut offers = Members::new();
+        let mut offers = RawObject::new();
         offers.set("resources", raw(&serde_json::json!({})));
         let catalog = Catalog {
-            offers: crate::mcp::Offers(offers),
+            offers: crate::mcp::ServerCapabilities(offers),
             tools: list(ListKind::Tools, tools, 1),
             resources: list(ListKind::Resources, resources, 1),
             templates: list(ListKind::Templates, &[&format!("{name}://{{id}}/x")], 1),
@@ -370,8 +375,8 @@ mod tests {
     async fn ask(router: &Router, method: &str, params: &str) -> Result<String, i64> {
         let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
         let Ok(Message::Request(request)) = parse(text.as_bytes()) else { panic!("no request: {text}") };
-        let (link, _frames) = Link::new(None, CancellationToken::new());
-        let answer = router.serve(&request, &caller(), &link).await;
+        let (responder, _frames) = Responder::new(None, CancellationToken::new());
+        let answer = router.serve(&request, &caller(), &responder).await;
         answer.map(|result| result.get().to_owned()).map_err(|fault| fault.code)
     }
 

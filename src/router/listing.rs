@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::mcp::{Fault, List, ListKind, Members, raw};
+use crate::mcp::{List, ListKind, RawObject, RpcError, raw};
 
 /// Entries on one page. Most servers fit on one; it bounds the size of an answer.
 pub(super) const PAGE_ITEMS_MAX: usize = 1000;
@@ -11,18 +11,18 @@ pub(super) const PAGE_ITEMS_MAX: usize = 1000;
 ///
 /// # Errors
 /// -32602 for a cursor that is not one of ours.
-pub(super) fn page(kind: ListKind, list: &List, cursor: Option<&str>) -> Result<Box<RawValue>, Fault> {
+pub(super) fn page(kind: ListKind, list: &List, cursor: Option<&str>) -> Result<Box<RawValue>, RpcError> {
     let start = match cursor {
         None => 0,
         Some(cursor) => cursor
             .strip_prefix("at-")
             .and_then(|at| at.parse::<usize>().ok())
             .filter(|at| *at <= list.items.len())
-            .ok_or_else(|| Fault::invalid_params(format!("unknown cursor {cursor:?}")))?,
+            .ok_or_else(|| RpcError::invalid_params(format!("unknown cursor {cursor:?}")))?,
     };
     let rest = &list.items[start..];
     let shown = &rest[..rest.len().min(PAGE_ITEMS_MAX)];
-    let mut result = Members::new();
+    let mut result = RawObject::new();
     result.set(kind.member(), raw(&shown.iter().map(|item| &*item.raw).collect::<Vec<_>>()));
     if rest.len() > shown.len() {
         result.set("nextCursor", raw(&format!("at-{}", start + shown.len())));
@@ -44,7 +44,7 @@ mod tests {
         let (mut cursor, mut seen) = (None::<String>, Vec::new());
         for _ in 0..3 {
             let result =
-                Members::parse(page(ListKind::Tools, &list, cursor.as_deref()).unwrap().get()).unwrap();
+                RawObject::parse(page(ListKind::Tools, &list, cursor.as_deref()).unwrap().get()).unwrap();
             seen.extend(result.read::<Vec<usize>>("tools").unwrap().unwrap());
             cursor = result.text("nextCursor");
         }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::headers::{HeaderParam, header_params};
 use super::names::{Naming, Uses, prefixed};
-use crate::mcp::{Catalog, Item, List, ListKind, Members, Offers, TASKS_EXTENSION, raw};
+use crate::mcp::{Catalog, Item, List, ListKind, RawObject, ServerCapabilities, TASKS_EXTENSION, raw};
 
 /// Where a name leads: the provider by its place, and the name that it uses itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(super) struct Merged {
     pub(super) catalog: Arc<Catalog>,
     names: Vec<Arc<str>>,
     /// By provider: the capabilities it declares.
-    pub(super) offers: Vec<Offers>,
+    pub(super) offers: Vec<ServerCapabilities>,
     tools: HashMap<Arc<str>, Route>,
     prompts: HashMap<Arc<str>, Route>,
     resources: HashMap<Arc<str>, Route>,
@@ -88,8 +88,8 @@ impl Merged {
 
     /// Whether the provider in `place` declares tasks, in the way of either era.
     pub(super) fn offers_tasks(&self, place: usize) -> bool {
-        let Some(Offers(offers)) = self.offers.get(place) else { return false };
-        let extensions = offers.read::<Members>("extensions").ok().flatten();
+        let Some(ServerCapabilities(offers)) = self.offers.get(place) else { return false };
+        let extensions = offers.read::<RawObject>("extensions").ok().flatten();
         offers.get("tasks").is_some()
             || extensions.is_some_and(|members| members.get(TASKS_EXTENSION).is_some())
     }
@@ -132,13 +132,13 @@ fn merge_list(sources: &[Source], naming: Naming, kind: ListKind) -> (List, Hash
 
 fn renamed(kind: ListKind, provider: &str, item: &Item) -> Item {
     let key: Arc<str> = prefixed(kind, provider, &item.key).into();
-    let Ok(mut members) = Members::parse(item.raw.get()) else { unreachable!("an item is an object") };
+    let Ok(mut members) = RawObject::parse(item.raw.get()) else { unreachable!("an item is an object") };
     members.set(kind.key(), raw(&*key));
     Item { key, raw: Arc::from(members.to_raw()) }
 }
 
 /// The union: an object's members are united, `true` wins over `false`.
-fn merge_offers(sources: &[Source]) -> Offers {
+fn merge_offers(sources: &[Source]) -> ServerCapabilities {
     let mut united = serde_json::Map::new();
     for source in sources {
         for (name, value) in source.catalog.offers.0.iter() {
@@ -151,11 +151,11 @@ fn merge_offers(sources: &[Source]) -> Offers {
             }
         }
     }
-    let mut members = Members::new();
+    let mut members = RawObject::new();
     for (name, value) in &united {
         members.set(name, raw(value));
     }
-    Offers(members)
+    ServerCapabilities(members)
 }
 
 fn unite(old: &mut Value, new: Value) {

@@ -3,7 +3,7 @@
 //! An id that hides (a key written with escapes, a message with repeated keys) stays the upstream's own,
 //! which no client can use.
 
-use crate::mcp::{Members, Method, RELATED_TASK, is_new_task, may_name_task, raw};
+use crate::mcp::{Method, RELATED_TASK, RawObject, is_new_task, may_name_task, raw};
 
 /// What a message says of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl Says {
     }
 
     /// Replaces each task id in `message` by `show` of it.
-    pub(super) fn show(self, message: &mut Members, show: &dyn Fn(&str) -> String) {
+    pub(super) fn show(self, message: &mut RawObject, show: &dyn Fn(&str) -> String) {
         let is_task = match self {
             Says::IsTask => true,
             Says::MayCreate => is_new_task(message),
@@ -43,19 +43,19 @@ impl Says {
     }
 }
 
-fn related(message: &mut Members, show: &dyn Fn(&str) -> String) {
+fn related(message: &mut RawObject, show: &dyn Fn(&str) -> String) {
     within(message, "_meta", &|meta| within(meta, RELATED_TASK, &|task| replace(task, show)));
 }
 
-fn replace(task: &mut Members, show: &dyn Fn(&str) -> String) {
+fn replace(task: &mut RawObject, show: &dyn Fn(&str) -> String) {
     if let Some(own) = task.text("taskId") {
         task.set("taskId", raw(&show(&own)));
     }
 }
 
-fn within(message: &mut Members, key: &str, change: &dyn Fn(&mut Members)) {
+fn within(message: &mut RawObject, key: &str, change: &dyn Fn(&mut RawObject)) {
     let Some(value) = message.get(key).filter(|value| may_name_task(value)) else { return };
-    if let Ok(mut members) = Members::parse(value.get()) {
+    if let Ok(mut members) = RawObject::parse(value.get()) {
         change(&mut members);
         message.set(key, members.to_raw());
     }
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     fn shown(method: &str, json: &str) -> String {
-        let mut members = Members::parse(json).unwrap();
+        let mut members = RawObject::parse(json).unwrap();
         Says::in_result_of(&method.into()).show(&mut members, &|own| format!("sealed {own}"));
         members.to_raw().get().to_owned()
     }

@@ -12,7 +12,7 @@ use super::listing::PAGE_ITEMS_MAX;
 use super::owner::Owner;
 use super::task_ids::Says;
 use super::task_key::Purpose;
-use crate::mcp::{Era, Fault, Members, Method, code, raw};
+use crate::mcp::{Era, Method, RawObject, RpcError, code, raw};
 
 /// Pages of providers read for one of ours: an upstream whose tasks are all others' must not keep one request
 /// for ever, nor send the client through hundreds of empty pages.
@@ -28,7 +28,7 @@ struct At {
 #[derive(Default)]
 struct Page {
     /// The first answer, whose unknown members stay.
-    first: Option<Members>,
+    first: Option<RawObject>,
     tasks: Vec<Box<RawValue>>,
 }
 
@@ -81,16 +81,16 @@ impl Tasks {
         }
     }
 
-    fn begin(&self, asked: &Asked<'_>, owner: &Owner) -> Result<At, Fault> {
+    fn begin(&self, asked: &Asked<'_>, owner: &Owner) -> Result<At, RpcError> {
         let given = asked.request.params.read::<String>("cursor");
-        let given = given.map_err(|error| Fault::invalid_params(format!("cursor: {error}")))?;
+        let given = given.map_err(|error| RpcError::invalid_params(format!("cursor: {error}")))?;
         let Some(given) = given else { return Ok(At { place: 0, cursor: None }) };
         let open = self.key.open(Purpose::Cursor, owner, &given);
         let at = open.and_then(|(name, own)| {
             let cursor = own.strip_prefix('=').map(ToOwned::to_owned);
             Some(At { place: self.place(&name)?, cursor })
         });
-        at.ok_or_else(|| Fault::invalid_params(format!("unknown cursor {given:?}")))
+        at.ok_or_else(|| RpcError::invalid_params(format!("unknown cursor {given:?}")))
     }
 
     fn cursor(&self, owner: &Owner, at: &At) -> String {
@@ -98,16 +98,16 @@ impl Tasks {
         self.key.seal(Purpose::Cursor, owner, self.providers[at.place].name(), &own)
     }
 
-    async fn ask(&self, asked: &Asked<'_>, at: &At) -> Result<Members, Fault> {
+    async fn ask(&self, asked: &Asked<'_>, at: &At) -> Result<RawObject, RpcError> {
         let mut request = asked.request.clone();
         request.params.remove("cursor");
         if let Some(cursor) = &at.cursor {
             request.params.set("cursor", raw(cursor));
         }
         let provider = &self.providers[at.place];
-        let result = provider.serve(&request, asked.caller, asked.link).await?;
-        Members::parse(result.get())
-            .map_err(|error| Fault::internal(format!("{:?}: tasks/list: {error}", provider.name())))
+        let result = provider.serve(&request, asked.caller, asked.responder).await?;
+        RawObject::parse(result.get())
+            .map_err(|error| RpcError::internal(format!("{:?}: tasks/list: {error}", provider.name())))
     }
 
     /// Adds what of `answer` is the owner's; returns the provider's cursor if there is more.
@@ -117,10 +117,10 @@ impl Tasks {
         owner: &Owner,
         mine: &Mine,
         place: usize,
-        answer: Members,
+        answer: RawObject,
     ) -> Option<String> {
         let name = self.providers[place].name();
-        for mut task in answer.read::<Vec<Members>>("tasks").ok().flatten().unwrap_or_default() {
+        for mut task in answer.read::<Vec<RawObject>>("tasks").ok().flatten().unwrap_or_default() {
             if place >= self.natives {
                 if !task.text("taskId").is_some_and(|own| mine.has(name, &own)) {
                     continue;
@@ -136,10 +136,10 @@ impl Tasks {
 }
 
 /// Without an owner there is nothing to show; 2026-07-28 has no such method at all.
-fn ownerless(era: Era) -> Fault {
+fn ownerless(era: Era) -> RpcError {
     let why = format!("{} shows a client's own tasks: it needs a session or credentials", Method::TasksList);
     match era {
-        Era::Legacy => Fault::invalid_params(why),
-        Era::Modern => Fault { message: why, ..Fault::method_not_found(era, &Method::TasksList) },
+        Era::Legacy => RpcError::invalid_params(why),
+        Era::Modern => RpcError { message: why, ..RpcError::method_not_found(era, &Method::TasksList) },
     }
 }

@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Naming, Router, TaskKey};
 use crate::mcp::{
-    ANONYMOUS, Caller, Catalog, ClientCapabilities, Era, Event, Fault, Item, LEGACY_LATEST, Link, List,
-    ListKind, LogLevel, MODERN_LATEST, Members, Message, Notification, Offers, Provider, Request, Served,
-    SessionPort, TaskName, parse, raw,
+    ANONYMOUS, Caller, Catalog, ClientCapabilities, Era, Event, Item, LEGACY_LATEST, List, ListKind,
+    LogLevel, MODERN_LATEST, Message, Notification, Provider, RawObject, Request, Responder, RpcError,
+    Served, ServerCapabilities, SessionPort, TaskName, parse, raw,
 };
 
 const OFFERS: &str = r#"{"tasks":{},"extensions":{"io.modelcontextprotocol/tasks":{}}}"#;
@@ -27,10 +27,10 @@ struct Worker {
 }
 
 impl Worker {
-    fn serve_now(&self, request: &Request, era: Era) -> Result<Value, Fault> {
+    fn serve_now(&self, request: &Request, era: Era) -> Result<Value, RpcError> {
         let mut tasks = self.tasks.lock().unwrap();
         if &*request.method == "tools/call" {
-            let id = request.params.read::<Members>("arguments").unwrap().unwrap().text("id").unwrap();
+            let id = request.params.read::<RawObject>("arguments").unwrap().unwrap().text("id").unwrap();
             tasks.insert(id.clone(), "working");
             return Ok(match era {
                 Era::Legacy => json!({"task": {"taskId": id, "kept": 1}}),
@@ -47,10 +47,10 @@ impl Worker {
             return Ok(page);
         }
         if &*request.method == "tasks/none" {
-            return Err(Fault::method_not_found(era, "tasks/none"));
+            return Err(RpcError::method_not_found(era, "tasks/none"));
         }
         let id = request.params.text("taskId").unwrap();
-        let status = tasks.get_mut(&id).ok_or_else(|| Fault::invalid_params("not here"))?;
+        let status = tasks.get_mut(&id).ok_or_else(|| RpcError::invalid_params("not here"))?;
         match &*request.method {
             "tasks/cancel" => *status = "cancelled",
             "tasks/result" => return Ok(json!({"content": [], "_meta": {RELATED: {"taskId": id}}})),
@@ -66,14 +66,14 @@ impl Provider for Worker {
     }
     fn catalog(&self, _: Era) -> Option<watch::Receiver<Arc<Catalog>>> {
         let tool = Item::read(ListKind::Tools, &raw(&json!({"name": self.tool}))).unwrap();
-        let offers = Offers(Members::parse(OFFERS).unwrap());
+        let offers = ServerCapabilities(RawObject::parse(OFFERS).unwrap());
         let catalog = Catalog { offers, tools: List { version: 1, items: vec![tool] }, ..Catalog::default() };
         Some(watch::channel(Arc::new(catalog)).1)
     }
     fn events(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
     }
-    fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, _: &'a Link) -> Served<'a> {
+    fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, _: &'a Responder) -> Served<'a> {
         Box::pin(async move { self.serve_now(request, caller.era()).map(|result| raw(&result)) })
     }
     fn notify(&self, _: &Notification, _: &Caller) {}
@@ -122,11 +122,11 @@ fn session(key: &'static str) -> Caller {
     Caller { version: LEGACY_LATEST, session: Some(Arc::new(Session(key))), ..modern(ANONYMOUS) }
 }
 
-async fn ask(router: &Router, caller: &Caller, method: &str, params: Value) -> Result<Value, Fault> {
+async fn ask(router: &Router, caller: &Caller, method: &str, params: Value) -> Result<Value, RpcError> {
     let text = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
     let Ok(Message::Request(request)) = parse(text.as_bytes()) else { panic!("no request: {text}") };
-    let (link, _frames) = Link::new(None, CancellationToken::new());
-    let answer = router.serve(&request, caller, &link).await;
+    let (responder, _frames) = Responder::new(None, CancellationToken::new());
+    let answer = router.serve(&request, caller, &responder).await;
     answer.map(|result| serde_json::from_str(result.get()).unwrap())
 }
 

@@ -18,7 +18,7 @@ use super::level::passes;
 use super::log::{After, EventId, Kept};
 use super::reader::{Reader, StreamGone};
 use super::streams::{Budget, OWN, Streams};
-use crate::mcp::{Asks, ClientCapabilities, Id, LogLevel, SessionPort, Version};
+use crate::mcp::{ClientCapabilities, Id, LogLevel, ServerRequests, SessionPort, Version};
 use crate::refusal::Refusal;
 
 /// What a client said of itself when it opened the session.
@@ -38,7 +38,7 @@ pub struct Hello {
 pub struct Session {
     id: Arc<str>,
     hello: Hello,
-    asks: Arc<Asks>,
+    asks: Arc<ServerRequests>,
     ended: CancellationToken,
     used_ms: AtomicU64,
     /// Its client said something after `initialize`.
@@ -65,7 +65,7 @@ impl Session {
         tasks: TaskTracker,
         now_ms: u64,
     ) -> Session {
-        let asks = Asks::new(&format!("{}-", id.split('.').next().unwrap_or_default()));
+        let asks = ServerRequests::new(&format!("{}-", id.split('.').next().unwrap_or_default()));
         let state = State {
             log_level: None,
             subscriptions: BTreeSet::new(),
@@ -100,7 +100,7 @@ impl Session {
 
     /// The questions to its client that are open.
     #[must_use]
-    pub fn asks(&self) -> &Arc<Asks> {
+    pub fn asks(&self) -> &Arc<ServerRequests> {
         &self.asks
     }
 

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use crate::mcp::{LogLevel, Members, Method};
+use crate::mcp::{LogLevel, Method, RawObject};
 
 /// Whether `message` may be sent to a client that wants `at_least`; everything that is no log message may.
 ///
@@ -20,11 +20,11 @@ pub fn passes(message: &Bytes, at_least: Option<LogLevel>) -> bool {
 
 /// The level of a log message; `None` if it is something else.
 fn log_level(message: &[u8]) -> Option<LogLevel> {
-    let envelope = Members::parse(std::str::from_utf8(message).ok()?).ok()?;
+    let envelope = RawObject::parse(std::str::from_utf8(message).ok()?).ok()?;
     if envelope.text("method")? != *Method::LogMessage {
         return None;
     }
-    let params = envelope.read::<Members>("params").ok().flatten().unwrap_or_default();
+    let params = envelope.read::<RawObject>("params").ok().flatten().unwrap_or_default();
     Some(params.read("level").ok().flatten().unwrap_or(LogLevel::Info))
 }
 

@@ -5,7 +5,7 @@ use axum::response::Response;
 use http::{HeaderName, HeaderValue, StatusCode, Version, header};
 
 use crate::exchange::{Outcome, Refused};
-use crate::mcp::Fault;
+use crate::mcp::RpcError;
 use crate::refusal::Refusal;
 
 /// The header that names a legacy session.
@@ -27,13 +27,13 @@ pub(super) fn json(outcome: Outcome, chance: u64) -> Response {
 }
 
 /// A fault without the id of any request.
-pub(super) fn fault(fault: Fault) -> Response {
+pub(super) fn fault(fault: RpcError) -> Response {
     json(Refused::from(fault).outcome(), 0)
 }
 
 /// A refusal without the id of any request.
 pub(super) fn refusal(refusal: Refusal, chance: u64) -> Response {
-    let fault = Fault::new(refusal.code(), refusal.to_string()).with_status(refusal.status());
+    let fault = RpcError::new(refusal.code(), refusal.to_string()).with_status(refusal.status());
     json(Refused::from(fault).outcome(), chance)
 }
 

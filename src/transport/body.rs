@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body_util::BodyExt;
 
-use crate::mcp::Fault;
+use crate::mcp::RpcError;
 
 /// Reads all of `body`.
 ///
@@ -18,7 +18,7 @@ pub(super) async fn read(
     body: Body,
     bytes_max: usize,
     time_ms: u64,
-) -> Result<Bytes, Fault> {
+) -> Result<Bytes, RpcError> {
     if announced(headers).is_some_and(|bytes| bytes > bytes_max as u64) {
         return Err(too_large(bytes_max));
     }
@@ -26,17 +26,17 @@ pub(super) async fn read(
         Ok(read) => read,
         Err(_) => {
             let text = format!("the message did not arrive within {time_ms} ms");
-            Err(Fault::invalid_request(text).with_status(408))
+            Err(RpcError::invalid_request(text).with_status(408))
         }
     }
 }
 
 /// One frame, the usual case, is not copied.
-async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, Fault> {
+async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, RpcError> {
     let mut whole = Bytes::new();
     let mut parts = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Fault::invalid_request("the message broke off"))?;
+        let frame = frame.map_err(|_| RpcError::invalid_request("the message broke off"))?;
         let Ok(part) = frame.into_data() else { continue };
         if whole.len() + parts.len() + part.len() > bytes_max {
             return Err(too_large(bytes_max));
@@ -57,8 +57,8 @@ fn announced(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-fn too_large(bytes_max: usize) -> Fault {
-    Fault::invalid_request(format!("a message has at most {bytes_max} bytes")).with_status(413)
+fn too_large(bytes_max: usize) -> RpcError {
+    RpcError::invalid_request(format!("a message has at most {bytes_max} bytes")).with_status(413)
 }
 
 #[cfg(test)]

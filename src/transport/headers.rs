@@ -7,7 +7,7 @@
 use http::HeaderMap;
 use serde_json::Value;
 
-use crate::mcp::{Fault, Method, NameHeader, Request, code};
+use crate::mcp::{Method, NameHeader, Request, RpcError, code};
 use crate::router::HeaderParam;
 
 const PARAM_PREFIX: &str = "mcp-param-";
@@ -16,7 +16,7 @@ const PARAM_PREFIX: &str = "mcp-param-";
 ///
 /// # Errors
 /// -32020 under 400 if it comes twice or is no visible text.
-pub(super) fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Fault> {
+pub(super) fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, RpcError> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
@@ -34,7 +34,7 @@ pub(super) fn check(
     headers: &HeaderMap,
     request: &Request,
     params_of: impl FnOnce(&str) -> Vec<HeaderParam>,
-) -> Result<(), Fault> {
+) -> Result<(), RpcError> {
     match single(headers, "mcp-method")? {
         Some(method) if *method == *request.method => {}
         Some(_) => return Err(mismatch("Mcp-Method differs from the body's method")),
@@ -58,7 +58,7 @@ pub(super) fn params(headers: &HeaderMap) -> Vec<(String, String)> {
     own.collect()
 }
 
-fn check_name(headers: &HeaderMap, request: &Request) -> Result<(), Fault> {
+fn check_name(headers: &HeaderMap, request: &Request) -> Result<(), RpcError> {
     let Some(NameHeader { member, is_required }) = request.method.name_header() else { return Ok(()) };
     let Some(said) = request.params.text(member) else { return Ok(()) };
     match single(headers, "mcp-name")? {
@@ -69,7 +69,7 @@ fn check_name(headers: &HeaderMap, request: &Request) -> Result<(), Fault> {
     }
 }
 
-fn check_params(headers: &HeaderMap, request: &Request, params: &[HeaderParam]) -> Result<(), Fault> {
+fn check_params(headers: &HeaderMap, request: &Request, params: &[HeaderParam]) -> Result<(), RpcError> {
     if params.is_empty() {
         return Ok(());
     }
@@ -147,8 +147,8 @@ fn base64(text: &str) -> Option<Vec<u8>> {
     (bits == 0).then_some(decoded)
 }
 
-fn mismatch(why: impl std::fmt::Display) -> Fault {
-    Fault::new(code::HEADER_MISMATCH, format!("header mismatch: {why}")).with_status(400)
+fn mismatch(why: impl std::fmt::Display) -> RpcError {
+    RpcError::new(code::HEADER_MISMATCH, format!("header mismatch: {why}")).with_status(400)
 }
 
 #[cfg(test)]

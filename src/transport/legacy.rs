@@ -12,7 +12,7 @@ use http::HeaderMap;
 use super::sse::{self, Reading};
 use super::{Edge, answer, headers};
 use crate::exchange::{Call, Refused, Step};
-use crate::mcp::{Fault, Frame, Version};
+use crate::mcp::{Outbound, RpcError, Version};
 use crate::session::{EventId, Kept, OWN_STREAM, Reader, Session};
 
 /// The first revision whose clients know an event without data as a place to start again.
@@ -47,7 +47,7 @@ pub(super) async fn respond(edge: &Edge, call: Call, session: Arc<Session>) -> R
     let Some(call) = held.call.take() else { unreachable!("nobody else takes it") };
     let first = match step {
         Some(Step::Done(outcome)) => return answer::json(outcome, edge.chance()),
-        Some(Step::Frame(frame)) => Some(frame),
+        Some(Step::Message(frame)) => Some(frame),
         None => None,
     };
     let reader = held.session.open_stream();
@@ -57,17 +57,17 @@ pub(super) async fn respond(edge: &Edge, call: Call, session: Arc<Session>) -> R
 }
 
 /// Writes what comes out of `call` to its stream.
-async fn record(mut call: Call, mut first: Option<Frame>, session: Arc<Session>, stream: u64) {
+async fn record(mut call: Call, mut first: Option<Outbound>, session: Arc<Session>, stream: u64) {
     loop {
         let step = match first.take() {
-            Some(frame) => Step::Frame(frame),
+            Some(frame) => Step::Message(frame),
             None => call.next().await,
         };
         match step {
-            Step::Frame(Frame::Message(message)) => {
+            Step::Message(Outbound::Message(message)) => {
                 session.write(stream, Kept::Message(message), false).await
             }
-            Step::Frame(Frame::Hangup { retry_ms }) => {
+            Step::Message(Outbound::CloseStream { retry_ms }) => {
                 if is_primed(session.hello().version) {
                     session.write(stream, Kept::Hangup(retry_ms), false).await;
                 }
@@ -83,10 +83,10 @@ pub(super) fn listen(edge: &Edge, session: &Arc<Session>, headers: &HeaderMap) -
         None | Some("") => None,
         Some(text) => {
             let id = text.parse::<EventId>();
-            Some(id.map_err(|()| Fault::invalid_request("Last-Event-ID is none of ours"))?)
+            Some(id.map_err(|()| RpcError::invalid_request("Last-Event-ID is none of ours"))?)
         }
     };
-    let reader = session.read(after).map_err(|gone| Fault::invalid_request(gone.to_string()))?;
+    let reader = session.read(after).map_err(|gone| RpcError::invalid_request(gone.to_string()))?;
     let drain = (reader.stream() == OWN_STREAM).then(|| edge.exchange.stop().clone());
     Ok(stream(edge, reader, drain))
 }

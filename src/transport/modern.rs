@@ -8,7 +8,7 @@ use axum::response::Response;
 use super::sse::{self, Calling};
 use super::{Edge, answer};
 use crate::exchange::{Call, Step};
-use crate::mcp::Frame;
+use crate::mcp::Outbound;
 
 /// Answers with what comes out of `call`; with `prefers_stream` a result is a stream of one event.
 pub(super) async fn respond(edge: &Edge, mut call: Call, prefers_stream: bool) -> Response {
@@ -29,8 +29,8 @@ pub(super) async fn respond(edge: &Edge, mut call: Call, prefers_stream: bool) -
                 return sse::response(Calling { call: None, first: Some(outcome.body) }, keepalive_ms);
             }
             Step::Done(outcome) => return answer::json(outcome, edge.chance()),
-            Step::Frame(Frame::Hangup { .. }) => {}
-            Step::Frame(Frame::Message(message)) => {
+            Step::Message(Outbound::CloseStream { .. }) => {}
+            Step::Message(Outbound::Message(message)) => {
                 let calling = Calling { call: Some(call), first: Some(message) };
                 return sse::response(calling, keepalive_ms);
             }

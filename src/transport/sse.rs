@@ -15,7 +15,7 @@ use http::{HeaderName, HeaderValue, header};
 use tokio_util::sync::CancellationToken;
 
 use crate::exchange::{Call, Step};
-use crate::mcp::Frame;
+use crate::mcp::Outbound;
 use crate::session::{EventId, Kept, Reader};
 
 const QUIET: Bytes = Bytes::from_static(b": quiet\n\n");
@@ -60,9 +60,9 @@ impl Source for Calling {
         let call = self.call.as_mut()?;
         loop {
             match call.next().await {
-                Step::Frame(Frame::Message(message)) => return Some(event(None, &message)),
+                Step::Message(Outbound::Message(message)) => return Some(event(None, &message)),
                 // There is nothing to come back to.
-                Step::Frame(Frame::Hangup { .. }) => {}
+                Step::Message(Outbound::CloseStream { .. }) => {}
                 Step::Done(outcome) => {
                     self.call = None;
                     return Some(event(None, &outcome.body));

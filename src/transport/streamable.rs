@@ -12,7 +12,7 @@ use http::{Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, Vers
 use super::answer::{self, SESSION_ID};
 use super::{Edge, Foreign, Principal, body, headers, legacy, modern};
 use crate::exchange::{Refused, Reply, Sender, VersionHeader, claim, known_version};
-use crate::mcp::{Era, Fault, Message, parse};
+use crate::mcp::{Era, Message, RpcError, parse};
 use crate::refusal::Refusal;
 
 const METHODS: &str = "GET, POST, DELETE, OPTIONS";
@@ -50,7 +50,7 @@ async fn post(edge: &Arc<Edge>, request: Request<Body>) -> Result<Response, Refu
     check_content(headers)?;
     if !(accepts(headers, "application", "json") && accepts(headers, "text", "event-stream")) {
         let text = "Accept must list application/json and text/event-stream";
-        return Err(Fault::invalid_request(text).with_status(406).into());
+        return Err(RpcError::invalid_request(text).with_status(406).into());
     }
     let limits = &edge.limits;
     let body = body::read(headers, body, limits.body_bytes_max, limits.first_message_ms).await?;
@@ -83,7 +83,7 @@ fn get(edge: &Arc<Edge>, request: &Request<Body>) -> Result<Response, Refused> {
         return Ok(not_allowed("POST, OPTIONS"));
     }
     if !accepts(request.headers(), "text", "event-stream") {
-        return Err(Fault::invalid_request("Accept must list text/event-stream").with_status(406).into());
+        return Err(RpcError::invalid_request("Accept must list text/event-stream").with_status(406).into());
     }
     let session = edge.exchange.session(sender(edge, request))?;
     legacy::listen(edge, &session, request.headers())
@@ -138,27 +138,27 @@ fn id_of(message: &Message) -> Option<crate::mcp::Id> {
     }
 }
 
-fn version_header(headers: &HeaderMap) -> Result<VersionHeader<'_>, Fault> {
+fn version_header(headers: &HeaderMap) -> Result<VersionHeader<'_>, RpcError> {
     Ok(headers::single(headers, "mcp-protocol-version")?.map_or(VersionHeader::Missing, VersionHeader::Is))
 }
 
 /// Whether a request without a body is of the modern era, which has none.
-fn is_modern(headers: &HeaderMap) -> Result<bool, Fault> {
+fn is_modern(headers: &HeaderMap) -> Result<bool, RpcError> {
     match version_header(headers)? {
         VersionHeader::Is(text) => Ok(known_version(text)?.era() == Era::Modern),
         VersionHeader::Missing | VersionHeader::NoSuchThing => Ok(false),
     }
 }
 
-fn check_content(headers: &HeaderMap) -> Result<(), Fault> {
+fn check_content(headers: &HeaderMap) -> Result<(), RpcError> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/json") {
-        return Err(Fault::invalid_request("Content-Type must be application/json").with_status(415));
+        return Err(RpcError::invalid_request("Content-Type must be application/json").with_status(415));
     }
     match headers.get(header::CONTENT_ENCODING) {
         Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
-            Err(Fault::invalid_request("Content-Encoding is not taken here").with_status(415))
+            Err(RpcError::invalid_request("Content-Encoding is not taken here").with_status(415))
         }
         _ => Ok(()),
     }
@@ -213,7 +213,7 @@ fn preflight(asked: &HeaderMap) -> Response {
 
 fn not_allowed(methods: &'static str) -> Response {
     let text = format!("only {methods} are served here");
-    let mut response = answer::fault(Fault::invalid_request(text).with_status(405));
+    let mut response = answer::fault(RpcError::invalid_request(text).with_status(405));
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
     response
 }
@@ -226,7 +226,7 @@ fn stopping(edge: &Edge, version: Version) -> Response {
 }
 
 fn refuse_foreign(foreign: &Foreign) -> Response {
-    answer::fault(Fault::invalid_request(foreign.to_string()).with_status(403))
+    answer::fault(RpcError::invalid_request(foreign.to_string()).with_status(403))
 }
 
 impl Edge {

@@ -5,7 +5,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::mcp::{Members, RELATED_TASK, created_task, may_name_task};
+use crate::mcp::{RELATED_TASK, RawObject, created_task, may_name_task};
 
 use super::calls::Owner;
 
@@ -34,7 +34,7 @@ impl AtWork {
     }
 
     /// A notification about a task.
-    pub(super) fn notified(&mut self, task: &Members) {
+    pub(super) fn notified(&mut self, task: &RawObject) {
         if let Some(id) = task.text("taskId").filter(|_| is_over(task)) {
             self.end(&id);
         }
@@ -50,7 +50,7 @@ impl AtWork {
     }
 }
 
-fn is_over(task: &Members) -> bool {
+fn is_over(task: &RawObject) -> bool {
     matches!(task.text("status").as_deref(), Some("completed" | "failed" | "cancelled"))
 }
 
@@ -58,7 +58,7 @@ fn word_of(result: &RawValue) -> Option<Word> {
     if !may_name_task(result) {
         return None;
     }
-    let result = Members::parse(result.get()).ok()?;
+    let result = RawObject::parse(result.get()).ok()?;
     if let Some(task) = created_task(&result) {
         let id = task.text("taskId")?;
         return Some(if is_over(&task) { Word::Over(id) } else { Word::Begun(id) });
@@ -67,7 +67,7 @@ fn word_of(result: &RawValue) -> Option<Word> {
         return result.text("taskId").map(Word::Over);
     }
     // What came of a task is had once it is over.
-    let related = result.read::<Members>("_meta").ok()??.read::<Members>(RELATED_TASK).ok()??;
+    let related = result.read::<RawObject>("_meta").ok()??.read::<RawObject>(RELATED_TASK).ok()??;
     related.text("taskId").map(Word::Over)
 }
 

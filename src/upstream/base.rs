@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
-use crate::mcp::{Event, Fault, Link, Members, Method, Request, TaskName};
+use crate::mcp::{Event, Method, RawObject, Request, Responder, RpcError, TaskName};
 
 use super::health::{Beat, Counts, Health, Pulse, State};
 use super::options::{Speaks, UpstreamOptions};
@@ -64,7 +64,7 @@ impl Base {
     }
 
     /// A place for one running request; full means refuse.
-    fn place(&self, request: &Request) -> Result<Place, Fault> {
+    fn place(&self, request: &Request) -> Result<Place, RpcError> {
         self.counts.calls.fetch_add(1, Ordering::Relaxed);
         let permit = self.in_flight.clone().try_acquire_owned().map_err(|_| {
             let max = self.options.in_flight_max;
@@ -97,30 +97,30 @@ impl Base {
     }
 
     /// The error of a request that this upstream could not serve.
-    pub(super) fn fault(&self, method: &str, why: &str) -> Fault {
+    pub(super) fn fault(&self, method: &str, why: &str) -> RpcError {
         self.counts.failures.fetch_add(1, Ordering::Relaxed);
-        Fault::internal(format!("upstream {:?}: {method}: {why}", self.name()))
+        RpcError::internal(format!("upstream {:?}: {method}: {why}", self.name()))
     }
 
     /// Serves a request within the limits that hold for every transport: admitted names, places, time,
     /// cancellation. `work` takes the place and holds it until the upstream is done with the request.
-    pub(super) async fn bounded<F: Future<Output = Result<Box<RawValue>, Fault>>>(
+    pub(super) async fn bounded<F: Future<Output = Result<Box<RawValue>, RpcError>>>(
         &self,
         request: &Request,
-        link: &Link,
+        responder: &Responder,
         work: impl FnOnce(Place) -> F,
-    ) -> Result<Box<RawValue>, Fault> {
+    ) -> Result<Box<RawValue>, RpcError> {
         let place = self.place(request)?;
         if request.method == Method::ToolsCall {
             let name = request.params.text("name").unwrap_or_default();
             if !self.options.tools.admits(&name) {
-                return Err(Fault::invalid_params(format!("Unknown tool: {name}")));
+                return Err(RpcError::invalid_params(format!("Unknown tool: {name}")));
             }
         }
         let longest = Duration::from_millis(self.options.call_max_ms);
         tokio::select! {
             answer = work(place) => answer,
-            () = link.cancelled().cancelled() => Err(Fault::internal("the request was cancelled")),
+            () = responder.cancelled().cancelled() => Err(RpcError::internal("the request was cancelled")),
             () = tokio::time::sleep(longest) => {
                 let why = format!("no answer within {} ms", self.options.call_max_ms);
                 Err(self.fault(&request.method, &why))
@@ -146,7 +146,7 @@ impl Base {
     }
 
     /// Turns a notification of resources and tasks into an event; false if it is another.
-    pub(super) fn heard_event(&self, method: &Method, params: &Members) -> bool {
+    pub(super) fn heard_event(&self, method: &Method, params: &RawObject) -> bool {
         if *method == Method::ResourceUpdated {
             if let Some(uri) = params.text("uri") {
                 self.tell(Event::ResourceUpdated { uri: uri.into() });

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::value::RawValue;
 
-use crate::mcp::{Caller, Members, SessionPort};
+use crate::mcp::{Caller, RawObject, SessionPort};
 
 use super::at_work::AtWork;
 use super::base::Place;
@@ -158,7 +158,7 @@ impl<A> Calls<A> {
     }
 
     /// The peer says of its own accord how a task is doing.
-    pub(super) fn task_told(&self, task: &Members) {
+    pub(super) fn task_told(&self, task: &RawObject) {
         self.lock().at_work.notified(task);
     }
 

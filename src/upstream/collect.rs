@@ -9,7 +9,7 @@ use std::pin::Pin;
 
 use serde_json::value::RawValue;
 
-use crate::mcp::{Fault, Item, ListKind, Members, code};
+use crate::mcp::{Item, ListKind, RawObject, RpcError, code};
 
 use super::options::NameRules;
 use super::stock::{Greeting, KINDS, Lists};
@@ -23,12 +23,12 @@ const ITEMS_MAX: usize = 10_000;
 pub(super) const UNREACHABLE: u16 = 502;
 
 /// The answer to a request of our own.
-pub(super) type Asked<'a> = Pin<Box<dyn Future<Output = Result<Box<RawValue>, Fault>> + Send + 'a>>;
+pub(super) type Asked<'a> = Pin<Box<dyn Future<Output = Result<Box<RawValue>, RpcError>> + Send + 'a>>;
 
 /// One who can put our own requests to an upstream, each in bounded time.
 pub(super) trait Asker: Sync {
-    /// Asks and waits for the result.
-    fn ask<'a>(&'a self, method: &'a str, params: Members) -> Asked<'a>;
+    /// ServerRequests and waits for the result.
+    fn ask<'a>(&'a self, method: &'a str, params: RawObject) -> Asked<'a>;
 }
 
 /// Reads those of `kinds` that `greeting` declares into `lists`, whole; tools only as far as `rules` admit
@@ -58,7 +58,7 @@ pub(super) async fn collect(
 async fn collect_one(asker: &dyn Asker, kind: ListKind) -> Result<Option<Vec<Item>>, String> {
     let method = kind.method();
     let (mut items, mut keys, mut cursors) = (Vec::new(), HashSet::new(), HashSet::new());
-    let mut params = Members::new();
+    let mut params = RawObject::new();
     for _ in 0..PAGES_MAX {
         let result = match asker.ask(&method, params).await {
             Ok(result) => result,
@@ -70,7 +70,7 @@ async fn collect_one(asker: &dyn Asker, kind: ListKind) -> Result<Option<Vec<Ite
                 return Ok(None);
             }
         };
-        let page = Members::parse(result.get()).map_err(|error| format!("{method}: {error}"))?;
+        let page = RawObject::parse(result.get()).map_err(|error| format!("{method}: {error}"))?;
         let entries: Vec<Box<RawValue>> = page
             .read(kind.member())
             .map_err(|error| format!("{method}: {}: {error}", kind.member()))?
@@ -89,7 +89,7 @@ async fn collect_one(asker: &dyn Asker, kind: ListKind) -> Result<Option<Vec<Ite
             );
             break;
         }
-        params = Members::new();
+        params = RawObject::new();
         params.set("cursor", cursor.to_owned());
     }
     Ok(Some(items))
@@ -102,11 +102,11 @@ mod tests {
 
     struct Pages {
         asked: AtomicUsize,
-        answer: fn(usize, &str) -> Result<String, Fault>,
+        answer: fn(usize, &str) -> Result<String, RpcError>,
     }
 
     impl Asker for Pages {
-        fn ask<'a>(&'a self, method: &'a str, _params: Members) -> Asked<'a> {
+        fn ask<'a>(&'a self, method: &'a str, _params: RawObject) -> Asked<'a> {
             let at = self.asked.fetch_add(1, Ordering::Relaxed);
             let answer = (self.answer)(at, method);
             Box::pin(async move { answer.map(|json| RawValue::from_string(json).unwrap()) })
@@ -114,7 +114,7 @@ mod tests {
     }
 
     fn greeting(json: &str) -> Greeting {
-        Greeting { offers: Members::parse(json).unwrap(), instructions: None }
+        Greeting { offers: RawObject::parse(json).unwrap(), instructions: None }
     }
 
     async fn read(pages: &Pages, offers: &str) -> Lists {
@@ -156,7 +156,7 @@ mod tests {
             asked: AtomicUsize::new(0),
             answer: |_, method| match method {
                 "resources/list" => Ok(r#"{"resources":[{"uri":"a:b"}]}"#.into()),
-                _ => Err(Fault::new(code::METHOD_NOT_FOUND, "no")),
+                _ => Err(RpcError::new(code::METHOD_NOT_FOUND, "no")),
             },
         };
         let lists = read(&pages, r#"{"resources":{}}"#).await;

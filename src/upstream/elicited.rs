@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::value::RawValue;
 
-use crate::mcp::{Members, Method, Request, SessionPort};
+use crate::mcp::{Method, RawObject, Request, SessionPort};
 
 /// Elicitations remembered for one peer; the oldest go first. Each is an id of the upstream and a pointer.
 const ELICITED_MAX: usize = 256;
@@ -34,12 +34,12 @@ impl Elicited {
 
     /// An error goes to `session`; it may name pages that the client has to visit.
     pub(super) fn refused(&self, error: &RawValue, session: &Arc<dyn SessionPort>) {
-        let Ok(error) = Members::parse(error.get()) else { return };
+        let Ok(error) = RawObject::parse(error.get()) else { return };
         if !matches!(error.read::<i64>("code"), Ok(Some(URL_ELICITATION_REQUIRED))) {
             return;
         }
-        let data = error.read::<Members>("data").ok().flatten().unwrap_or_default();
-        for page in data.read::<Vec<Members>>("elicitations").ok().flatten().unwrap_or_default() {
+        let data = error.read::<RawObject>("data").ok().flatten().unwrap_or_default();
+        for page in data.read::<Vec<RawObject>>("elicitations").ok().flatten().unwrap_or_default() {
             self.remember(page.text("elicitationId"), session);
         }
     }
@@ -55,7 +55,7 @@ impl Elicited {
     }
 
     /// Whose elicitation `params.elicitationId` is.
-    pub(super) fn owner(&self, params: &Members) -> Option<Arc<dyn SessionPort>> {
+    pub(super) fn owner(&self, params: &RawObject) -> Option<Arc<dyn SessionPort>> {
         let id = params.text("elicitationId")?;
         let known = self.lock();
         known.iter().find(|(other, _)| **other == *id).map(|(_, session)| session.clone())

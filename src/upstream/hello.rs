@@ -3,7 +3,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::mcp::{Caller, Era, LEGACY_LATEST, ListKind, MODERN_LATEST, Members, Version, raw};
+use crate::mcp::{Caller, Era, LEGACY_LATEST, ListKind, MODERN_LATEST, RawObject, Version, raw};
 
 use super::stock::Greeting;
 
@@ -14,7 +14,7 @@ fn client_info() -> Box<RawValue> {
 
 /// Params of `initialize` for a conversation that several clients share: whatever a client may be asked is
 /// declared, and a client that has not declared it answers with an error.
-pub(super) fn initialize_for_all() -> Members {
+pub(super) fn initialize_for_all() -> RawObject {
     let capabilities = serde_json::json!({
         "elicitation": { "form": {}, "url": {} },
         "sampling": {},
@@ -24,18 +24,18 @@ pub(super) fn initialize_for_all() -> Members {
 }
 
 /// Params of `initialize` for a conversation of our own: nobody can be asked.
-pub(super) fn initialize_for_us() -> Members {
+pub(super) fn initialize_for_us() -> RawObject {
     initialize(LEGACY_LATEST.as_str(), raw(&serde_json::json!({})), client_info())
 }
 
 /// Params of `initialize` as this client sent them to us.
-pub(super) fn initialize_for(caller: &Caller) -> Members {
+pub(super) fn initialize_for(caller: &Caller) -> RawObject {
     let info = caller.client_info.as_ref().map_or_else(client_info, |info| (**info).to_owned());
     initialize(caller.version.as_str(), caller.capabilities.to_raw(), info)
 }
 
-fn initialize(version: &str, capabilities: Box<RawValue>, info: Box<RawValue>) -> Members {
-    let mut params = Members::new();
+fn initialize(version: &str, capabilities: Box<RawValue>, info: Box<RawValue>) -> RawObject {
+    let mut params = RawObject::new();
     params.set("protocolVersion", raw(version));
     params.set("capabilities", capabilities);
     params.set("clientInfo", info);
@@ -47,7 +47,7 @@ fn initialize(version: &str, capabilities: Box<RawValue>, info: Box<RawValue>) -
 /// # Errors
 /// What is wrong with it.
 pub(super) fn read_initialized(result: &RawValue) -> Result<(Greeting, Version), String> {
-    let members = Members::parse(result.get()).map_err(|error| format!("initialize: {error}"))?;
+    let members = RawObject::parse(result.get()).map_err(|error| format!("initialize: {error}"))?;
     let text = members.text("protocolVersion").unwrap_or_default();
     let version = Version::known(&text).filter(|version| version.era() == Era::Legacy);
     let version = version.ok_or_else(|| format!("initialize: it answers with revision {text:?}"))?;
@@ -64,7 +64,7 @@ pub(super) fn own_meta() -> Box<RawValue> {
 }
 
 /// The same params as a modern request of our own.
-pub(super) fn with_own_meta(mut params: Members) -> Members {
+pub(super) fn with_own_meta(mut params: RawObject) -> RawObject {
     params.set("_meta", own_meta());
     params
 }
@@ -74,7 +74,7 @@ pub(super) fn with_own_meta(mut params: Members) -> Members {
 /// # Errors
 /// What is wrong with it, or that it speaks no modern revision of ours.
 pub(super) fn read_discovered(result: &RawValue) -> Result<Greeting, String> {
-    let members = Members::parse(result.get()).map_err(|error| format!("server/discover: {error}"))?;
+    let members = RawObject::parse(result.get()).map_err(|error| format!("server/discover: {error}"))?;
     let versions: Vec<String> = members
         .read("supportedVersions")
         .map_err(|error| format!("server/discover: supportedVersions: {error}"))?
@@ -87,11 +87,11 @@ pub(super) fn read_discovered(result: &RawValue) -> Result<Greeting, String> {
 
 /// The filter of `subscriptions/listen` for what `greeting` can announce and the resources `uris`; `None` if
 /// that is nothing.
-pub(super) fn listen_params(greeting: &Greeting, uris: &[String]) -> Option<Members> {
-    let mut filter = Members::new();
+pub(super) fn listen_params(greeting: &Greeting, uris: &[String]) -> Option<RawObject> {
+    let mut filter = RawObject::new();
     for kind in ListKind::ALL {
         let member =
-            greeting.offers.get(kind.capability()).and_then(|value| Members::parse(value.get()).ok());
+            greeting.offers.get(kind.capability()).and_then(|value| RawObject::parse(value.get()).ok());
         if member.and_then(|member| member.read("listChanged").ok().flatten()) == Some(true) {
             filter.set(kind.filter(), raw(&true));
         }
@@ -102,7 +102,7 @@ pub(super) fn listen_params(greeting: &Greeting, uris: &[String]) -> Option<Memb
     if filter.is_empty() {
         return None;
     }
-    let mut params = Members::new();
+    let mut params = RawObject::new();
     params.set("notifications", filter.to_raw());
     Some(with_own_meta(params))
 }

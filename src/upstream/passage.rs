@@ -1,5 +1,5 @@
 //! One client's request on its way through an upstream: what comes back before the result goes to the
-//! client's link.
+//! client's responder.
 //!
 //! Notifications pass unchanged. Requests of the upstream are put to the client, several at a time, and their
 //! answers go back under the upstream's own ids; a client that cannot be asked makes an error that says so,
@@ -16,8 +16,8 @@ use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::mcp::{
-    AskError, Caller, Era, Fault, Gone, Id, Link, LogLevel, Members, Method, Request, code, encode_fault,
-    encode_result,
+    Caller, Disconnected, Era, Id, LogLevel, Method, RawObject, Request, Responder, RpcError,
+    ServerRequestError, code, encode_error, encode_result,
 };
 
 /// Questions of one request to its client that may be open at once.
@@ -33,7 +33,7 @@ pub(super) enum Inbound {
         /// Its method.
         method: Method,
         /// Its params.
-        params: Members,
+        params: RawObject,
     },
     /// A question to the client.
     Ask(Request),
@@ -62,15 +62,15 @@ pub(super) trait ReplyTo: Send + Sync {
 /// The way of one request.
 pub(super) struct Passage<'a> {
     caller: &'a Caller,
-    link: &'a Link,
+    responder: &'a Responder,
     to: &'a dyn ReplyTo,
     tasks: FuturesUnordered<Task<'a>>,
     open: HashMap<Id, CancellationToken>,
 }
 
 impl<'a> Passage<'a> {
-    pub(super) fn new(caller: &'a Caller, link: &'a Link, to: &'a dyn ReplyTo) -> Passage<'a> {
-        Passage { caller, link, to, tasks: FuturesUnordered::new(), open: HashMap::new() }
+    pub(super) fn new(caller: &'a Caller, responder: &'a Responder, to: &'a dyn ReplyTo) -> Passage<'a> {
+        Passage { caller, responder, to, tasks: FuturesUnordered::new(), open: HashMap::new() }
     }
 
     /// Whether the client is being asked something.
@@ -91,14 +91,14 @@ impl<'a> Passage<'a> {
     /// Passes one message on. Waits while the client's link is full.
     ///
     /// # Errors
-    /// [`Gone`] when nobody will read it.
-    pub(super) async fn take(&mut self, inbound: Inbound) -> Result<(), Gone> {
+    /// [`Disconnected`] when nobody will read it.
+    pub(super) async fn take(&mut self, inbound: Inbound) -> Result<(), Disconnected> {
         match inbound {
             Inbound::Notice { method, params } => {
                 if method == Method::LogMessage && !wants(self.caller, &params) {
                     return Ok(());
                 }
-                self.link.notify(&method, &params.to_raw()).await
+                self.responder.notify(&method, &params.to_raw()).await
             }
             Inbound::Ask(request) => {
                 self.ask(request);
@@ -114,16 +114,16 @@ impl<'a> Passage<'a> {
     }
 
     fn ask(&mut self, request: Request) {
-        let (id, link, to) = (request.id.clone(), self.link, self.to);
-        let refused = match may_ask(self.caller, link, &request) {
-            Ok(()) if self.open.len() >= ASKS_MAX || self.open.contains_key(&id) => Some(Fault::internal(
+        let (id, responder, to) = (request.id.clone(), self.responder, self.to);
+        let refused = match may_ask(self.caller, responder, &request) {
+            Ok(()) if self.open.len() >= ASKS_MAX || self.open.contains_key(&id) => Some(RpcError::internal(
                 format!("{ASKS_MAX} questions of this request are open, or this id is among them"),
             )),
             Ok(()) => None,
             Err(fault) => Some(fault),
         };
         if let Some(fault) = refused {
-            let message = encode_fault(&id, &fault);
+            let message = encode_error(&id, &fault);
             self.tasks.push(Box::pin(async move {
                 to.reply(message).await;
                 id
@@ -135,7 +135,7 @@ impl<'a> Passage<'a> {
         self.tasks.push(Box::pin(async move {
             let params = (!request.params.is_empty()).then(|| request.params.to_raw());
             let answer = tokio::select! {
-                answer = link.ask(&request.method, params.as_deref()) => answer,
+                answer = responder.ask(&request.method, params.as_deref()) => answer,
                 () = cancelled.cancelled() => return id,
             };
             to.reply(encode_answer(&id, answer)).await;
@@ -144,21 +144,21 @@ impl<'a> Passage<'a> {
     }
 }
 
-fn encode_answer(id: &Id, answer: Result<Box<RawValue>, AskError>) -> Bytes {
+fn encode_answer(id: &Id, answer: Result<Box<RawValue>, ServerRequestError>) -> Bytes {
     match answer {
         Ok(result) => encode_result(id, &result),
-        Err(AskError::Refused(error)) => {
+        Err(ServerRequestError::Refused(error)) => {
             let error = error.get();
             Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, id.as_json()))
         }
-        Err(error) => encode_fault(id, &Fault::internal(error.to_string())),
+        Err(error) => encode_error(id, &RpcError::internal(error.to_string())),
     }
 }
 
 /// Whether this client takes this question.
-fn may_ask(caller: &Caller, link: &Link, request: &Request) -> Result<(), Fault> {
-    if caller.era() == Era::Modern || !link.can_ask() {
-        return Err(Fault::method_not_found(Era::Legacy, &request.method));
+fn may_ask(caller: &Caller, responder: &Responder, request: &Request) -> Result<(), RpcError> {
+    if caller.era() == Era::Modern || !responder.can_ask() {
+        return Err(RpcError::method_not_found(Era::Legacy, &request.method));
     }
     // Whatever else a server may ask is between it and the client.
     let Some(capability) = request.method.client_capability() else { return Ok(()) };
@@ -166,22 +166,22 @@ fn may_ask(caller: &Caller, link: &Link, request: &Request) -> Result<(), Fault>
     let part = (request.method == Method::CreateElicitation && is_url()).then_some("url");
     let declared = caller.capabilities.has(capability)
         && part.is_none_or(|part| {
-            let all = Members::parse(caller.capabilities.to_raw().get()).unwrap_or_default();
-            let one = all.get(capability).and_then(|value| Members::parse(value.get()).ok());
+            let all = RawObject::parse(caller.capabilities.to_raw().get()).unwrap_or_default();
+            let one = all.get(capability).and_then(|value| RawObject::parse(value.get()).ok());
             one.is_some_and(|one| one.get(part).is_some())
         });
     if declared {
         return Ok(());
     }
     let part = part.map(|part| format!(".{part}")).unwrap_or_default();
-    Err(Fault::new(
+    Err(RpcError::new(
         code::METHOD_NOT_FOUND,
         format!("{}: the client has not declared {capability}{part}", request.method),
     ))
 }
 
 /// Whether this caller wants the log message `params`.
-pub(super) fn wants(caller: &Caller, params: &Members) -> bool {
+pub(super) fn wants(caller: &Caller, params: &RawObject) -> bool {
     let level = params.read::<LogLevel>("level").ok().flatten();
     match caller.era() {
         Era::Modern => caller.log_level.is_some_and(|least| level.is_none_or(|level| level >= least)),
@@ -193,11 +193,11 @@ pub(super) fn wants(caller: &Caller, params: &Members) -> bool {
 }
 
 /// Reads a JSON-RPC error object of an upstream as the fault that the client gets.
-pub(super) fn fault_of(error: &RawValue) -> Fault {
-    let Ok(members) = Members::parse(error.get()) else {
-        return Fault::internal("the upstream answered with an error that is no object");
+pub(super) fn fault_of(error: &RawValue) -> RpcError {
+    let Ok(members) = RawObject::parse(error.get()) else {
+        return RpcError::internal("the upstream answered with an error that is no object");
     };
     let code = members.read::<i64>("code").ok().flatten().unwrap_or(code::INTERNAL);
     let message = members.text("message").unwrap_or_else(|| "the upstream gave no reason".to_owned());
-    Fault { code, message, data: members.get("data").map(ToOwned::to_owned), status: 200 }
+    RpcError { code, message, data: members.get("data").map(ToOwned::to_owned), status: 200 }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::mcp::{Era, Fault};
+use crate::mcp::{Era, RpcError};
 
 use super::base::Base;
 
@@ -76,7 +76,7 @@ impl<T: Clone> Seats<T> {
     ///
     /// # Errors
     /// A fault that says why `method` cannot be served.
-    pub(super) async fn open(&self, base: &Base, era: Era, method: &str) -> Result<T, Fault> {
+    pub(super) async fn open(&self, base: &Base, era: Era, method: &str) -> Result<T, RpcError> {
         let mut seat = self.of(era).subscribe();
         self.of(era).send_if_modified(|seat| {
             let is_asleep = matches!(seat, Seat::Asleep);

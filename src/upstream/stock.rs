@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 
-use crate::mcp::{Catalog, Era, Item, List, ListKind, Members, Offers};
+use crate::mcp::{Catalog, Era, Item, List, ListKind, RawObject, ServerCapabilities};
 
 /// The four kinds, in the order of [`Lists`].
 pub(super) const KINDS: [ListKind; 4] =
@@ -22,7 +22,7 @@ pub(super) type Lists = [Vec<Item>; 4];
 #[derive(Clone, Debug, Default)]
 pub(super) struct Greeting {
     /// Its capabilities.
-    pub(super) offers: Members,
+    pub(super) offers: RawObject,
     /// Its instructions.
     pub(super) instructions: Option<Arc<str>>,
 }
@@ -30,10 +30,10 @@ pub(super) struct Greeting {
 impl Greeting {
     /// Reads the result of `initialize` or `server/discover`.
     pub(super) fn read(result: &RawValue) -> Result<Greeting, String> {
-        let members = Members::parse(result.get()).map_err(|error| error.to_string())?;
+        let members = RawObject::parse(result.get()).map_err(|error| error.to_string())?;
         let offers = match members.get("capabilities") {
-            Some(value) => Members::parse(value.get()).map_err(|error| format!("capabilities: {error}"))?,
-            None => Members::new(),
+            Some(value) => RawObject::parse(value.get()).map_err(|error| format!("capabilities: {error}"))?,
+            None => RawObject::new(),
         };
         Ok(Greeting { offers, instructions: members.text("instructions").map(Arc::from) })
     }
@@ -121,7 +121,7 @@ impl Stock {
 fn publish(sender: &watch::Sender<Arc<Catalog>>, greeting: &Greeting, lists: &Lists, announced: &[ListKind]) {
     sender.send_if_modified(|catalog| {
         let next = Catalog {
-            offers: Offers(greeting.offers.clone()),
+            offers: ServerCapabilities(greeting.offers.clone()),
             instructions: greeting.instructions.clone(),
             tools: list(catalog, lists, announced, 0),
             prompts: list(catalog, lists, announced, 1),

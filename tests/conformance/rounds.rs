@@ -75,7 +75,7 @@ async fn multi_round(call: ToolCall) -> Result<String, Stop> {
     Ok(format!("{name} likes {color}"))
 }
 
-/// Asks only for what the client has declared.
+/// ServerRequests only for what the client has declared.
 async fn capabilities(call: ToolCall) -> Result<String, Stop> {
     let mut asks = Vec::new();
     if call.client().has("elicitation") {

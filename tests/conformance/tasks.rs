@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use erlmcp::handler::{Ask, ElicitForm, Server, Stop, TaskSupport, Tool, ToolCall, ToolResult};
-use erlmcp::mcp::Fault;
+use erlmcp::mcp::RpcError;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -29,7 +29,7 @@ pub(super) fn add(server: Server) -> Server {
         .tool(job("protocol_error_job", TaskSupport::Optional), |call: ToolCall| async move {
             call.start_task().await;
             tokio::time::sleep(JOB).await;
-            Err::<ToolResult, _>(Stop::Fault(Fault::internal("the job broke")))
+            Err::<ToolResult, _>(Stop::Rpc(RpcError::internal("the job broke")))
         })
         .tool(job("confirm_delete", TaskSupport::Optional).optional("filename", text()), confirm_delete)
         .tool(job("multi_input", TaskSupport::Optional), multi_input)

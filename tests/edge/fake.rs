@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use erlmcp::mcp::{
-    Caller, Catalog, Era, Event, Fault, Item, Link, List, ListKind, Members, Notification, Offers, Provider,
-    Request, Served, encode_notification, raw,
+    Caller, Catalog, Era, Event, Item, List, ListKind, Notification, Provider, RawObject, Request, Responder,
+    RpcError, Served, ServerCapabilities, encode_notification, raw,
 };
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -70,7 +70,7 @@ impl Fake {
         let again = json!({ "name": "wait_again", "inputSchema": {},
             "annotations": { "idempotentHint": true } });
         tools.items.push(item(ListKind::Tools, &again));
-        let offers = Offers(Members::parse(OFFERS).unwrap());
+        let offers = ServerCapabilities(RawObject::parse(OFFERS).unwrap());
         let catalog = Catalog { offers, tools, instructions: Some("Be kind.".into()), ..Catalog::default() };
         Arc::new(Fake {
             catalog: watch::Sender::new(Arc::new(catalog)),
@@ -114,7 +114,12 @@ impl Fake {
         self.served.load(Ordering::SeqCst)
     }
 
-    async fn call(&self, request: &Request, caller: &Caller, link: &Link) -> Result<Box<RawValue>, Fault> {
+    async fn call(
+        &self,
+        request: &Request,
+        caller: &Caller,
+        responder: &Responder,
+    ) -> Result<Box<RawValue>, RpcError> {
         let name = request.params.text("name").unwrap();
         let arguments =
             request.params.read::<serde_json::Value>("arguments").ok().flatten().unwrap_or_default();
@@ -122,11 +127,11 @@ impl Fake {
         let text = match name.as_str() {
             "echo" => return Ok(raw(&json!({ "content": [], "echo": arguments }))),
             "params" => format!("{:?}", request.param_headers),
-            "wait" | "wait_again" => self.wait(link).await,
+            "wait" | "wait_again" => self.wait(responder).await,
             "progress" => {
                 for n in 0..count {
                     let params = json!({ "progressToken": "t", "progress": n });
-                    let _ = link.notify("notifications/progress", &raw(&params)).await;
+                    let _ = responder.notify("notifications/progress", &raw(&params)).await;
                 }
                 "progressed".to_owned()
             }
@@ -134,34 +139,36 @@ impl Fake {
                 let data = "x".repeat(1024);
                 for _ in 0..count {
                     let params = json!({ "level": "info", "data": data });
-                    let _ = link.notify("notifications/message", &raw(&params)).await;
+                    let _ = responder.notify("notifications/message", &raw(&params)).await;
                 }
-                self.wait(link).await
+                self.wait(responder).await
             }
             "log" => {
                 for level in ["debug", "warning"] {
-                    let _ = link
+                    let _ = responder
                         .notify("notifications/message", &raw(&json!({ "level": level, "data": 1 })))
                         .await;
                 }
                 "logged".to_owned()
             }
-            "ask" => match link.ask("elicitation/create", Some(&raw(&json!({ "message": "?" })))).await {
-                Ok(answer) => answer.get().to_owned(),
-                Err(error) => error.to_string(),
-            },
+            "ask" => {
+                match responder.ask("elicitation/create", Some(&raw(&json!({ "message": "?" })))).await {
+                    Ok(answer) => answer.get().to_owned(),
+                    Err(error) => error.to_string(),
+                }
+            }
             "speak_late" => {
-                let waited = self.wait(link).await;
+                let waited = self.wait(responder).await;
                 let params = json!({ "level": "error", "data": "late" });
-                let notified = link.notify("notifications/message", &raw(&params)).await;
-                let asked = link.ask("elicitation/create", Some(&raw(&json!({ "message": "?" })))).await;
+                let notified = responder.notify("notifications/message", &raw(&params)).await;
+                let asked = responder.ask("elicitation/create", Some(&raw(&json!({ "message": "?" })))).await;
                 assert!(asked.is_err(), "nobody can answer");
-                // An upstream's call ends here if its link does.
+                // An upstream's call ends here if its responder does.
                 if notified.is_err() { std::future::pending().await } else { waited }
             }
             "hang_up" => {
-                let _ = link.hang_up(10).await;
-                self.wait(link).await
+                let _ = responder.hang_up(10).await;
+                self.wait(responder).await
             }
             "push" => {
                 let session = caller.session.as_ref().unwrap();
@@ -171,16 +178,16 @@ impl Fake {
                 }
                 "pushed".to_owned()
             }
-            "fail" => return Err(Fault::internal("it failed").with_status(404)),
-            _ => return Err(Fault::invalid_params("no such tool")),
+            "fail" => return Err(RpcError::internal("it failed").with_status(404)),
+            _ => return Err(RpcError::invalid_params("no such tool")),
         };
         Ok(raw(&json!({ "content": [{ "type": "text", "text": text }] })))
     }
 
-    async fn wait(&self, link: &Link) -> String {
+    async fn wait(&self, responder: &Responder) -> String {
         tokio::select! {
             permit = self.gate.acquire() => { permit.unwrap().forget(); "waited".to_owned() }
-            () = link.cancelled().cancelled() => std::future::pending().await,
+            () = responder.cancelled().cancelled() => std::future::pending().await,
         }
     }
 }
@@ -198,22 +205,22 @@ impl Provider for Fake {
         self.events.subscribe()
     }
 
-    fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, link: &'a Link) -> Served<'a> {
+    fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, responder: &'a Responder) -> Served<'a> {
         Box::pin(async move {
             self.served.fetch_add(1, Ordering::SeqCst);
             self.running.send_modify(|count| *count += 1);
             let _running = Running(self);
             let result = match &*request.method {
-                "tools/call" => self.call(request, caller, link).await,
+                "tools/call" => self.call(request, caller, responder).await,
                 "resources/subscribe" | "resources/unsubscribe" | "logging/setLevel" => Ok(raw(&json!({}))),
                 "resources/read" => {
                     let uri = request.params.text("uri").unwrap();
                     if uri != "test://one" {
-                        return Err(Fault::resource_not_found(caller.era(), &uri));
+                        return Err(RpcError::resource_not_found(caller.era(), &uri));
                     }
                     Ok(RawValue::from_string("{\"contents\":[\n\n]}".to_owned()).unwrap())
                 }
-                method => Err(Fault::method_not_found(caller.era(), method)),
+                method => Err(RpcError::method_not_found(caller.era(), method)),
             };
             self.finished.send_modify(|count| *count += 1);
             result

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use erlmcp::mcp::{
-    Asks, Caller, Catalog, ClientCapabilities, Era, Fault, Frame, LEGACY_LATEST, Link, LogLevel,
-    MODERN_LATEST, Members, Message, Notification, Provider, Request, SessionPort, parse, raw,
+    Caller, Catalog, ClientCapabilities, Era, LEGACY_LATEST, LogLevel, MODERN_LATEST, Message, Notification,
+    Outbound, Provider, RawObject, Request, Responder, RpcError, ServerRequests, SessionPort, parse, raw,
 };
 use erlmcp::upstream::{Command, Reach, Surroundings, UpstreamOptions, Upstreams};
 use serde_json::Value;
@@ -115,7 +115,7 @@ type Answerer = dyn Fn(&Value) -> Option<Value> + Send + Sync;
 pub struct Client {
     pub caller: Caller,
     pub session: Option<Arc<Session>>,
-    asks: Option<Arc<Asks>>,
+    asks: Option<Arc<ServerRequests>>,
     answerer: Arc<Answerer>,
 }
 
@@ -143,7 +143,7 @@ impl Client {
             log_level: None,
             session: Some(session.clone()),
         };
-        let asks = Some(Arc::new(Asks::new("q")));
+        let asks = Some(Arc::new(ServerRequests::new("q")));
         Client { caller, session: Some(session), asks, answerer: Arc::new(|_| None) }
     }
 
@@ -168,11 +168,11 @@ impl Client {
 
     /// A request as the edge would have read it.
     pub fn request(&self, method: &str, params: &str) -> Request {
-        let mut params = Members::parse(params).unwrap();
+        let mut params = RawObject::parse(params).unwrap();
         if self.caller.era() == Era::Modern {
             let mut meta = match params.get("_meta") {
-                Some(meta) => Members::parse(meta.get()).unwrap(),
-                None => Members::new(),
+                Some(meta) => RawObject::parse(meta.get()).unwrap(),
+                None => RawObject::new(),
             };
             meta.set("io.modelcontextprotocol/protocolVersion", raw("2026-07-28"));
             meta.set("io.modelcontextprotocol/clientCapabilities", self.caller.capabilities.to_raw());
@@ -210,22 +210,24 @@ impl Client {
         request: Request,
         cancelled: CancellationToken,
     ) -> Answer {
-        let (link, mut out) = Link::new(self.asks.clone(), cancelled);
+        let (responder, mut out) = Responder::new(self.asks.clone(), cancelled);
         let mut frames = Vec::new();
         let serving = async {
-            let outcome = provider.serve(&request, &self.caller, &link).await;
-            drop(link);
+            let outcome = provider.serve(&request, &self.caller, &responder).await;
+            drop(responder);
             outcome
         };
         let reading = async {
             while let Some(frame) = out.recv().await {
                 match frame {
-                    Frame::Message(bytes) => {
+                    Outbound::Message(bytes) => {
                         let value: Value = serde_json::from_slice(&bytes).unwrap();
                         self.maybe_answer(&value);
                         frames.push(value);
                     }
-                    Frame::Hangup { retry_ms } => frames.push(serde_json::json!({ "hangup": retry_ms })),
+                    Outbound::CloseStream { retry_ms } => {
+                        frames.push(serde_json::json!({ "hangup": retry_ms }))
+                    }
                 }
             }
         };
@@ -256,7 +258,7 @@ impl Client {
     }
 
     pub fn notify(&self, provider: &Arc<dyn Provider>, method: &str) {
-        let notification = Notification { method: method.into(), params: Members::new() };
+        let notification = Notification { method: method.into(), params: RawObject::new() };
         provider.notify(&notification, &self.caller);
     }
 }
@@ -264,7 +266,7 @@ impl Client {
 /// What a client got.
 #[derive(Debug)]
 pub struct Answer {
-    pub outcome: Result<Box<RawValue>, Fault>,
+    pub outcome: Result<Box<RawValue>, RpcError>,
     pub frames: Vec<Value>,
 }
 
@@ -280,7 +282,7 @@ impl Answer {
         self.result()["content"][0]["text"].as_str().unwrap().to_owned()
     }
 
-    pub fn fault(&self) -> &Fault {
+    pub fn fault(&self) -> &RpcError {
         match &self.outcome {
             Ok(result) => panic!("a result: {result}"),
             Err(fault) => fault,

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::time::rfc3339;
 use crate::handler::input::{Ask, requests};
-use crate::mcp::{Fault, Members, raw};
+use crate::mcp::{RawObject, RpcError, raw};
 
 /// Where a task is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -46,7 +46,7 @@ pub(super) struct Entry {
     poll_ms: u64,
     end: Option<Status>,
     message: Option<String>,
-    outcome: Option<Result<Box<RawValue>, Fault>>,
+    outcome: Option<Result<Box<RawValue>, RpcError>>,
     pending: Vec<Pending>,
     /// Keys ever used: one is never asked twice, so that a late answer cannot count for another question.
     keys: HashSet<String>,
@@ -122,13 +122,13 @@ impl Entry {
     ///
     /// # Errors
     /// -32602 for an answer of another shape; then none is taken.
-    pub(super) fn answer(&mut self, responses: &Members, now: u64) -> Result<bool, Fault> {
+    pub(super) fn answer(&mut self, responses: &RawObject, now: u64) -> Result<bool, RpcError> {
         let responses: Vec<_> = responses.iter().collect();
         let find = |key: &str| responses.iter().find(|(own, _)| *own == key).map(|(_, answer)| *answer);
         for pending in &self.pending {
             if let Some(answer) = find(&pending.key) {
                 let checked = pending.ask.check(answer);
-                checked.map_err(|why| Fault::invalid_params(format!("inputResponses: {why}")))?;
+                checked.map_err(|why| RpcError::invalid_params(format!("inputResponses: {why}")))?;
             }
         }
         let (answered, open): (Vec<_>, Vec<_>) =
@@ -151,7 +151,7 @@ impl Entry {
     pub(super) fn end(
         &mut self,
         end: Status,
-        outcome: Option<Result<Box<RawValue>, Fault>>,
+        outcome: Option<Result<Box<RawValue>, RpcError>>,
         now: u64,
     ) -> bool {
         assert!(end.is_end(), "{end:?} is no end");
@@ -166,8 +166,8 @@ impl Entry {
     }
 
     /// The members that every view of it has.
-    pub(super) fn members(&self, id: &str) -> Members {
-        let mut members = Members::new();
+    pub(super) fn members(&self, id: &str) -> RawObject {
+        let mut members = RawObject::new();
         members.set("taskId", raw(id));
         members.set("status", raw(&self.status()));
         if let Some(message) = &self.message {
@@ -181,7 +181,7 @@ impl Entry {
     }
 
     /// All of it: with its result, error or open questions.
-    pub(super) fn detailed(&self, id: &str) -> Members {
+    pub(super) fn detailed(&self, id: &str) -> RawObject {
         let mut members = self.members(id);
         if self.status() == Status::InputRequired {
             let open = self.pending.iter().map(|pending| (pending.key.as_str(), &pending.ask));
@@ -196,8 +196,8 @@ impl Entry {
     }
 }
 
-fn error(fault: &Fault) -> Box<RawValue> {
-    let mut members = Members::new();
+fn error(fault: &RpcError) -> Box<RawValue> {
+    let mut members = RawObject::new();
     members.set("code", raw(&fault.code));
     members.set("message", raw(&fault.message));
     if let Some(data) = &fault.data {

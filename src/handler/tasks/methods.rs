@@ -7,11 +7,11 @@ use serde_json::value::RawValue;
 
 use super::TASKS_EXTENSION;
 use super::table::TaskTable;
-use crate::mcp::{Caller, Era, Fault, Members, Method, Request};
+use crate::mcp::{Caller, Era, Method, RawObject, Request, RpcError};
 
 /// The fault of a client that has not declared the extension.
-pub(in crate::handler) fn undeclared() -> Fault {
-    Fault::capability_missing(&json!({ "extensions": { TASKS_EXTENSION: {} } }))
+pub(in crate::handler) fn undeclared() -> RpcError {
+    RpcError::capability_missing(&json!({ "extensions": { TASKS_EXTENSION: {} } }))
 }
 
 /// Serves a request of the extension.
@@ -22,29 +22,29 @@ pub(in crate::handler) fn serve(
     table: &Arc<TaskTable>,
     request: &Request,
     caller: &Caller,
-) -> Result<Box<RawValue>, Fault> {
+) -> Result<Box<RawValue>, RpcError> {
     let method = &request.method;
     let is_known = matches!(method, Method::TasksGet | Method::TasksUpdate | Method::TasksCancel);
     if caller.era() == Era::Legacy || !is_known {
-        return Err(Fault::method_not_found(caller.era(), method));
+        return Err(RpcError::method_not_found(caller.era(), method));
     }
     if !caller.capabilities.has_extension(TASKS_EXTENSION) {
         return Err(undeclared());
     }
     let id = request.params.text("taskId");
-    let id = id.ok_or_else(|| Fault::invalid_params("taskId is missing or no string"))?;
+    let id = id.ok_or_else(|| RpcError::invalid_params("taskId is missing or no string"))?;
     match method {
         Method::TasksGet => table.view(&id, &caller.principal).map(|members| members.to_raw()),
         Method::TasksUpdate => {
-            let responses = request.params.read::<Members>("inputResponses");
+            let responses = request.params.read::<RawObject>("inputResponses");
             let responses =
-                responses.map_err(|error| Fault::invalid_params(format!("inputResponses: {error}")))?;
+                responses.map_err(|error| RpcError::invalid_params(format!("inputResponses: {error}")))?;
             table.answer(&id, &caller.principal, &responses.unwrap_or_default())?;
-            Ok(Members::new().to_raw())
+            Ok(RawObject::new().to_raw())
         }
         _ => {
             table.cancel(&id, &caller.principal)?;
-            Ok(Members::new().to_raw())
+            Ok(RawObject::new().to_raw())
         }
     }
 }

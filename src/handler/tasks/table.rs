@@ -17,7 +17,7 @@ use super::entry::{Entry, Status};
 use crate::handler::input::Ask;
 use crate::handler::settings::Limits;
 use crate::handler::stop::Stop;
-use crate::mcp::{Event, Fault, Members, Method, TaskName};
+use crate::mcp::{Event, Method, RawObject, RpcError, TaskName};
 
 /// Bytes of a task's id before hex.
 const ID_BYTES: usize = 16;
@@ -56,13 +56,15 @@ impl TaskTable {
         self: &Arc<Self>,
         principal: &Arc<str>,
         stop: &CancellationToken,
-    ) -> Result<TaskRef, Fault> {
+    ) -> Result<TaskRef, RpcError> {
         let (id, now): (Arc<str>, _) = (random_id().into(), (self.clock)());
         let mut entries = self.lock();
         entries.retain(|_, entry| entry.ends_ms() > now);
         if entries.len() >= self.limits.tasks_max {
             let held = entries.len();
-            return Err(Fault::internal(format!("no room for another task (held {held}); try again later")));
+            return Err(RpcError::internal(format!(
+                "no room for another task (held {held}); try again later"
+            )));
         }
         let (ttl, poll) = (self.limits.task_ttl_ms, self.limits.task_poll_ms);
         entries.insert(id.clone(), Entry::new(principal.clone(), stop.clone(), now, ttl, poll));
@@ -74,7 +76,7 @@ impl TaskTable {
     pub(in crate::handler) fn run(
         self: &Arc<Self>,
         task: TaskRef,
-        work: impl Future<Output = Result<Box<RawValue>, Fault>> + Send + 'static,
+        work: impl Future<Output = Result<Box<RawValue>, RpcError>> + Send + 'static,
         stop: CancellationToken,
     ) {
         let ttl = Duration::from_millis(self.limits.task_ttl_ms);
@@ -99,7 +101,7 @@ impl TaskTable {
     ///
     /// # Errors
     /// -32602 if there is no such task for this principal.
-    pub(super) fn view(&self, id: &str, principal: &str) -> Result<Members, Fault> {
+    pub(super) fn view(&self, id: &str, principal: &str) -> Result<RawObject, RpcError> {
         self.with(id, principal, |entry, _| Ok(entry.detailed(id)))
     }
 
@@ -107,7 +109,7 @@ impl TaskTable {
     ///
     /// # Errors
     /// -32602 for no such task, or answers of another shape.
-    pub(super) fn answer(&self, id: &str, principal: &str, responses: &Members) -> Result<(), Fault> {
+    pub(super) fn answer(&self, id: &str, principal: &str, responses: &RawObject) -> Result<(), RpcError> {
         self.with(id, principal, |entry, now| {
             if entry.answer(responses, now)? {
                 self.tell(id, entry);
@@ -120,7 +122,7 @@ impl TaskTable {
     ///
     /// # Errors
     /// -32602 for no such task.
-    pub(super) fn cancel(&self, id: &str, principal: &str) -> Result<(), Fault> {
+    pub(super) fn cancel(&self, id: &str, principal: &str) -> Result<(), RpcError> {
         self.with(id, principal, |entry, now| {
             if entry.end(Status::Cancelled, None, now) {
                 entry.stop.cancel();
@@ -150,14 +152,14 @@ impl TaskTable {
         &self,
         id: &str,
         principal: &str,
-        act: impl FnOnce(&mut Entry, u64) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
+        act: impl FnOnce(&mut Entry, u64) -> Result<T, RpcError>,
+    ) -> Result<T, RpcError> {
         let now = (self.clock)();
         let mut entries = self.lock();
         let known = entries.get_mut(id).filter(|entry| *entry.principal == *principal);
         match known.filter(|entry| entry.ends_ms() > now) {
             Some(entry) => act(entry, now),
-            None => Err(Fault::invalid_params(format!("unknown task {id:?}"))),
+            None => Err(RpcError::invalid_params(format!("unknown task {id:?}"))),
         }
     }
 
@@ -185,7 +187,7 @@ pub(in crate::handler) struct TaskRef {
 
 impl TaskRef {
     /// What the client gets in place of a result.
-    pub(in crate::handler) fn created(&self) -> Members {
+    pub(in crate::handler) fn created(&self) -> RawObject {
         let mut members =
             self.table.lock().get(&self.id).map(|entry| entry.members(&self.id)).unwrap_or_default();
         members.set("resultType", crate::mcp::raw("task"));
@@ -203,7 +205,7 @@ impl TaskRef {
     /// A failure if the task has ended.
     pub(in crate::handler) async fn ask(&self, asks: &[Ask]) -> Result<Vec<Box<RawValue>>, Stop> {
         let mut waits = Vec::with_capacity(asks.len());
-        let mut open = OpenAsks { task: self, keys: Vec::with_capacity(asks.len()) };
+        let mut open = OpenQuestions { task: self, keys: Vec::with_capacity(asks.len()) };
         self.change(|entry, now| {
             for ask in asks {
                 if let Some((key, wait)) = entry.open(ask, now) {
@@ -223,7 +225,7 @@ impl TaskRef {
         Ok(answers)
     }
 
-    fn end(&self, outcome: Result<Box<RawValue>, Fault>) {
+    fn end(&self, outcome: Result<Box<RawValue>, RpcError>) {
         let end = if outcome.is_ok() { Status::Completed } else { Status::Failed };
         self.change(|entry, now| entry.end(end, Some(outcome), now));
     }
@@ -245,12 +247,12 @@ impl TaskRef {
 }
 
 /// Takes questions back that nobody waits for any more.
-struct OpenAsks<'a> {
+struct OpenQuestions<'a> {
     task: &'a TaskRef,
     keys: Vec<String>,
 }
 
-impl Drop for OpenAsks<'_> {
+impl Drop for OpenQuestions<'_> {
     fn drop(&mut self) {
         let now = (self.task.table.clock)();
         if let Some(entry) = self.task.table.lock().get_mut(&self.task.id) {

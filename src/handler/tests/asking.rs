@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::client::Client;
 use crate::handler::{Ask, ElicitForm, Limits, SampleParams, Server, Stop, Tool, ToolCall};
-use crate::mcp::{Era, Id, Members, Response};
+use crate::mcp::{Era, Id, RawObject, Response};
 
 fn server() -> Server {
     Server::new("test", "1.0.0")
@@ -40,7 +40,7 @@ fn client(server: Server, capabilities: &Value) -> Arc<Client> {
     Arc::new(Client::of(server, Era::Legacy, capabilities))
 }
 
-fn answer(client: &Client, question: &Members, result: &Value) {
+fn answer(client: &Client, question: &RawObject, result: &Value) {
     let id = Id::from_raw(question.get("id").unwrap());
     let result = RawValue::from_string(result.to_string()).unwrap();
     assert!(client.asks.as_ref().unwrap().answer(Response { id, outcome: Ok(result) }));
@@ -48,8 +48,8 @@ fn answer(client: &Client, question: &Members, result: &Value) {
 
 /// Calls `tool` and answers each question by `reply`.
 async fn call(client: &Client, tool: &str, reply: impl Fn(&str) -> Value) -> Value {
-    let (link, mut wire) = client.link();
-    let called = client.ask_on(&link, "tools/call", json!({ "name": tool }));
+    let (responder, mut wire) = client.responder();
+    let called = client.ask_on(&responder, "tools/call", json!({ "name": tool }));
     tokio::pin!(called);
     loop {
         tokio::select! {
@@ -126,8 +126,8 @@ async fn a_cancelled_call_is_dropped_and_its_token_says_so() {
         }
     });
     let client = client(server, &json!({}));
-    let (link, wire) = client.link();
-    let call = client.ask_on(&link, "tools/call", json!({ "name": "waits" }));
+    let (responder, wire) = client.responder();
+    let call = client.ask_on(&responder, "tools/call", json!({ "name": "waits" }));
     let cancel = async {
         started.notified().await;
         wire.cancel.cancel();

@@ -9,19 +9,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::handler::Server;
 use crate::mcp::{
-    Asks, Caller, ClientCapabilities, Era, Fault, Frame, Frames, LEGACY_LATEST, Link, LogLevel,
-    MODERN_LATEST, Members, Message, Provider, Request, parse,
+    Caller, ClientCapabilities, Era, LEGACY_LATEST, LogLevel, MODERN_LATEST, Message, Outbound, Outbox,
+    Provider, RawObject, Request, Responder, RpcError, ServerRequests, parse,
 };
 
 pub(super) struct Client {
     pub(super) server: Arc<Server>,
     pub(super) caller: Caller,
-    pub(super) asks: Option<Arc<Asks>>,
+    pub(super) asks: Option<Arc<ServerRequests>>,
 }
 
 /// One request on its way: what precedes its result comes out of `frames`.
 pub(super) struct Wire {
-    pub(super) frames: Frames,
+    pub(super) frames: Outbox,
     pub(super) cancel: CancellationToken,
 }
 
@@ -40,7 +40,7 @@ impl Client {
             log_level: Some(LogLevel::Info),
             session: None,
         };
-        let asks = (era == Era::Legacy).then(|| Arc::new(Asks::new("n1-")));
+        let asks = (era == Era::Legacy).then(|| Arc::new(ServerRequests::new("n1-")));
         Client { server: server.clone(), caller, asks }
     }
 
@@ -50,40 +50,45 @@ impl Client {
         request
     }
 
-    pub(super) fn link(&self) -> (Link, Wire) {
+    pub(super) fn responder(&self) -> (Responder, Wire) {
         let cancel = CancellationToken::new();
-        let (link, frames) = Link::new(self.asks.clone(), cancel.clone());
-        (link, Wire { frames, cancel })
+        let (responder, frames) = Responder::new(self.asks.clone(), cancel.clone());
+        (responder, Wire { frames, cancel })
     }
 
     /// A request whose messages before the result nobody reads.
-    pub(super) async fn ask(&self, method: &str, params: Value) -> Result<Value, Fault> {
-        let (link, _wire) = self.link();
-        self.ask_on(&link, method, params).await
+    pub(super) async fn ask(&self, method: &str, params: Value) -> Result<Value, RpcError> {
+        let (responder, _wire) = self.responder();
+        self.ask_on(&responder, method, params).await
     }
 
-    pub(super) async fn ask_on(&self, link: &Link, method: &str, params: Value) -> Result<Value, Fault> {
+    pub(super) async fn ask_on(
+        &self,
+        responder: &Responder,
+        method: &str,
+        params: Value,
+    ) -> Result<Value, RpcError> {
         let request = Client::request(method, &params);
-        let result = self.server.serve(&request, &self.caller, link).await?;
+        let result = self.server.serve(&request, &self.caller, responder).await?;
         Ok(serde_json::from_str(result.get()).unwrap())
     }
 
-    pub(super) async fn call(&self, tool: &str, arguments: Value) -> Result<Value, Fault> {
+    pub(super) async fn call(&self, tool: &str, arguments: Value) -> Result<Value, RpcError> {
         self.ask("tools/call", json!({ "name": tool, "arguments": arguments })).await
     }
 }
 
 impl Wire {
     /// The next message before the result.
-    pub(super) async fn message(&mut self) -> Members {
-        let Some(Frame::Message(bytes)) = self.frames.recv().await else { panic!("no message") };
-        Members::parse(std::str::from_utf8(&bytes).unwrap()).unwrap()
+    pub(super) async fn message(&mut self) -> RawObject {
+        let Some(Outbound::Message(bytes)) = self.frames.recv().await else { panic!("no message") };
+        RawObject::parse(std::str::from_utf8(&bytes).unwrap()).unwrap()
     }
 
     /// What came before the result.
     pub(super) fn messages(mut self) -> Vec<Value> {
         let mut all = Vec::new();
-        while let Some(Frame::Message(bytes)) = self.frames.try_recv() {
+        while let Some(Outbound::Message(bytes)) = self.frames.try_recv() {
             all.push(serde_json::from_slice(&bytes).unwrap());
         }
         all

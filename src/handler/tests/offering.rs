@@ -93,9 +93,9 @@ async fn a_panic_ends_its_own_call_only() {
 #[tokio::test]
 async fn progress_only_grows_and_needs_a_token_and_logs_have_a_level() {
     let client = legacy();
-    let (link, wire) = client.link();
+    let (responder, wire) = client.responder();
     let params = json!({ "name": "works", "_meta": { "progressToken": 12345678901234567890_u64 } });
-    client.ask_on(&link, "tools/call", params).await.unwrap();
+    client.ask_on(&responder, "tools/call", params).await.unwrap();
     let messages = wire.messages();
     assert_eq!(
         messages.iter().map(|message| message["params"].clone()).collect::<Vec<_>>(),
@@ -105,8 +105,8 @@ async fn progress_only_grows_and_needs_a_token_and_logs_have_a_level() {
             json!({ "level": "error", "logger": "unit", "data": { "n": 1 } }),
         ]
     );
-    let (link, wire) = client.link();
-    client.ask_on(&link, "tools/call", json!({ "name": "works" })).await.unwrap();
+    let (responder, wire) = client.responder();
+    client.ask_on(&responder, "tools/call", json!({ "name": "works" })).await.unwrap();
     assert_eq!(wire.messages().len(), 1);
 }
 

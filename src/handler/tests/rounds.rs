@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use crate::handler::{Ask, ElicitForm, Limits, Prompt, PromptCall, Server, Stop, Tool, ToolCall};
-use crate::mcp::{Era, Fault, SealKey};
+use crate::mcp::{Era, RpcError, SealKey};
 
 static NOW_MS: AtomicU64 = AtomicU64::new(1_000_000);
 
@@ -50,7 +50,7 @@ fn accept(name: &str) -> Value {
     json!({ "action": "accept", "content": { "name": name } })
 }
 
-async fn retry(client: &Client, tool: &str, responses: Value, state: &Value) -> Result<Value, Fault> {
+async fn retry(client: &Client, tool: &str, responses: Value, state: &Value) -> Result<Value, RpcError> {
     let mut params = json!({ "name": tool, "inputResponses": responses, "arguments": { "a": 1 } });
     if !state.is_null() {
         params["requestState"] = state.clone();

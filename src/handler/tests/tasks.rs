@@ -9,7 +9,7 @@ use tokio::sync::{Notify, broadcast};
 
 use super::client::Client;
 use crate::handler::{Ask, ElicitForm, Limits, Server, Stop, TASKS_EXTENSION, TaskSupport, Tool, ToolCall};
-use crate::mcp::{Era, Event, Fault, Provider};
+use crate::mcp::{Era, Event, Provider, RpcError};
 
 fn knows_tasks() -> Value {
     json!({ "elicitation": {}, "extensions": { TASKS_EXTENSION: {} } })
@@ -38,7 +38,7 @@ fn server(go: &Arc<Notify>) -> Server {
         })
         .tool(job("breaks"), |call: ToolCall| async move {
             call.start_task().await;
-            Err::<&str, _>(Stop::Fault(Fault::internal("broken")))
+            Err::<&str, _>(Stop::Rpc(RpcError::internal("broken")))
         })
         .tool(job("asks"), |call: ToolCall| async move {
             let name = call.elicit("name", form()).await?;
@@ -63,7 +63,7 @@ fn client(server: Server) -> Client {
     Client::of(server, Era::Modern, &knows_tasks())
 }
 
-async fn get(client: &Client, id: &Value) -> Result<Value, Fault> {
+async fn get(client: &Client, id: &Value) -> Result<Value, RpcError> {
     client.ask("tasks/get", json!({ "taskId": id })).await
 }
 

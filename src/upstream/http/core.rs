@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::mcp::{
-    Fault, Id, MODERN_LATEST, Members, Message, Meta, Method, Notification, Request, Response,
+    Id, MODERN_LATEST, Message, Meta, Method, Notification, RawObject, Request, Response, RpcError,
     encode_request, parse,
 };
 use crate::upstream::base::Base;
@@ -97,10 +97,11 @@ impl Core {
     pub(super) async fn ask_modern(
         &self,
         method: &str,
-        params: Members,
+        params: RawObject,
         within: Duration,
-    ) -> Result<Box<RawValue>, Fault> {
-        let unreachable = |why: String| Fault::internal(format!("{method}: {why}")).with_status(UNREACHABLE);
+    ) -> Result<Box<RawValue>, RpcError> {
+        let unreachable =
+            |why: String| RpcError::internal(format!("{method}: {why}")).with_status(UNREACHABLE);
         let request = own_request(method.into(), params);
         let asked = tokio::time::timeout(within, async {
             let (id, mut talk) = self.talk_modern(&request);
@@ -127,7 +128,7 @@ impl Core {
 }
 
 /// A modern request of our own.
-pub(super) fn own_request(method: Method, params: Members) -> Request {
+pub(super) fn own_request(method: Method, params: RawObject) -> Request {
     Request {
         id: Id::from_number(0),
         method,
@@ -138,16 +139,16 @@ pub(super) fn own_request(method: Method, params: Members) -> Request {
 }
 
 /// The fault of a modern request that was refused with a status; 400 and 404 are kept.
-pub(super) fn refusal(method: &str, status: StatusCode, body: &Bytes) -> Fault {
+pub(super) fn refusal(method: &str, status: StatusCode, body: &Bytes) -> RpcError {
     match parse(body) {
         Ok(Message::Response(Response { outcome: Err(error), .. })) => {
             let fault = fault_of(&error);
             if matches!(status.as_u16(), 400 | 404) { fault.with_status(status.as_u16()) } else { fault }
         }
         _ if status.is_server_error() => {
-            Fault::internal(format!("{method}: HTTP {status}")).with_status(UNREACHABLE)
+            RpcError::internal(format!("{method}: HTTP {status}")).with_status(UNREACHABLE)
         }
-        _ => Fault::internal(format!("{method}: HTTP {status}")),
+        _ => RpcError::internal(format!("{method}: HTTP {status}")),
     }
 }
 
@@ -158,7 +159,7 @@ pub(super) struct ModernAsker<'a> {
 }
 
 impl Asker for ModernAsker<'_> {
-    fn ask<'a>(&'a self, method: &'a str, params: Members) -> Asked<'a> {
+    fn ask<'a>(&'a self, method: &'a str, params: RawObject) -> Asked<'a> {
         Box::pin(self.core.ask_modern(method, params, self.within))
     }
 }

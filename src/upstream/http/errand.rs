@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use crate::mcp::{Caller, Fault, Gone, Link, Message, Method, Request, Response, parse};
+use crate::mcp::{Caller, Disconnected, Message, Method, Request, Responder, Response, RpcError, parse};
 use crate::upstream::base::{Base, Place};
 use crate::upstream::calls::Owner;
 use crate::upstream::health::Counts;
@@ -19,14 +19,14 @@ use super::session::{End, HttpSession, is_answer};
 use super::talk::{Step, Talk};
 
 /// What the upstream answered: the result, or its error.
-pub(super) type Answer = Result<Box<RawValue>, Fault>;
+pub(super) type Answer = Result<Box<RawValue>, RpcError>;
 
 /// How an errand failed.
 pub(super) enum Failed {
     /// For the client. The upstream may be at it.
-    Fault(Fault),
+    Rpc(RpcError),
     /// The same, as it took too long.
-    Late(Fault),
+    Late(RpcError),
     /// The upstream has forgotten the session and has not looked at the request.
     Forgotten,
 }
@@ -36,7 +36,7 @@ struct Errand<'a> {
     core: &'a Core,
     request: &'a Request,
     session: Option<&'a Arc<HttpSession>>,
-    link: &'a Link,
+    responder: &'a Responder,
     id: u64,
 }
 
@@ -46,20 +46,20 @@ pub(super) async fn modern(
     core: &Core,
     request: &Request,
     caller: &Caller,
-    link: &Link,
+    responder: &Responder,
     place: Place,
-) -> Result<Box<RawValue>, Fault> {
+) -> Result<Box<RawValue>, RpcError> {
     let mut kept = KeptPlace { base: &core.base, place: Some(place) };
     let (id, talk) = core.talk_modern(request);
-    let errand = Errand { base: &core.base, core, request, session: None, link, id };
-    let passage = Passage::new(caller, link, &NoReply);
+    let errand = Errand { base: &core.base, core, request, session: None, responder, id };
+    let passage = Passage::new(caller, responder, &NoReply);
     let carried = errand.carry(talk, None, passage).await;
     if !matches!(carried, Err(Failed::Late(_))) {
         kept.place = None;
     }
     match carried {
         Ok(answer) => answer,
-        Err(Failed::Fault(fault) | Failed::Late(fault)) => Err(fault),
+        Err(Failed::Rpc(fault) | Failed::Late(fault)) => Err(fault),
         Err(Failed::Forgotten) => {
             Err(core.base.fault(&request.method, "it speaks of a session in the modern era"))
         }
@@ -86,22 +86,23 @@ pub(super) async fn legacy(
     session: &Arc<HttpSession>,
     request: &Request,
     caller: &Caller,
-    link: &Link,
+    responder: &Responder,
     place: Place,
 ) -> Result<Answer, Failed> {
     let (sender, inbox) = inbox(request.meta.progress_token.clone());
     let mut running = session.begin(Owner::of(caller), Some(sender), Some(place));
     let params = (!request.params.is_empty()).then(|| request.params.to_raw());
     let talk = session.talk(running.id, &request.method, params.as_deref());
-    let errand = Errand { base: &core.base, core, request, session: Some(session), link, id: running.id };
-    let passage = Passage::new(caller, link, &**session);
+    let errand =
+        Errand { base: &core.base, core, request, session: Some(session), responder, id: running.id };
+    let passage = Passage::new(caller, responder, &**session);
     let carried = errand.carry(talk, Some(inbox), passage).await;
     if let Ok(Ok(result)) = &carried {
         session.calls.answered(running.id, result);
     }
     running.end = match &carried {
         Ok(_) | Err(Failed::Forgotten) => End::Answered,
-        Err(Failed::Fault(_)) => End::Broken,
+        Err(Failed::Rpc(_)) => End::Broken,
         Err(Failed::Late(_)) => End::Lost,
     };
     carried
@@ -148,7 +149,7 @@ impl Errand<'_> {
                 Step::Pause { retry_ms, is_asked } => {
                     was_taken = true;
                     if is_asked {
-                        self.link.hang_up(retry_ms).await.map_err(|gone| self.gone(gone))?;
+                        self.responder.hang_up(retry_ms).await.map_err(|gone| self.gone(gone))?;
                     }
                 }
                 Step::Refused(status, body) => {
@@ -216,7 +217,7 @@ impl Errand<'_> {
         Ok(None)
     }
 
-    fn refused(&self, status: http::StatusCode, body: &Bytes) -> Fault {
+    fn refused(&self, status: http::StatusCode, body: &Bytes) -> RpcError {
         match parse(body) {
             Ok(Message::Response(Response { outcome: Err(error), .. })) if self.session.is_some() => {
                 fault_of(&error)
@@ -229,10 +230,10 @@ impl Errand<'_> {
     }
 
     fn fault(&self, why: &str) -> Failed {
-        Failed::Fault(self.base.fault(&self.request.method, why))
+        Failed::Rpc(self.base.fault(&self.request.method, why))
     }
 
-    fn gone(&self, _: Gone) -> Failed {
+    fn gone(&self, _: Disconnected) -> Failed {
         self.fault("the client is gone")
     }
 }

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::mcp::{Item, MODERN_LATEST, Members, Method, Request};
+use crate::mcp::{Item, MODERN_LATEST, Method, RawObject, Request};
 
 /// Deepest nesting of an input schema that is searched for annotations.
 const SCHEMA_DEPTH_MAX: usize = 16;
@@ -20,7 +20,7 @@ pub(super) fn annotations(tools: &[Item]) -> HashMap<String, Annotated> {
         if !tool.raw.get().contains("x-mcp-header") {
             return None;
         }
-        let schema: Value = Members::parse(tool.raw.get()).ok()?.read("inputSchema").ok()??;
+        let schema: Value = RawObject::parse(tool.raw.get()).ok()?.read("inputSchema").ok()??;
         let mut found = Annotated::new();
         search(&schema, &mut Vec::new(), &mut found);
         (!found.is_empty()).then(|| (tool.key.to_string(), found))
@@ -80,7 +80,7 @@ pub(super) fn modern(request: &Request, annotated: Option<&Annotated>) -> Header
 fn scalar_at(arguments: &RawValue, path: &[String]) -> Option<String> {
     let mut value = arguments.to_owned();
     for key in path {
-        value = Members::parse(value.get()).ok()?.get(key)?.to_owned();
+        value = RawObject::parse(value.get()).ok()?.get(key)?.to_owned();
     }
     let text = value.get();
     match text.bytes().next()? {

@@ -4,7 +4,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use crate::mcp::{Era, Fault, ListKind, Members, Message, Method, parse};
+use crate::mcp::{Era, ListKind, Message, Method, RawObject, RpcError, parse};
 use crate::upstream::backoff::{Backoff, chance};
 use crate::upstream::collect::{Asker, collect};
 use crate::upstream::health::State;
@@ -110,12 +110,12 @@ async fn probe(core: &Arc<Core>) -> Result<Found, String> {
     }
 }
 
-async fn discover(core: &Core, within: Duration) -> Result<Greeting, Fault> {
-    let result = core.ask_modern(&Method::Discover, Members::new(), within).await?;
-    hello::read_discovered(&result).map_err(Fault::internal)
+async fn discover(core: &Core, within: Duration) -> Result<Greeting, RpcError> {
+    let result = core.ask_modern(&Method::Discover, RawObject::new(), within).await?;
+    hello::read_discovered(&result).map_err(RpcError::internal)
 }
 
-async fn open_own(core: &Arc<Core>) -> Result<Arc<HttpSession>, Fault> {
+async fn open_own(core: &Arc<Core>) -> Result<Arc<HttpSession>, RpcError> {
     let outside: Arc<dyn Outside> = core.clone();
     let hello = hello::initialize_for_us();
     let opened =
@@ -232,7 +232,7 @@ async fn listen(core: &Core, found: &Found) {
 }
 
 /// One listen stream; true if the upstream refuses to have any. After a gap anything may have changed.
-async fn listen_once(core: &Core, params: Members, after_gap: bool, backoff: &mut Backoff) -> bool {
+async fn listen_once(core: &Core, params: RawObject, after_gap: bool, backoff: &mut Backoff) -> bool {
     let request = own_request(Method::Listen, params);
     let (_, mut talk) = core.talk_modern(&request);
     loop {

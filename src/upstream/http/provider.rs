@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::mcp::{
-    Caller, Catalog, Era, Event, Fault, Link, Method, Notification, Provider, Request, Served, SessionPort,
-    encode_notification, raw,
+    Caller, Catalog, Era, Event, Method, Notification, Provider, Request, Responder, RpcError, Served,
+    SessionPort, encode_notification, raw,
 };
 use crate::upstream::base::{Base, Place};
 use crate::upstream::health::Health;
@@ -56,9 +56,9 @@ impl HttpUpstream {
         &self,
         request: &Request,
         caller: &Caller,
-        link: &Link,
+        responder: &Responder,
         place: Place,
-    ) -> Result<Box<RawValue>, Fault> {
+    ) -> Result<Box<RawValue>, RpcError> {
         let core = &*self.core;
         if let Err(fault) = core.seats.open(&core.base, caller.era(), &request.method).await {
             core.wake.notify_one();
@@ -67,15 +67,15 @@ impl HttpUpstream {
         match (caller.era(), &caller.session) {
             (Era::Modern, _) => match self.wish(request) {
                 Some(answer) => answer,
-                None => errand::modern(core, request, caller, link, place).await,
+                None => errand::modern(core, request, caller, responder, place).await,
             },
-            (Era::Legacy, Some(port)) => self.in_session(port, request, caller, link, place).await,
+            (Era::Legacy, Some(port)) => self.in_session(port, request, caller, responder, place).await,
             (Era::Legacy, None) => {
                 let gone = || core.base.fault(&request.method, "it has forgotten our session");
                 let own = core.own().ok_or_else(gone)?;
-                match errand::legacy(core, &own, request, caller, link, place).await {
+                match errand::legacy(core, &own, request, caller, responder, place).await {
                     Ok(answer) => answer,
-                    Err(Failed::Fault(fault) | Failed::Late(fault)) => Err(fault),
+                    Err(Failed::Rpc(fault) | Failed::Late(fault)) => Err(fault),
                     Err(Failed::Forgotten) => Err(gone()),
                 }
             }
@@ -83,7 +83,7 @@ impl HttpUpstream {
     }
 
     /// What modern listeners want of resources; the listen stream does it for all.
-    fn wish(&self, request: &Request) -> Option<Result<Box<RawValue>, Fault>> {
+    fn wish(&self, request: &Request) -> Option<Result<Box<RawValue>, RpcError>> {
         let uri = || request.params.text("uri").unwrap_or_default();
         let wishes = &self.core.wishes;
         match request.method {
@@ -103,9 +103,9 @@ impl HttpUpstream {
         port: &Arc<dyn SessionPort>,
         request: &Request,
         caller: &Caller,
-        link: &Link,
+        responder: &Responder,
         place: Place,
-    ) -> Result<Box<RawValue>, Fault> {
+    ) -> Result<Box<RawValue>, RpcError> {
         let core = &*self.core;
         if request.method == Method::SetLevel && self.sessions.now(port.key()).is_none() {
             // A session opened later begins with the level that the client's session has then.
@@ -115,13 +115,13 @@ impl HttpUpstream {
         // An upstream that has forgotten the session has not looked at the request: once more, in a new one.
         for _ in 0..2 {
             let session = self.sessions.open(caller, port, &request.method).await?;
-            answer = errand::legacy(core, &session, request, caller, link, place.clone()).await;
+            answer = errand::legacy(core, &session, request, caller, responder, place.clone()).await;
             if !matches!(answer, Err(Failed::Forgotten)) {
                 break;
             }
         }
         let answer = answer.unwrap_or_else(|failed| match failed {
-            Failed::Fault(fault) | Failed::Late(fault) => Err(fault),
+            Failed::Rpc(fault) | Failed::Late(fault) => Err(fault),
             Failed::Forgotten => {
                 Err(core.base.fault(&request.method, "it forgets sessions as soon as it opens them"))
             }
@@ -148,8 +148,10 @@ impl Provider for HttpUpstream {
         self.core.base.events.subscribe()
     }
 
-    fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, link: &'a Link) -> Served<'a> {
-        Box::pin(self.core.base.bounded(request, link, |place| self.pass(request, caller, link, place)))
+    fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, responder: &'a Responder) -> Served<'a> {
+        Box::pin(
+            self.core.base.bounded(request, responder, |place| self.pass(request, caller, responder, place)),
+        )
     }
 
     fn notify(&self, notification: &Notification, caller: &Caller) {

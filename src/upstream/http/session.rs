@@ -17,8 +17,8 @@ use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::mcp::{
-    Fault, Id, Members, Message, Method, Notification, Request, Response, encode_fault, encode_notification,
-    encode_request, encode_result, parse, raw,
+    Id, Message, Method, Notification, RawObject, Request, Response, RpcError, encode_error,
+    encode_notification, encode_request, encode_result, parse, raw,
 };
 use crate::upstream::base::{Base, Place};
 use crate::upstream::calls::{Calls, Owner, Whose};
@@ -59,20 +59,20 @@ impl HttpSession {
     pub(super) async fn open(
         base: &Arc<Base>,
         endpoint: &Arc<Endpoint>,
-        hello: &Members,
+        hello: &RawObject,
         outside: Arc<dyn Outside>,
         of_all: &Arc<Calls<()>>,
         stop: &CancellationToken,
-    ) -> Result<Arc<HttpSession>, Fault> {
+    ) -> Result<Arc<HttpSession>, RpcError> {
         let unreachable =
-            |why: String| Fault::internal(format!("initialize: {why}")).with_status(UNREACHABLE);
+            |why: String| RpcError::internal(format!("initialize: {why}")).with_status(UNREACHABLE);
         let within = Duration::from_millis(base.options.start_timeout_ms);
         let opening = tokio::time::timeout(within, async {
             let id = Id::from_number(0);
             let message = encode_request(&id, &Method::Initialize, Some(&hello.to_raw()));
             let reply = endpoint.post(HeaderMap::new(), message).await.map_err(unreachable)?;
             let (answer, headers) = first_answer(reply, &id).await?;
-            let (greeting, version) = hello::read_initialized(&answer).map_err(Fault::internal)?;
+            let (greeting, version) = hello::read_initialized(&answer).map_err(RpcError::internal)?;
             let mut own = HeaderMap::new();
             let calls = match headers.get(SESSION_ID) {
                 Some(session) => {
@@ -172,13 +172,14 @@ impl HttpSession {
     pub(super) async fn ask_within(
         self: &Arc<Self>,
         method: &str,
-        params: &Members,
+        params: &RawObject,
         within: Duration,
-    ) -> Result<Box<RawValue>, Fault> {
+    ) -> Result<Box<RawValue>, RpcError> {
         let mut running = self.begin(Owner::Node, None, None);
         running.end = End::Answered;
         let id = running.id;
-        let unreachable = |why: String| Fault::internal(format!("{method}: {why}")).with_status(UNREACHABLE);
+        let unreachable =
+            |why: String| RpcError::internal(format!("{method}: {why}")).with_status(UNREACHABLE);
         let asked = tokio::time::timeout(within, async {
             let params = params.to_raw();
             let mut talk = self.talk(id, method, Some(&params));
@@ -203,14 +204,14 @@ impl HttpSession {
             .unwrap_or_else(|_| Err(unreachable(format!("no answer within {} ms", within.as_millis()))))
     }
 
-    fn refusal(&self, method: &str, status: StatusCode, body: &[u8]) -> Fault {
+    fn refusal(&self, method: &str, status: StatusCode, body: &[u8]) -> RpcError {
         if self.is_forgotten(status, body) {
             self.lose();
-            return Fault::internal(format!("{method}: the session is gone")).with_status(UNREACHABLE);
+            return RpcError::internal(format!("{method}: the session is gone")).with_status(UNREACHABLE);
         }
         match parse(body) {
             Ok(Message::Response(Response { outcome: Err(error), .. })) => fault_of(&error),
-            _ => Fault::internal(format!("{method}: HTTP {status}")),
+            _ => RpcError::internal(format!("{method}: HTTP {status}")),
         }
     }
 
@@ -243,7 +244,7 @@ impl HttpSession {
                 }
                 Whose::Nobody | Whose::Gone => "no request of a client is running that it could belong to",
             };
-            encode_fault(&id, &Fault::internal(why))
+            encode_error(&id, &RpcError::internal(why))
         };
         let (endpoint, headers) = (self.endpoint.clone(), self.headers.clone());
         let within = Duration::from_millis(self.base.options.timeout_ms);
@@ -304,8 +305,8 @@ pub(super) fn is_answer(response: &Response, id: u64) -> bool {
     }
 }
 
-async fn first_answer(reply: Reply, id: &Id) -> Result<(Box<RawValue>, HeaderMap), Fault> {
-    let unreachable = |why: &str| Fault::internal(format!("initialize: {why}")).with_status(UNREACHABLE);
+async fn first_answer(reply: Reply, id: &Id) -> Result<(Box<RawValue>, HeaderMap), RpcError> {
+    let unreachable = |why: &str| RpcError::internal(format!("initialize: {why}")).with_status(UNREACHABLE);
     let read = |message: &[u8]| match parse(message) {
         Ok(Message::Response(response)) if response.id.as_ref() == Some(id) || response.outcome.is_err() => {
             Some(response.outcome.map_err(|error| fault_of(&error)))
@@ -329,7 +330,7 @@ async fn first_answer(reply: Reply, id: &Id) -> Result<(Box<RawValue>, HeaderMap
         Reply::Refused(status, body) => match read(&body) {
             Some(Err(fault)) => Err(fault.with_status(status.as_u16())),
             _ if status.is_server_error() => Err(unreachable(&format!("HTTP {status}"))),
-            _ => Err(Fault::internal(format!("initialize: HTTP {status}")).with_status(status.as_u16())),
+            _ => Err(RpcError::internal(format!("initialize: HTTP {status}")).with_status(status.as_u16())),
         },
     }
 }
@@ -393,7 +394,7 @@ pub(super) struct SessionAsker {
 }
 
 impl Asker for SessionAsker {
-    fn ask<'a>(&'a self, method: &'a str, params: Members) -> Asked<'a> {
+    fn ask<'a>(&'a self, method: &'a str, params: RawObject) -> Asked<'a> {
         Box::pin(async move { self.session.ask_within(method, &params, self.within).await })
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::iter;
 
-use crate::mcp::{Caller, Fault, Method, Notification, SessionPort, encode_notification, raw};
+use crate::mcp::{Caller, Method, Notification, RpcError, SessionPort, encode_notification, raw};
 use crate::upstream::health::Counts;
 use crate::upstream::hello;
 use crate::upstream::inbox::Outside;
@@ -69,7 +69,7 @@ impl Sessions {
         caller: &Caller,
         port: &Arc<dyn SessionPort>,
         method: &str,
-    ) -> Result<Arc<HttpSession>, Fault> {
+    ) -> Result<Arc<HttpSession>, RpcError> {
         let slot = self.slot(port.key(), method)?;
         if let Some(session) = slot.now() {
             return Ok(session);
@@ -108,20 +108,20 @@ impl Sessions {
         within: Duration,
     ) {
         if let Some(level) = port.log_level().filter(|_| session.greeting.offers("logging")) {
-            let mut params = crate::mcp::Members::new();
+            let mut params = crate::mcp::RawObject::new();
             params.set("level", raw(&level));
             let _ = session.ask_within(&Method::SetLevel, &params, within).await;
         }
         let uris: Vec<String> =
             slot.uris.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
         for uri in uris {
-            let mut params = crate::mcp::Members::new();
+            let mut params = crate::mcp::RawObject::new();
             params.set("uri", raw(&uri));
             let _ = session.ask_within(&Method::ResourcesSubscribe, &params, within).await;
         }
     }
 
-    fn slot(&self, key: &str, method: &str) -> Result<Arc<Slot>, Fault> {
+    fn slot(&self, key: &str, method: &str) -> Result<Arc<Slot>, RpcError> {
         let max = self.core.base.options.sessions_max;
         let mut slots = self.lock();
         if let Some(slot) = slots.get(key) {

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::mcp::{Caller, LogLevel, Members, Method, Notification, raw};
+use crate::mcp::{Caller, LogLevel, Method, Notification, RawObject, raw};
 use crate::upstream::base::Base;
 use crate::upstream::changes::Changes;
 use crate::upstream::inbox::Outside;
@@ -131,8 +131,8 @@ impl Audience {
 }
 
 /// Params with one member.
-pub(super) fn one<T: serde::Serialize>(key: &str, value: &T) -> Members {
-    let mut params = Members::new();
+pub(super) fn one<T: serde::Serialize>(key: &str, value: &T) -> RawObject {
+    let mut params = RawObject::new();
     params.set(key, raw(value));
     params
 }

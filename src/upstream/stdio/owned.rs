@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::mcp::{Caller, Fault, Method, Notification, SessionPort, encode_notification};
+use crate::mcp::{Caller, Method, Notification, RpcError, SessionPort, encode_notification};
 use crate::upstream::backoff::{Backoff, chance};
 use crate::upstream::health::Counts;
 use crate::upstream::hello;
@@ -75,7 +75,7 @@ impl Owned {
         caller: &Caller,
         session: &Arc<dyn SessionPort>,
         method: &str,
-    ) -> Result<Arc<Pipe>, Fault> {
+    ) -> Result<Arc<Pipe>, RpcError> {
         let base = &self.shared.base;
         let slot = self.slot(session, method)?;
         let mut seat = slot.seat.lock().await;
@@ -105,7 +105,7 @@ impl Owned {
         }
     }
 
-    fn slot(&self, session: &Arc<dyn SessionPort>, method: &str) -> Result<Arc<Slot>, Fault> {
+    fn slot(&self, session: &Arc<dyn SessionPort>, method: &str) -> Result<Arc<Slot>, RpcError> {
         let options = &self.shared.base.options;
         let mut slots = self.lock();
         if let Some(slot) = slots.get(session.key()) {

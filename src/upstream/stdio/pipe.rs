@@ -18,7 +18,8 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::mcp::{
-    Fault, Id, Members, Message, Method, Request, Response, encode_notification, encode_request, parse, raw,
+    Id, Message, Method, RawObject, Request, Response, RpcError, encode_notification, encode_request, parse,
+    raw,
 };
 use crate::upstream::base::{Base, Place};
 use crate::upstream::calls::{Calls, Owner};
@@ -168,10 +169,10 @@ impl Pipe {
     pub(super) async fn ask_within(
         &self,
         method: &str,
-        params: &Members,
+        params: &RawObject,
         within: Duration,
-    ) -> Result<Box<RawValue>, Fault> {
-        let lost = |why: Arc<str>| Fault::internal(format!("{method}: {why}")).with_status(UNREACHABLE);
+    ) -> Result<Box<RawValue>, RpcError> {
+        let lost = |why: Arc<str>| RpcError::internal(format!("{method}: {why}")).with_status(UNREACHABLE);
         let owner = if is_for_clients(method) { Owner::Clients } else { Owner::Node };
         let (waits, answer) = oneshot::channel();
         let id = self.calls.open(owner, waits, None, None).map_err(lost)?;
@@ -193,7 +194,7 @@ impl Pipe {
 
     /// Holds a `subscriptions/listen` open until the child ends it; true if the child refuses it. Dropped, it
     /// is cancelled.
-    pub(super) async fn listen(self: &Arc<Self>, params: &Members) -> bool {
+    pub(super) async fn listen(self: &Arc<Self>, params: &RawObject) -> bool {
         let (waits, mut answer) = oneshot::channel();
         let Ok(id) = self.calls.open(Owner::Node, waits, None, None) else { return true };
         let mut cancel = Cancel { pipe: self.clone(), id, was_sent: false };

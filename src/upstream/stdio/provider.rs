@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::mcp::{
-    Caller, Catalog, Era, Event, Fault, Link, LogLevel, Method, Notification, Provider, Request, Served, raw,
+    Caller, Catalog, Era, Event, LogLevel, Method, Notification, Provider, Request, Responder, RpcError,
+    Served, raw,
 };
 use crate::upstream::base::{Base, Place};
 use crate::upstream::calls::Owner;
@@ -60,9 +61,9 @@ impl StdioUpstream {
         &self,
         request: &Request,
         caller: &Caller,
-        link: &Link,
+        responder: &Responder,
         place: Place,
-    ) -> Result<Box<RawValue>, Fault> {
+    ) -> Result<Box<RawValue>, RpcError> {
         let pipe = match (&self.owned, &caller.session) {
             (Some(owned), Some(session)) => owned.pipe(caller, session, &request.method).await?,
             _ => {
@@ -72,11 +73,11 @@ impl StdioUpstream {
                 self.shared.seats.open(&self.base, caller.era(), &request.method).await?
             }
         };
-        self.carry(&pipe, request, caller, link, place).await
+        self.carry(&pipe, request, caller, responder, place).await
     }
 
     /// What many sessions ask of a shared child in their own name. `None`: pass it on as it is.
-    async fn join(&self, request: &Request, caller: &Caller) -> Option<Result<Box<RawValue>, Fault>> {
+    async fn join(&self, request: &Request, caller: &Caller) -> Option<Result<Box<RawValue>, RpcError>> {
         let audience = &self.shared.audience;
         let done = Some(Ok(raw(&serde_json::json!({}))));
         let uri = || request.params.text("uri").unwrap_or_default();
@@ -114,7 +115,7 @@ impl StdioUpstream {
         }
     }
 
-    fn too_many(&self, request: &Request) -> Fault {
+    fn too_many(&self, request: &Request) -> RpcError {
         self.base.fault(&request.method, "too many resources are subscribed to there")
     }
 
@@ -124,16 +125,16 @@ impl StdioUpstream {
         pipe: &Arc<Pipe>,
         request: &Request,
         caller: &Caller,
-        link: &Link,
+        responder: &Responder,
         place: Place,
-    ) -> Result<Box<RawValue>, Fault> {
+    ) -> Result<Box<RawValue>, RpcError> {
         let (method, options) = (&request.method, &self.base.options);
         let silence = Duration::from_millis(options.timeout_ms);
         let down = |why: Arc<str>| self.base.fault(method, &why);
         let late = || self.base.fault(method, &format!("no answer within {} ms", options.timeout_ms));
         let sent = tokio::time::timeout(silence, pipe.request(request, Owner::of(caller), place)).await;
         let mut ticket = sent.map_err(|_| late())?.map_err(down)?;
-        let mut passage = Passage::new(caller, link, &**pipe);
+        let mut passage = Passage::new(caller, responder, &**pipe);
         let gone = |_| self.base.fault(method, "the client is gone");
         let outcome = loop {
             let asking = passage.is_asking();
@@ -151,7 +152,7 @@ impl StdioUpstream {
         self.outcome(method, outcome.unwrap_or_else(|_| Err(Ended::Lost("no answer".into()))))
     }
 
-    fn outcome(&self, method: &str, outcome: Outcome) -> Result<Box<RawValue>, Fault> {
+    fn outcome(&self, method: &str, outcome: Outcome) -> Result<Box<RawValue>, RpcError> {
         outcome.map_err(|ended| match ended {
             Ended::Refused(error) => fault_of(&error),
             Ended::Lost(why) => self.base.fault(method, &why),
@@ -172,8 +173,8 @@ impl Provider for StdioUpstream {
         self.base.events.subscribe()
     }
 
-    fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, link: &'a Link) -> Served<'a> {
-        Box::pin(self.base.bounded(request, link, |place| self.pass(request, caller, link, place)))
+    fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, responder: &'a Responder) -> Served<'a> {
+        Box::pin(self.base.bounded(request, responder, |place| self.pass(request, caller, responder, place)))
     }
 
     fn notify(&self, notification: &Notification, caller: &Caller) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::mcp::{Era, Members, Method, code};
+use crate::mcp::{Era, Method, RawObject, code};
 use crate::upstream::base::Base;
 use crate::upstream::changes::Changes;
 use crate::upstream::collect::{Asked, Asker};
@@ -51,7 +51,7 @@ impl Running {
 
     /// `server/discover`.
     pub(super) async fn discover(&mut self, within: Duration) -> Result<(), String> {
-        let params = hello::with_own_meta(Members::new());
+        let params = hello::with_own_meta(RawObject::new());
         let result = self.pipe.ask_within(&Method::Discover, &params, within.min(DISCOVER_MAX)).await;
         let greeting = hello::read_discovered(&result.map_err(|fault| fault.message)?)?;
         self.modern = Some(greeting);
@@ -61,7 +61,7 @@ impl Running {
     /// `initialize` and `notifications/initialized`. The error says whether the child is modern already.
     pub(super) async fn initialize(
         &mut self,
-        params: &Members,
+        params: &RawObject,
         within: Duration,
     ) -> Result<(), (bool, String)> {
         let result = self.pipe.ask_within(&Method::Initialize, params, within).await;
@@ -120,7 +120,7 @@ pub(super) struct PipeAsker<'a> {
 }
 
 impl Asker for PipeAsker<'_> {
-    fn ask<'a>(&'a self, method: &'a str, params: Members) -> Asked<'a> {
+    fn ask<'a>(&'a self, method: &'a str, params: RawObject) -> Asked<'a> {
         Box::pin(async move {
             let params = match self.era {
                 Era::Modern => hello::with_own_meta(params),

@@ -4,7 +4,8 @@
 //! can belong, or nobody: one client must never see what is another's.
 
 use crate::mcp::{
-    Fault, Id, Members, Method, Notification, Request, encode_fault, encode_notification, encode_result, raw,
+    Id, Method, Notification, RawObject, Request, RpcError, encode_error, encode_notification, encode_result,
+    raw,
 };
 use crate::upstream::calls::{Owner, Whose};
 use crate::upstream::health::Counts;
@@ -35,7 +36,7 @@ impl Pipe {
                 nobodys_question(&whose)
             }
         };
-        self.try_send(encode_fault(&id, &Fault::internal(why)));
+        self.try_send(encode_error(&id, &RpcError::internal(why)));
     }
 
     pub(super) fn take_notification(&self, notification: Notification) {
@@ -82,7 +83,7 @@ impl Pipe {
         self.put(&inbox, notification.method, notification.params);
     }
 
-    fn put(&self, inbox: &InboxSender, method: Method, params: Members) {
+    fn put(&self, inbox: &InboxSender, method: Method, params: RawObject) {
         if !inbox.put(Inbound::Notice { method, params }) {
             Counts::add(&self.base.counts.dropped);
         }

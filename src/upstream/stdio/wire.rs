@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use serde_json::value::RawValue;
 
-use crate::mcp::{Id, Members};
+use crate::mcp::{Id, RawObject};
 use crate::upstream::calls::Whose;
 
 /// The message as one line. Line ends between JSON tokens become spaces; inside strings JSON has none.
@@ -22,8 +22,8 @@ pub(super) fn number(id: &Id) -> Option<u64> {
 }
 
 /// The params with our token in the place of the client's in `_meta.progressToken`.
-pub(super) fn retokened(params: &Members, token: &RawValue) -> Box<RawValue> {
-    let meta = params.get("_meta").map(|meta| Members::parse(meta.get()));
+pub(super) fn retokened(params: &RawObject, token: &RawValue) -> Box<RawValue> {
+    let meta = params.get("_meta").map(|meta| RawObject::parse(meta.get()));
     let Some(Ok(mut meta)) = meta else { return params.to_raw() };
     let mut params = params.clone();
     meta.set("progressToken", token.to_owned());
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn only_the_progress_token_is_replaced() {
         let params = r#"{"a":1.0,"_meta":{"x":1e5,"progressToken":"mine","y":[ ]}}"#;
-        let params = retokened(&Members::parse(params).unwrap(), &crate::mcp::raw(&9));
+        let params = retokened(&RawObject::parse(params).unwrap(), &crate::mcp::raw(&9));
         assert_eq!(params.get(), r#"{"a":1.0,"_meta":{"x":1e5,"progressToken":9,"y":[ ]}}"#);
     }
 }

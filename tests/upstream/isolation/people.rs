@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use erlmcp::mcp::{
-    Asks, ClientCapabilities, Era, Fault, Frame, Link, LogLevel, Message, SessionPort, parse, raw,
+    ClientCapabilities, Era, LogLevel, Message, Outbound, Responder, RpcError, ServerRequests, SessionPort,
+    parse, raw,
 };
 use erlmcp::router::Router;
 use erlmcp::upstream::UpstreamOptions;
@@ -17,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::{Client, SOON, command, fake, script};
 
 /// What a client gets in the end.
-pub type Outcome = Result<Value, Fault>;
+pub type Outcome = Result<Value, RpcError>;
 
 /// A shared child that can be told what to say.
 pub struct Speaker(BufReader<UnixStream>);
@@ -52,7 +53,7 @@ impl Speaker {
 pub struct Person {
     pub name: &'static str,
     pub client: Client,
-    pub asks: Option<Arc<Asks>>,
+    pub asks: Option<Arc<ServerRequests>>,
     pub heard: Arc<watch::Sender<Vec<Value>>>,
 }
 
@@ -66,7 +67,7 @@ impl Person {
             // Without a session, credentials tell whose a task is.
             client.caller.principal = name.into();
         }
-        let asks = (era == Era::Legacy).then(|| Arc::new(Asks::new(name)));
+        let asks = (era == Era::Legacy).then(|| Arc::new(ServerRequests::new(name)));
         Person { name, client, asks, heard: Arc::new(watch::Sender::new(Vec::new())) }
     }
 
@@ -92,18 +93,18 @@ impl Person {
         cancelled: &CancellationToken,
     ) -> JoinHandle<Outcome> {
         let request = self.client.request(method, &params.to_string());
-        let (link, mut out) = Link::new(self.asks.clone(), cancelled.clone());
+        let (responder, mut out) = Responder::new(self.asks.clone(), cancelled.clone());
         let (caller, router, heard) = (self.client.caller.clone(), router.clone(), self.heard.clone());
         let (asks, me) = (self.asks.clone(), self.name);
         tokio::spawn(async move {
             let serving = async {
-                let outcome = router.serve(&request, &caller, &link).await;
-                drop(link);
+                let outcome = router.serve(&request, &caller, &responder).await;
+                drop(responder);
                 outcome
             };
             let reading = async {
                 while let Some(frame) = out.recv().await {
-                    let Frame::Message(bytes) = frame else { continue };
+                    let Outbound::Message(bytes) = frame else { continue };
                     let message: Value = serde_json::from_slice(&bytes).unwrap();
                     if let (Some(id), Some(asks)) = (message.get("id"), &asks) {
                         let result = json!({"action": "accept", "content": {"name": me}});

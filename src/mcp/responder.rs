@@ -15,18 +15,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Id, Response, encode_notification, encode_request};
 
-/// Messages that may wait in one link before the sender has to.
-pub const LINK_FRAMES_MAX: usize = 64;
+/// Messages that may wait in one responder before the sender has to.
+pub const RESPONDER_MESSAGES_MAX: usize = 64;
 /// Questions to one client that may be open at once.
-pub const ASKS_OPEN_MAX: usize = 64;
+pub const SERVER_REQUESTS_MAX: usize = 64;
 
-/// What travels through a link.
+/// What travels through a responder.
 #[derive(Clone, Debug)]
-pub enum Frame {
+pub enum Outbound {
     /// One JSON-RPC message, encoded.
     Message(Bytes),
     /// Legacy SSE: close the stream now; the client comes back after `retry_ms` with its last event id.
-    Hangup {
+    CloseStream {
         /// What the client is told to wait, in milliseconds.
         retry_ms: u64,
     },
@@ -35,20 +35,20 @@ pub enum Frame {
 /// The client is gone or its stream is closed for good.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the client is gone")]
-pub struct Gone;
+pub struct Disconnected;
 
 /// Why a question to the client has no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum AskError {
+pub enum ServerRequestError {
     /// This client cannot be asked (modern era, or no way back).
     #[error("this client cannot be asked")]
     Unsupported,
     /// Too many questions are open.
-    #[error("{ASKS_OPEN_MAX} questions to the client are open already")]
+    #[error("{SERVER_REQUESTS_MAX} questions to the client are open already")]
     TooMany,
     /// It went away, or the request was cancelled.
     #[error("the client is gone")]
-    Gone,
+    Disconnected,
     /// It answered with a JSON-RPC error, raw.
     #[error("the client answered with an error: {0}")]
     Refused(Box<RawValue>),
@@ -56,9 +56,9 @@ pub enum AskError {
 
 /// The way back for one request.
 #[derive(Clone)]
-pub struct Link {
-    frames: mpsc::Sender<Frame>,
-    asks: Option<Arc<Asks>>,
+pub struct Responder {
+    frames: mpsc::Sender<Outbound>,
+    asks: Option<Arc<ServerRequests>>,
     asking: Arc<watch::Sender<Asking>>,
     cancelled: CancellationToken,
 }
@@ -72,20 +72,20 @@ struct Asking {
     is_unheard: bool,
 }
 
-/// What comes out of a link.
-pub struct Frames {
-    receiver: mpsc::Receiver<Frame>,
+/// What comes out of a responder.
+pub struct Outbox {
+    receiver: mpsc::Receiver<Outbound>,
     asking: Arc<watch::Sender<Asking>>,
 }
 
-impl Frames {
+impl Outbox {
     /// The next one; `None` when nobody can send any more. Loses nothing if it is dropped while it waits.
-    pub async fn recv(&mut self) -> Option<Frame> {
+    pub async fn recv(&mut self) -> Option<Outbound> {
         self.receiver.recv().await
     }
 
     /// The next one, if it is there already.
-    pub fn try_recv(&mut self) -> Option<Frame> {
+    pub fn try_recv(&mut self) -> Option<Outbound> {
         self.receiver.try_recv().ok()
     }
 
@@ -97,14 +97,14 @@ impl Frames {
     }
 }
 
-impl Link {
-    /// A link and what comes out of it. `asks`: the legacy session's open questions; `None`
+impl Responder {
+    /// A responder and what comes out of it. `asks`: the legacy session's open questions; `None`
     /// where the client cannot be asked.
     #[must_use]
-    pub fn new(asks: Option<Arc<Asks>>, cancelled: CancellationToken) -> (Link, Frames) {
-        let (frames, receiver) = mpsc::channel(LINK_FRAMES_MAX);
+    pub fn new(asks: Option<Arc<ServerRequests>>, cancelled: CancellationToken) -> (Responder, Outbox) {
+        let (frames, receiver) = mpsc::channel(RESPONDER_MESSAGES_MAX);
         let asking = Arc::new(watch::Sender::new(Asking::default()));
-        (Link { frames, asks, asking: asking.clone(), cancelled }, Frames { receiver, asking })
+        (Responder { frames, asks, asking: asking.clone(), cancelled }, Outbox { receiver, asking })
     }
 
     /// Whether this request waits for the client's answer to a question; that time is the client's.
@@ -116,32 +116,32 @@ impl Link {
     /// Waits until no question of this request is open.
     pub async fn answered(&self) {
         let mut asking = self.asking.subscribe();
-        // Never an error: this link holds the sender.
+        // Never an error: this responder holds the sender.
         let _ = asking.wait_for(|asking| asking.open == 0).await;
     }
 
     /// Sends one encoded message; waits while the link is full.
     ///
     /// # Errors
-    /// [`Gone`] when nobody will read it.
-    pub async fn send(&self, message: Bytes) -> Result<(), Gone> {
-        self.frames.send(Frame::Message(message)).await.map_err(|_| Gone)
+    /// [`Disconnected`] when nobody will read it.
+    pub async fn send(&self, message: Bytes) -> Result<(), Disconnected> {
+        self.frames.send(Outbound::Message(message)).await.map_err(|_| Disconnected)
     }
 
     /// Sends a notification.
     ///
     /// # Errors
-    /// [`Gone`] when nobody will read it.
-    pub async fn notify(&self, method: &str, params: &RawValue) -> Result<(), Gone> {
+    /// [`Disconnected`] when nobody will read it.
+    pub async fn notify(&self, method: &str, params: &RawValue) -> Result<(), Disconnected> {
         self.send(encode_notification(method, Some(params))).await
     }
 
     /// Closes the client's current SSE stream (legacy); what follows is kept until it comes back.
     ///
     /// # Errors
-    /// [`Gone`] when there is no stream.
-    pub async fn hang_up(&self, retry_ms: u64) -> Result<(), Gone> {
-        self.frames.send(Frame::Hangup { retry_ms }).await.map_err(|_| Gone)
+    /// [`Disconnected`] when there is no stream.
+    pub async fn hang_up(&self, retry_ms: u64) -> Result<(), Disconnected> {
+        self.frames.send(Outbound::CloseStream { retry_ms }).await.map_err(|_| Disconnected)
     }
 
     /// Cancelled when the client cancelled the request or went away for good.
@@ -150,40 +150,44 @@ impl Link {
         &self.cancelled
     }
 
-    /// Whether [`Link::ask`] can work.
+    /// Whether [`Responder::ask`] can work.
     #[must_use]
     pub fn can_ask(&self) -> bool {
         self.asks.is_some()
     }
 
-    /// Asks the client (legacy: `elicitation/create`, `sampling/createMessage`, `roots/list`) and waits for
+    /// ServerRequests the client (legacy: `elicitation/create`, `sampling/createMessage`, `roots/list`) and waits for
     /// its result.
     ///
     /// The caller bounds the wait.
     ///
     /// # Errors
-    /// See [`AskError`].
-    pub async fn ask(&self, method: &str, params: Option<&RawValue>) -> Result<Box<RawValue>, AskError> {
-        let asks = self.asks.as_ref().ok_or(AskError::Unsupported)?;
+    /// See [`ServerRequestError`].
+    pub async fn ask(
+        &self,
+        method: &str,
+        params: Option<&RawValue>,
+    ) -> Result<Box<RawValue>, ServerRequestError> {
+        let asks = self.asks.as_ref().ok_or(ServerRequestError::Unsupported)?;
         let (id, answer) = asks.open()?;
         self.asking.send_modify(|asking| asking.open += 1);
         let _close = CloseAsk { asks, id: &id, asking: &self.asking };
-        self.send(encode_request(&id, method, params)).await.map_err(|_| AskError::Gone)?;
+        self.send(encode_request(&id, method, params)).await.map_err(|_| ServerRequestError::Disconnected)?;
         let mut asking = self.asking.subscribe();
         tokio::select! {
             answer = answer => match answer {
                 Ok(Ok(result)) => Ok(result),
-                Ok(Err(error)) => Err(AskError::Refused(error)),
-                Err(_) => Err(AskError::Gone),
+                Ok(Err(error)) => Err(ServerRequestError::Refused(error)),
+                Err(_) => Err(ServerRequestError::Disconnected),
             },
-            () = self.cancelled.cancelled() => Err(AskError::Gone),
-            _ = asking.wait_for(|asking| asking.is_unheard) => Err(AskError::Gone),
+            () = self.cancelled.cancelled() => Err(ServerRequestError::Disconnected),
+            _ = asking.wait_for(|asking| asking.is_unheard) => Err(ServerRequestError::Disconnected),
         }
     }
 }
 
 struct CloseAsk<'a> {
-    asks: &'a Asks,
+    asks: &'a ServerRequests,
     id: &'a Id,
     asking: &'a watch::Sender<Asking>,
 }
@@ -199,18 +203,18 @@ type Answer = Result<Box<RawValue>, Box<RawValue>>;
 
 /// Open questions to one legacy client, by the id that we gave them.
 #[derive(Debug)]
-pub struct Asks {
+pub struct ServerRequests {
     /// Starts the ids, so that two nodes never mint the same one for a session.
     prefix: String,
     next: AtomicU64,
     open: Mutex<HashMap<Id, oneshot::Sender<Answer>>>,
 }
 
-impl Asks {
+impl ServerRequests {
     /// No open question; `prefix` starts every id.
     #[must_use]
-    pub fn new(prefix: &str) -> Asks {
-        Asks { prefix: prefix.to_owned(), next: AtomicU64::new(1), open: Mutex::default() }
+    pub fn new(prefix: &str) -> ServerRequests {
+        ServerRequests { prefix: prefix.to_owned(), next: AtomicU64::new(1), open: Mutex::default() }
     }
 
     /// Hands a client's response to the one who asked; false if nobody did (late, unknown or a lie).
@@ -220,10 +224,10 @@ impl Asks {
         asker.is_some_and(|asker| asker.send(response.outcome).is_ok())
     }
 
-    fn open(&self) -> Result<(Id, oneshot::Receiver<Answer>), AskError> {
+    fn open(&self) -> Result<(Id, oneshot::Receiver<Answer>), ServerRequestError> {
         let mut open = self.lock();
-        if open.len() >= ASKS_OPEN_MAX {
-            return Err(AskError::TooMany);
+        if open.len() >= SERVER_REQUESTS_MAX {
+            return Err(ServerRequestError::TooMany);
         }
         let id = Id::from_text(&format!("{}{}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed)));
         let (tx, rx) = oneshot::channel();

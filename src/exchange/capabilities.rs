@@ -1,6 +1,6 @@
 //! What the catalog says of a request: whether it is offered, and whether it could be sent twice.
 
-use crate::mcp::{Catalog, Era, Members, Method, Request};
+use crate::mcp::{Catalog, Era, Method, RawObject, Request};
 
 /// Whether clients of `era` may send `method`, by the protocol and by what `catalog` offers.
 pub(super) fn offered(catalog: &Catalog, era: Era, method: &Method) -> bool {
@@ -9,7 +9,7 @@ pub(super) fn offered(catalog: &Catalog, era: Era, method: &Method) -> bool {
 
 /// Whether the capability `name` has the flag `flag`: `tools.listChanged`, `resources.subscribe`, ...
 pub(super) fn has_flag(catalog: &Catalog, name: &str, flag: &str) -> bool {
-    let capability = catalog.offers.0.read::<Members>(name).ok().flatten();
+    let capability = catalog.offers.0.read::<RawObject>(name).ok().flatten();
     capability.is_some_and(|members| members.get(flag).is_some_and(|value| value.get() == "true"))
 }
 
@@ -20,8 +20,8 @@ pub(super) fn may_be_repeated(catalog: &Catalog, request: &Request) -> bool {
     }
     let Some(name) = request.params.text("name") else { return false };
     let tool = catalog.tools.items.iter().find(|tool| *tool.key == *name);
-    let tool = tool.and_then(|tool| Members::parse(tool.raw.get()).ok());
-    let hints = tool.and_then(|tool| tool.read::<Members>("annotations").ok().flatten());
+    let tool = tool.and_then(|tool| RawObject::parse(tool.raw.get()).ok());
+    let hints = tool.and_then(|tool| tool.read::<RawObject>("annotations").ok().flatten());
     let says = |hint: &str| hints.as_ref().is_some_and(|hints| matches!(hints.read(hint), Ok(Some(true))));
     says("idempotentHint") || says("readOnlyHint")
 }
@@ -29,12 +29,12 @@ pub(super) fn may_be_repeated(catalog: &Catalog, request: &Request) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mcp::Offers;
+    use crate::mcp::ServerCapabilities;
 
     #[test]
     fn what_is_not_offered_is_not_there() {
-        let offers = Members::parse(r#"{"tools":{"listChanged":true},"resources":{}}"#).unwrap();
-        let catalog = Catalog { offers: Offers(offers), ..Catalog::default() };
+        let offers = RawObject::parse(r#"{"tools":{"listChanged":true},"resources":{}}"#).unwrap();
+        let catalog = Catalog { offers: ServerCapabilities(offers), ..Catalog::default() };
         for (method, there) in [
             ("tools/call", true),
             ("resources/templates/list", true),

@@ -15,7 +15,7 @@ pub const MEMBERS_MAX: usize = 1024;
 
 /// One JSON object, a level deep: `(key, raw value)` in the sender's order, keys unique.
 #[derive(Clone, Debug, Default)]
-pub struct Members(Vec<(Box<str>, Box<RawValue>)>);
+pub struct RawObject(Vec<(Box<str>, Box<RawValue>)>);
 
 /// Serialises a value that cannot fail to serialise (our own types) into raw JSON.
 #[must_use]
@@ -26,18 +26,18 @@ pub fn raw<T: Serialize + ?Sized>(value: &T) -> Box<RawValue> {
     }
 }
 
-impl Members {
+impl RawObject {
     /// No members: `{}`.
     #[must_use]
-    pub fn new() -> Members {
-        Members::default()
+    pub fn new() -> RawObject {
+        RawObject::default()
     }
 
     /// Reads one object.
     ///
     /// # Errors
     /// serde_json's own words if it is not an object, repeats a key or has more than [`MEMBERS_MAX`] members.
-    pub fn parse(json: &str) -> Result<Members, serde_json::Error> {
+    pub fn parse(json: &str) -> Result<RawObject, serde_json::Error> {
         serde_json::from_str(json)
     }
 
@@ -96,7 +96,7 @@ impl Members {
     }
 }
 
-impl Serialize for Members {
+impl Serialize for RawObject {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for (key, value) in &self.0 {
@@ -106,16 +106,16 @@ impl Serialize for Members {
     }
 }
 
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Members, D::Error> {
+impl<'de> Deserialize<'de> for RawObject {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RawObject, D::Error> {
         struct Reader;
         impl<'de> Visitor<'de> for Reader {
-            type Value = Members;
+            type Value = RawObject;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-                let mut members = Members::new();
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawObject, A::Error> {
+                let mut members = RawObject::new();
                 while let Some((key, value)) = map.next_entry::<Box<str>, Box<RawValue>>()? {
                     if members.get(&key).is_some() {
                         return Err(A::Error::custom(format_args!("duplicate key {key:?}")));
@@ -139,12 +139,12 @@ mod tests {
     #[test]
     fn unknown_members_keep_their_text_and_order() {
         let json = r#"{"b":1.000,"a":{"x":[1 ,2]},"z":123456789012345678901234567890}"#;
-        assert_eq!(Members::parse(json).unwrap().to_raw().get(), json);
+        assert_eq!(RawObject::parse(json).unwrap().to_raw().get(), json);
     }
 
     #[test]
     fn a_repeated_key_is_an_error() {
-        let error = Members::parse(r#"{"name":"a","name":"b"}"#).unwrap_err().to_string();
+        let error = RawObject::parse(r#"{"name":"a","name":"b"}"#).unwrap_err().to_string();
         assert!(error.contains("duplicate key \"name\""), "{error}");
     }
 }

@@ -35,7 +35,7 @@ pub mod code {
 /// One JSON-RPC error with the HTTP status that goes with it.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message} ({code})")]
-pub struct Fault {
+pub struct RpcError {
     /// The JSON-RPC code.
     pub code: i64,
     /// One line for a person.
@@ -46,73 +46,77 @@ pub struct Fault {
     pub status: u16,
 }
 
-impl Fault {
+impl RpcError {
     /// A fault that HTTP answers with 200, as JSON-RPC over HTTP does for errors of the method itself.
     #[must_use]
-    pub fn new(code: i64, message: impl Into<String>) -> Fault {
-        Fault { code, message: message.into(), data: None, status: 200 }
+    pub fn new(code: i64, message: impl Into<String>) -> RpcError {
+        RpcError { code, message: message.into(), data: None, status: 200 }
     }
 
     /// The same fault under another HTTP status.
     #[must_use]
-    pub fn with_status(mut self, status: u16) -> Fault {
+    pub fn with_status(mut self, status: u16) -> RpcError {
         self.status = status;
         self
     }
 
     /// The same fault with `error.data`.
     #[must_use]
-    pub fn with_data<T: Serialize + ?Sized>(mut self, data: &T) -> Fault {
+    pub fn with_data<T: Serialize + ?Sized>(mut self, data: &T) -> RpcError {
         self.data = Some(raw(data));
         self
     }
 
     /// -32700 under 400.
     #[must_use]
-    pub fn parse(why: impl Into<String>) -> Fault {
-        Fault::new(code::PARSE, format!("parse error: {}", why.into())).with_status(400)
+    pub fn parse(why: impl Into<String>) -> RpcError {
+        RpcError::new(code::PARSE, format!("parse error: {}", why.into())).with_status(400)
     }
 
     /// -32600 under 400.
     #[must_use]
-    pub fn invalid_request(why: impl Into<String>) -> Fault {
-        Fault::new(code::INVALID_REQUEST, why).with_status(400)
+    pub fn invalid_request(why: impl Into<String>) -> RpcError {
+        RpcError::new(code::INVALID_REQUEST, why).with_status(400)
     }
 
     /// -32601; modern answers it with 404, legacy with 200.
     #[must_use]
-    pub fn method_not_found(era: Era, method: &str) -> Fault {
+    pub fn method_not_found(era: Era, method: &str) -> RpcError {
         let status = if era == Era::Modern { 404 } else { 200 };
-        Fault::new(code::METHOD_NOT_FOUND, format!("method not found: {method}")).with_status(status)
+        RpcError::new(code::METHOD_NOT_FOUND, format!("method not found: {method}")).with_status(status)
     }
 
     /// -32602 under 200.
     #[must_use]
-    pub fn invalid_params(why: impl Into<String>) -> Fault {
-        Fault::new(code::INVALID_PARAMS, why)
+    pub fn invalid_params(why: impl Into<String>) -> RpcError {
+        RpcError::new(code::INVALID_PARAMS, why)
     }
 
     /// -32603 under 200.
     #[must_use]
-    pub fn internal(why: impl Into<String>) -> Fault {
-        Fault::new(code::INTERNAL, why)
+    pub fn internal(why: impl Into<String>) -> RpcError {
+        RpcError::new(code::INTERNAL, why)
     }
 
     /// No such resource: -32002 (legacy) or -32602 (modern), `data.uri` in both.
     #[must_use]
-    pub fn resource_not_found(era: Era, uri: &str) -> Fault {
+    pub fn resource_not_found(era: Era, uri: &str) -> RpcError {
         let code = match era {
             Era::Legacy => code::RESOURCE_NOT_FOUND_LEGACY,
             Era::Modern => code::INVALID_PARAMS,
         };
-        Fault::new(code, format!("resource not found: {uri}")).with_data(&serde_json::json!({ "uri": uri }))
+        RpcError::new(code, format!("resource not found: {uri}"))
+            .with_data(&serde_json::json!({ "uri": uri }))
     }
 
     /// -32021 under 400: the client has to declare `required` (an object like its capabilities).
     #[must_use]
-    pub fn capability_missing(required: &serde_json::Value) -> Fault {
-        Fault::new(code::CAPABILITY_MISSING, "the request needs a capability that the client did not declare")
-            .with_data(&serde_json::json!({ "requiredCapabilities": required }))
-            .with_status(400)
+    pub fn capability_missing(required: &serde_json::Value) -> RpcError {
+        RpcError::new(
+            code::CAPABILITY_MISSING,
+            "the request needs a capability that the client did not declare",
+        )
+        .with_data(&serde_json::json!({ "requiredCapabilities": required }))
+        .with_status(400)
     }
 }
