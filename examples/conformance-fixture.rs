@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use clap::Parser;
-use erlmcp::transport::Alone;
+use erlmcp::transport::StandaloneServer;
 
 #[path = "../tests/conformance/fixture.rs"]
 mod fixture;
@@ -27,7 +27,8 @@ async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let server = fixture::server();
     let info = server.info();
-    let alone = Alone::start(server, info, SocketAddr::from((arguments.host, arguments.port))).await?;
+    let alone =
+        StandaloneServer::start(server, info, SocketAddr::from((arguments.host, arguments.port))).await?;
     writeln!(std::io::stdout(), "{}", alone.url())?;
     tokio::signal::ctrl_c().await?;
     Ok(alone.stop().await?)

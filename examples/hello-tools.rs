@@ -8,10 +8,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use erlmcp::handler::{
-    CompleteCall, ElicitForm, Prompt, PromptCall, ReadCall, Resource, Server, Stop, Template, Tool,
-    ToolAnnotations, ToolCall, ToolResult,
+    CompleteCall, ElicitForm, Prompt, PromptCall, ReadCall, Resource, Server, Template, Tool,
+    ToolAnnotations, ToolCall, ToolError, ToolResult,
 };
-use erlmcp::transport::Alone;
+use erlmcp::transport::StandaloneServer;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -20,7 +20,7 @@ async fn main() -> anyhow::Result<()> {
     let server = server();
     let info = server.info();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 8090));
-    let alone = Alone::start(server, info, address).await?;
+    let alone = StandaloneServer::start(server, info, address).await?;
     writeln!(std::io::stdout(), "serving MCP at {}; stop with Ctrl-C", alone.url())?;
     tokio::signal::ctrl_c().await?;
     Ok(alone.stop().await?)
@@ -84,7 +84,7 @@ fn find(name: &str) -> Option<&'static City> {
     CITIES.iter().find(|city| city.name.eq_ignore_ascii_case(name))
 }
 
-async fn cities_like(call: CompleteCall) -> Result<Vec<String>, Stop> {
+async fn cities_like(call: CompleteCall) -> Result<Vec<String>, ToolError> {
     Ok(call.matching(CITIES.map(|city| city.name)))
 }
 
@@ -94,14 +94,14 @@ struct In {
 }
 
 /// Structured content for programs; the model gets the same as text. A failure is text for the model too.
-async fn forecast(call: ToolCall) -> Result<ToolResult, Stop> {
+async fn forecast(call: ToolCall) -> Result<ToolResult, ToolError> {
     let In { city } = call.arguments()?;
-    let Some(city) = find(&city) else { return Err(Stop::failed(format!("no station in {city}"))) };
+    let Some(city) = find(&city) else { return Err(ToolError::failed(format!("no station in {city}"))) };
     Ok(ToolResult::structured(city)?)
 }
 
 /// Progress reaches clients that asked for it. If the client goes away, this ends at its next `.await`.
-async fn survey(call: ToolCall) -> Result<String, Stop> {
+async fn survey(call: ToolCall) -> Result<String, ToolError> {
     for (asked, city) in (1_u32..).zip(&CITIES) {
         tokio::time::sleep(Duration::from_secs(1)).await;
         call.progress(f64::from(asked), Some(3.0), Some(city.name)).await;
@@ -116,7 +116,7 @@ struct Booking {
 }
 
 /// The question works for old and new clients alike: a new one answers by calling again, so this runs twice.
-async fn book_table(call: ToolCall) -> Result<String, Stop> {
+async fn book_table(call: ToolCall) -> Result<String, ToolError> {
     let In { city } = call.arguments()?;
     let form = ElicitForm::new(format!("Dinner in {city}: for how many?"))
         .required("guests", json!({ "type": "integer", "minimum": 1, "maximum": 12 }));

@@ -3,7 +3,7 @@
 //! Reads are open to whoever reaches the port; actions need the admin token.
 
 mod health;
-mod operate;
+mod requests;
 mod routes;
 mod status;
 mod token;

@@ -3,6 +3,7 @@
 //! Commands return the text they have to say and `run` prints it: only this folder writes to standard
 //! output. Commands that ask a running node do so over HTTP like anyone else; none of them opens a store.
 
+mod admin;
 mod args;
 mod ask;
 mod doctor;
@@ -11,7 +12,6 @@ mod error;
 mod files;
 mod http;
 mod init;
-mod operate;
 mod paint;
 mod private;
 mod run;

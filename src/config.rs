@@ -33,7 +33,7 @@ pub use cluster::{Cluster, KnownNode};
 pub use connections::Connections;
 pub use document::document;
 pub use drain::Drain;
-pub use error::{ConfigError, Fault, Origin};
+pub use error::{ConfigError, Origin, Problem};
 pub use gateway::{Gateway, Instances, Names, Upstream};
 pub use http::Http;
 pub use key::{Fallback, Key, Kind};

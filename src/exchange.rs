@@ -1,19 +1,19 @@
 //! The whole story of one message: which era, which session, who serves it, what goes back.
 //!
 //! Every transport hands its messages in here and only frames what comes out; nothing here knows of HTTP but
-//! the status that a fault carries. No waiting happens before [`Call::next`].
+//! the status that a fault carries. No waiting happens before [`PendingCall::next`].
 
 mod answer;
 mod call;
 mod capabilities;
 mod changes;
-mod claim;
 mod hello;
 mod interest;
 mod legacy;
 mod limits;
 mod listen;
 mod modern;
+mod revision;
 
 use std::sync::Arc;
 
@@ -21,10 +21,10 @@ use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-pub use answer::{Outcome, Refused};
-pub use call::{Call, Step};
-pub use claim::{Claim, VersionHeader, claim, known as known_version};
+pub use answer::{EncodedResponse, Rejected};
+pub use call::{PendingCall, StreamItem};
 pub use limits::ExchangeLimits;
+pub use revision::{Revision, VersionHeader, detect_revision, parse_revision};
 
 use crate::clock::Clock;
 use crate::drain::{Arrival, DrainState};
@@ -69,7 +69,7 @@ pub struct Exchange {
 
 /// Who sends a message, as far as the transport knows.
 #[derive(Clone, Copy)]
-pub struct Sender<'a> {
+pub struct MessageOrigin<'a> {
     /// From credentials; `anonymous` without.
     pub principal: &'a Arc<str>,
     /// The session that the message names.
@@ -83,11 +83,11 @@ pub enum Reply {
     /// Nothing: the message was a notification or a response.
     Accepted,
     /// This, at once.
-    Answer(Outcome),
+    Answer(EncodedResponse),
     /// This, and from now on there is a session.
-    Opened(Outcome, Arc<Session>),
+    Opened(EncodedResponse, Arc<Session>),
     /// Whatever comes out of the call, in the session if there is one.
-    Call(Call, Option<Arc<Session>>),
+    Call(PendingCall, Option<Arc<Session>>),
 }
 
 impl Exchange {
@@ -109,31 +109,31 @@ impl Exchange {
         exchange
     }
 
-    /// Takes one message, whose era [`claim`] has found.
+    /// Takes one message, whose era [`detect_revision`] has found.
     ///
     /// # Errors
     /// The fault, and the id to answer under if the message had one.
     pub fn receive(
         self: &Arc<Self>,
         message: Message,
-        claim: Claim,
-        sender: Sender<'_>,
-    ) -> Result<Reply, Refused> {
+        revision: Revision,
+        sender: MessageOrigin<'_>,
+    ) -> Result<Reply, Rejected> {
         self.recorder.message_in();
-        self.let_in(&message, claim.era(), sender.arrival)?;
-        match (message, claim.era()) {
-            (Message::Request(request), Era::Modern) => self.serve_modern(request, claim, sender),
+        self.let_in(&message, revision.era(), sender.arrival)?;
+        match (message, revision.era()) {
+            (Message::Request(request), Era::Modern) => self.serve_modern(request, revision, sender),
             (Message::Request(request), Era::Legacy) if request.method == Method::Initialize => {
                 self.initialize(&request, sender)
             }
             (Message::Request(request), Era::Legacy) => {
-                let session = self.session(sender).map_err(|fault| Refused::of(&request.id, fault))?;
+                let session = self.session(sender).map_err(|fault| Rejected::of(&request.id, fault))?;
                 self.serve_legacy(request, session)
             }
             // Modern HTTP has no notifications from clients: closing the stream is the cancellation.
             (Message::Notification(_), Era::Modern) => Ok(Reply::Accepted),
             (Message::Notification(notification), Era::Legacy) => {
-                self.hear(&notification, &self.session(sender)?);
+                self.on_notification(&notification, &self.session(sender)?);
                 Ok(Reply::Accepted)
             }
             (Message::Response(response), _) => {
@@ -145,13 +145,13 @@ impl Exchange {
 
     /// While an operator drains the node it opens no sessions, and serves clients without one only on the
     /// connections that they had. A task that they began here they may ask for from anywhere.
-    fn let_in(&self, message: &Message, era: Era, arrival: Arrival) -> Result<(), Refused> {
+    fn let_in(&self, message: &Message, era: Era, arrival: Arrival) -> Result<(), Rejected> {
         let Message::Request(request) = message else { return Ok(()) };
         let is_new = match era {
             Era::Legacy => self.drain.is_draining() && request.method == Method::Initialize,
             Era::Modern => self.drain.came_while_draining(arrival) && !request.method.is_about_task(),
         };
-        if is_new { Err(Refused::of(&request.id, answer::refused(Refusal::Draining))) } else { Ok(()) }
+        if is_new { Err(Rejected::of(&request.id, answer::refused(Refusal::Draining))) } else { Ok(()) }
     }
 
     /// The sessions of this node.

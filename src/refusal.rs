@@ -53,11 +53,11 @@ impl Refusal {
         }
     }
 
-    /// Seconds until another try makes sense, spread over `[1, 3]` by `chance` so that clients do not return
+    /// Seconds until another try makes sense, spread over `[1, 3]` by `jitter` so that clients do not return
     /// together.
     #[must_use]
-    pub fn retry_after_s(self, chance: u64) -> u64 {
-        1 + chance % 3
+    pub fn retry_after_s(self, jitter: u64) -> u64 {
+        1 + jitter % 3
     }
 }
 

@@ -1,24 +1,24 @@
 //! How messages come in from clients and go out to them. Only framing lives here; what a message means is
 //! told in `exchange`.
 
-mod alone;
 mod answer;
 mod body;
-mod edge;
 mod ending;
-mod guard;
 mod headers;
+mod host_check;
 mod legacy;
 mod limits;
 pub mod listener;
 mod modern;
 mod reserve;
+mod service;
 mod socket;
 mod sse;
+mod standalone;
 mod streamable;
 
-pub use alone::Alone;
-pub use edge::{Edge, EdgeOptions, Principal};
 pub use ending::Ending;
-pub use guard::{Foreign, Guard};
+pub use host_check::{HostCheck, OriginError};
 pub use limits::Limits;
+pub use service::{HttpService, HttpServiceOptions, Principal};
+pub use standalone::StandaloneServer;

@@ -36,7 +36,7 @@ pub enum Fatal {
          (cluster.secret_file, or ERLMCP_CLUSTER_SECRET_FILE) and run `erlmcp-node init` in an empty data \
          directory"
     )]
-    Stranger(String),
+    WrongSecret(String),
     /// This node founded a group although there was one.
     #[error(
         "node {node} has founded a second group of cluster {cluster_id}: its data directory was new and no \

@@ -50,7 +50,7 @@ mod tests {
     use crate::identity::Identity;
     use crate::network::APPEND;
     use crate::peer_auth::{NodeTag, PeerAuth};
-    use crate::peer_client::{Lane, PeerClient, Target};
+    use crate::peer_client::{PeerChannel, PeerClient, Target};
     use crate::replica::Replica;
     use crate::replica_for_tests::options;
     use crate::secret::ClusterSecret;
@@ -85,7 +85,7 @@ mod tests {
         let target = Target { address: replica.peer_address().to_string(), node: Some(me) };
         let named = if is_same_life { me.incarnation } else { Incarnation::new(99) };
         let body = serde_json::to_vec(&beginning(named)).unwrap();
-        let answer = client.post(&target, Lane::Append, APPEND, body.into(), TIME).await.unwrap();
+        let answer = client.post(&target, PeerChannel::Append, APPEND, body.into(), TIME).await.unwrap();
         let answer: AppendEntriesResponse<TypeConfig> = serde_json::from_slice(&answer).unwrap();
         assert!(answer.is_success());
         // One that is alone does not wait for an election time, so half a second shows it.

@@ -89,7 +89,7 @@ pub enum ProposeError {
     },
     /// Proposed, and then no answer came: it may or may not be written. Repeat only what is safe to do twice.
     #[error("no answer within {} ms; the write may or may not have happened", waited.as_millis())]
-    Maybe {
+    Unknown {
         /// How long was waited.
         waited: Duration,
     },
@@ -122,7 +122,7 @@ pub enum ProposeError {
 
 /// Why an operator's wish was not carried out.
 #[derive(Debug, thiserror::Error)]
-pub enum OperateError {
+pub enum AdminError {
     /// The ledger refused.
     #[error("{0}")]
     Refused(#[from] Reason),

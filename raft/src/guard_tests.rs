@@ -312,7 +312,7 @@ async fn a_command_in_the_log_of_a_core_that_ends_may_have_been_written() {
     set.await.unwrap();
     let command = Command::SetLimit { tenant: None, connections: Some(7) };
     let attempt = replica.core.propose_here(command.clone(), PATIENCE).await;
-    assert!(matches!(attempt, Attempt::Maybe), "said not to be written, and it is in the log");
+    assert!(matches!(attempt, Attempt::Unknown), "said not to be written, and it is in the log");
     tokio::time::timeout(SOON, replica.fatal()).await.unwrap();
     let attempt = replica.core.propose_here(command, PATIENCE).await;
     assert!(matches!(attempt, Attempt::Stopped));

@@ -11,10 +11,10 @@ use erlmcp_ledger::{Command, NodeId, Receipt};
 use tokio::sync::watch;
 
 use crate::core::{Core, Fatal};
-use crate::error::{OperateError, ProposeError};
+use crate::error::{AdminError, ProposeError};
 use crate::peer_auth::NodeTag;
 use crate::peer_client::{PeerClient, Target};
-use crate::propose::Written;
+use crate::propose::Committed;
 use crate::status::ReplicaStatus;
 use crate::view::View;
 
@@ -29,7 +29,7 @@ impl ReplicaHandle {
     /// Puts a command to the ledger, wherever the leader is, within the time of [`crate::Timing::propose`].
     ///
     /// # Errors
-    /// [`ProposeError`]; only [`ProposeError::Maybe`] leaves open whether it was written.
+    /// [`ProposeError`]; only [`ProposeError::Unknown`] leaves open whether it was written.
     pub async fn propose(&self, command: Command) -> Result<Receipt, ProposeError> {
         Ok(self.propose_within(command, self.core.timing.propose).await?.receipt)
     }
@@ -39,7 +39,7 @@ impl ReplicaHandle {
     ///
     /// # Errors
     /// As [`ReplicaHandle::propose`].
-    pub async fn propose_within(&self, command: Command, time: Duration) -> Result<Written, ProposeError> {
+    pub async fn propose_within(&self, command: Command, time: Duration) -> Result<Committed, ProposeError> {
         self.core.propose(command, time).await
     }
 
@@ -80,8 +80,8 @@ impl ReplicaHandle {
     /// Hands the leadership to `to`, or to the best placed voter, from any node. Returns who leads then.
     ///
     /// # Errors
-    /// [`OperateError`].
-    pub async fn transfer_leader(&self, to: Option<NodeId>) -> Result<NodeId, OperateError> {
+    /// [`AdminError`].
+    pub async fn transfer_leader(&self, to: Option<NodeId>) -> Result<NodeId, AdminError> {
         self.core.transfer_leader(to).await
     }
 
@@ -89,9 +89,9 @@ impl ReplicaHandle {
     /// will never come back with its data.
     ///
     /// # Errors
-    /// [`OperateError::NotYet`] when it is recorded but the voters could not be changed in time; the leader
+    /// [`AdminError::NotYet`] when it is recorded but the voters could not be changed in time; the leader
     /// goes on.
-    pub async fn remove(&self, node: NodeId, dead: bool) -> Result<(), OperateError> {
+    pub async fn remove(&self, node: NodeId, dead: bool) -> Result<(), AdminError> {
         self.core.remove(node, dead).await
     }
 
@@ -99,8 +99,8 @@ impl ReplicaHandle {
     /// gets no vote.
     ///
     /// # Errors
-    /// [`OperateError`].
-    pub async fn set_draining(&self, node: NodeId, draining: bool) -> Result<(), OperateError> {
+    /// [`AdminError`].
+    pub async fn set_draining(&self, node: NodeId, draining: bool) -> Result<(), AdminError> {
         self.core.set_draining(node, draining).await
     }
 

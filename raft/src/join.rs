@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::core::{Core, Fatal};
 use crate::peer_auth::NodeTag;
-use crate::peer_client::{Lane, PeerError, Target};
+use crate::peer_client::{PeerChannel, PeerError, Target};
 use crate::peer_server::{PeerReply, PeerRequest};
 use crate::propose::Attempt;
 use crate::secret::random_bytes;
@@ -108,7 +108,7 @@ pub(crate) async fn run(core: Arc<Core>, closing: CancellationToken) {
                     return false;
                 }
                 Asked::Never(problem) if !core.is_returning() => {
-                    core.fail(Fatal::Stranger(problem));
+                    core.fail(Fatal::WrongSecret(problem));
                     return false;
                 }
                 Asked::Never(problem) | Asked::No(problem) => {
@@ -222,7 +222,7 @@ async fn ask_here(core: &Core) -> Asked {
     }
     let command = Command::PutMember { node: core.id(), claim: core.claim.clone(), returning: true };
     match core.propose_here(command, ASK_TIME).await {
-        Attempt::Written(written) => match written.receipt.into_result() {
+        Attempt::Committed(written) => match written.receipt.into_result() {
             Ok(()) => Asked::Yes,
             Err(reason) => Asked::No(reason.to_string()),
         },
@@ -232,7 +232,7 @@ async fn ask_here(core: &Core) -> Asked {
 
 async fn ask_along(core: &Core, mut target: Target, body: &Bytes) -> Asked {
     for _ in 0..HOPS_MAX {
-        match core.client.post(&target, Lane::Control, JOIN, body.clone(), ASK_TIME).await {
+        match core.client.post(&target, PeerChannel::Control, JOIN, body.clone(), ASK_TIME).await {
             Ok(_) => return Asked::Yes,
             Err(PeerError::Refused { code, .. }) if code == "removed" => return Asked::Removed,
             Err(PeerError::Refused { leader: Some(leader), .. }) => target = leader.target(),
@@ -253,8 +253,11 @@ async fn greet(core: &Core) -> Vec<(String, Hello)> {
     let asked =
         core.book.strangers(core.id()).into_iter().chain(core.join.iter().cloned()).map(|address| async {
             let target = Target { address, node: None };
-            let answer =
-                core.client.post(&target, Lane::Control, HELLO, Bytes::new(), HELLO_TIME).await.ok()?;
+            let answer = core
+                .client
+                .post(&target, PeerChannel::Control, HELLO, Bytes::new(), HELLO_TIME)
+                .await
+                .ok()?;
             Some((target.address, serde_json::from_slice::<Hello>(&answer).ok()?))
         });
     futures_util::future::join_all(asked).await.into_iter().flatten().collect()
@@ -339,7 +342,7 @@ impl Core {
         }
         let command = Command::PutMember { node, claim, returning };
         match self.propose_here(command, ASK_TIME).await {
-            Attempt::Written(written) => match written.receipt.into_result() {
+            Attempt::Committed(written) => match written.receipt.into_result() {
                 Ok(()) => PeerReply::json(&()),
                 Err(Reason::OtherIncarnation { known, .. }) if lost.contains(&known) => {
                     self.replace(request.from, known).await

@@ -4,6 +4,7 @@
 //! ledger, and puts commands to the ledger from any node. Only this crate names openraft.
 
 mod address_book;
+mod admin;
 mod clock;
 mod core;
 mod elect;
@@ -17,7 +18,6 @@ mod log_store;
 mod majority;
 mod membership;
 mod network;
-mod operate;
 mod peer_answer;
 mod peer_auth;
 mod peer_client;
@@ -42,14 +42,14 @@ mod voice_tests;
 
 pub use clock::PeerClock;
 pub use core::Fatal;
-pub use error::{OperateError, ProposeError, RaftError};
+pub use error::{AdminError, ProposeError, RaftError};
 pub use handle::ReplicaHandle;
 pub use identity::{Identity, Init};
 pub use peer_answer::ProvenAnswer;
 pub use peer_auth::{AuthError, NodeTag, PeerAuth, PeerCounts, Proven, WINDOW_MS};
-pub use peer_client::{Lane, LeaderHint, PeerClient, PeerError, Target};
+pub use peer_client::{LeaderHint, PeerChannel, PeerClient, PeerError, Target};
 pub use peer_server::{PeerReply, PeerRequest, PeerRoutes, PeerServer};
-pub use propose::Written;
+pub use propose::Committed;
 pub use replica::{Replica, ReplicaOptions};
 pub use secret::ClusterSecret;
 pub use status::{Formation, PeerStatus, ReplicaStatus, Role, StoreStatus, TurnedAway};

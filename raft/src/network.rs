@@ -27,7 +27,7 @@ use serde_json::value::RawValue;
 use crate::address_book::AddressBook;
 use crate::majority::{Heartbeat, Majority};
 use crate::peer_auth::NodeTag;
-use crate::peer_client::{Lane, PeerClient, PeerError, Target};
+use crate::peer_client::{PeerChannel, PeerClient, PeerError, Target};
 use crate::types::{MemberNode, Snapshot, SnapshotMeta, TypeConfig, Vote};
 
 /// Paths of openraft's messages; the version is in the path.
@@ -103,11 +103,17 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = RaftPeer;
 
     async fn new_client(&mut self, target: NodeId, node: &MemberNode) -> RaftPeer {
-        RaftPeer { network: self.clone(), id: target, node: node.clone(), lane: Lane::Append, turn: 0 }
+        RaftPeer {
+            network: self.clone(),
+            id: target,
+            node: node.clone(),
+            channel: PeerChannel::Append,
+            turn: 0,
+        }
     }
 
     async fn new_heartbeat_client(&mut self, target: NodeId, node: &MemberNode) -> RaftPeer {
-        RaftPeer { lane: Lane::Heartbeat, ..self.new_client(target, node).await }
+        RaftPeer { channel: PeerChannel::Heartbeat, ..self.new_client(target, node).await }
     }
 }
 
@@ -117,8 +123,8 @@ pub(crate) struct RaftPeer {
     network: Network,
     id: NodeId,
     node: MemberNode,
-    /// Where its entries go: heartbeats are messages without entries, on another lane.
-    lane: Lane,
+    /// Where its entries go: heartbeats are messages without entries, on another channel.
+    channel: PeerChannel,
     /// Which of its addresses is tried.
     turn: usize,
 }
@@ -126,7 +132,7 @@ pub(crate) struct RaftPeer {
 impl RaftPeer {
     async fn call<A: DeserializeOwned>(
         &mut self,
-        lane: Lane,
+        channel: PeerChannel,
         path: &str,
         message: &impl Serialize,
         time: Duration,
@@ -138,7 +144,7 @@ impl RaftPeer {
             return Err(PeerFailure::NoAddress);
         };
         let target = Target { address, node: Some(tag) };
-        match self.network.client.post(&target, lane, path, body, time).await {
+        match self.network.client.post(&target, channel, path, body, time).await {
             Ok(answer) => serde_json::from_slice(&answer).map_err(PeerFailure::Message),
             Err(error) => {
                 self.turn = self.turn.wrapping_add(1);
@@ -174,8 +180,8 @@ impl RaftNetworkV2<TypeConfig> for RaftPeer {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, Failure> {
-        let time = match self.lane {
-            Lane::Heartbeat => option.soft_ttl(),
+        let time = match self.channel {
+            PeerChannel::Heartbeat => option.soft_ttl(),
             _ => option.soft_ttl().max(self.network.append_time),
         };
         // What was acknowledged before this message left: an older message may be answered late.
@@ -183,9 +189,9 @@ impl RaftNetworkV2<TypeConfig> for RaftPeer {
         let acknowledged = self.network.acknowledged.of(tag, vote);
         let answer = if rpc.entries.is_empty() {
             let heartbeat = Heartbeat { message: &rpc, word: self.network.majority.word() };
-            self.call(self.lane, APPEND, &heartbeat, time).await
+            self.call(self.channel, APPEND, &heartbeat, time).await
         } else {
-            self.call(self.lane, APPEND, &rpc, time).await
+            self.call(self.channel, APPEND, &rpc, time).await
         };
         let answer = answer.map_err(|failure| self.failure(RPCTypes::AppendEntries, failure))?;
         let before = rpc.prev_log_id.map(|log_id| log_id.index());
@@ -220,7 +226,7 @@ impl RaftNetworkV2<TypeConfig> for RaftPeer {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, Failure> {
-        let answer = self.call(Lane::Heartbeat, VOTE, &rpc, option.soft_ttl()).await;
+        let answer = self.call(PeerChannel::Heartbeat, VOTE, &rpc, option.soft_ttl()).await;
         answer.map_err(|failure| self.failure(RPCTypes::Vote, failure))
     }
 
@@ -229,7 +235,7 @@ impl RaftNetworkV2<TypeConfig> for RaftPeer {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, Failure> {
-        let answer = self.call(Lane::Heartbeat, PRE_VOTE, &rpc, option.soft_ttl()).await;
+        let answer = self.call(PeerChannel::Heartbeat, PRE_VOTE, &rpc, option.soft_ttl()).await;
         answer.map_err(|failure| self.failure(RPCTypes::Vote, failure))
     }
 
@@ -244,7 +250,7 @@ impl RaftNetworkV2<TypeConfig> for RaftPeer {
         let body = RawValue::from_string(text).map_err(|error| NetworkError::new(&error))?;
         let message = SnapshotMessage { vote, meta: snapshot.meta, body };
         let answer = tokio::select! {
-            answer = self.call(Lane::Snapshot, SNAPSHOT, &message, option.soft_ttl()) => answer,
+            answer = self.call(PeerChannel::Snapshot, SNAPSHOT, &message, option.soft_ttl()) => answer,
             closed = cancel => return Err(StreamingError::Closed(closed)),
         };
         answer.map_err(|failure| self.failure(RPCTypes::InstallSnapshot, failure).into())
@@ -255,7 +261,7 @@ impl RaftNetworkV2<TypeConfig> for RaftPeer {
         req: TransferLeaderRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, Failure> {
-        let answer = self.call(Lane::Heartbeat, TRANSFER, &req, option.soft_ttl()).await;
+        let answer = self.call(PeerChannel::Heartbeat, TRANSFER, &req, option.soft_ttl()).await;
         answer.map_err(|failure| self.failure(RPCTypes::TransferLeader, failure))
     }
 }

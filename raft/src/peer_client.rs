@@ -1,7 +1,7 @@
 //! Signed requests to other nodes, over HTTP/1.1 with kept connections.
 //!
-//! Each [`Lane`] has connections of its own, so that a heartbeat never waits behind a snapshot. Every request
-//! is bounded in time by its caller. Knows nothing of Raft: sessions are relayed over it too.
+//! Each [`PeerChannel`] has connections of its own, so that a heartbeat never waits behind a snapshot. Every
+//! request is bounded in time by its caller. Knows nothing of Raft: sessions are relayed over it too.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +24,7 @@ use crate::peer_auth::{AuthError, NodeTag, PeerAuth};
 /// The largest answer that is read: a snapshot's acknowledgement or a list of members is far below.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
-/// Idle connections kept for one address and lane.
+/// Idle connections kept for one address and channel.
 const IDLE_MAX: usize = 8;
 
 /// How long an idle connection is kept.
@@ -44,7 +44,7 @@ const WORDS_MAX: usize = 300;
 
 /// Which connections a request takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lane {
+pub enum PeerChannel {
     /// Heartbeats, votes and other short words of Raft.
     Heartbeat,
     /// Log entries.
@@ -176,14 +176,14 @@ impl PeerClient {
     pub async fn post(
         &self,
         target: &Target,
-        lane: Lane,
+        channel: PeerChannel,
         path: &str,
         body: Bytes,
         time: Duration,
     ) -> Result<Bytes, PeerError> {
         let exchange = async {
             let no_more = http::HeaderMap::new();
-            let (answer, proven) = self.request(target, lane, Method::POST, path, no_more, body).await?;
+            let (answer, proven) = self.request(target, channel, Method::POST, path, no_more, body).await?;
             let (head, body) = answer.into_parts();
             let body = read_answer(&target.address, body).await?;
             if !proven.is_body(&body) {
@@ -211,7 +211,7 @@ impl PeerClient {
     pub async fn request(
         &self,
         target: &Target,
-        lane: Lane,
+        channel: PeerChannel,
         method: Method,
         path: &str,
         headers: http::HeaderMap,
@@ -219,21 +219,21 @@ impl PeerClient {
     ) -> Result<(Response<Incoming>, ProvenAnswer), PeerError> {
         let ahead = self.ahead_ms(&target.address);
         let (answer, proven) =
-            self.send_once(target, lane, &method, path, &headers, body.clone(), ahead).await?;
+            self.send_once(target, channel, &method, path, &headers, body.clone(), ahead).await?;
         // A receiver that has just started takes nothing from before that, so a little counts.
         let is_off = proven.ahead_ms.abs_diff(ahead) > CLOCK_MS;
         if answer.status() != StatusCode::UNAUTHORIZED || !is_off {
             return Ok((answer, proven));
         }
         self.note_clock(&target.address, proven.ahead_ms);
-        self.send_once(target, lane, &method, path, &headers, body, proven.ahead_ms).await
+        self.send_once(target, channel, &method, path, &headers, body, proven.ahead_ms).await
     }
 
     #[allow(clippy::too_many_arguments, reason = "one request, told once")]
     async fn send_once(
         &self,
         target: &Target,
-        lane: Lane,
+        channel: PeerChannel,
         method: &Method,
         path: &str,
         headers: &http::HeaderMap,
@@ -254,7 +254,7 @@ impl PeerClient {
         *request.uri_mut() = uri;
         *request.headers_mut() = headers.clone();
         request.headers_mut().extend(proof.clone());
-        let answer = match self.lanes[lane as usize].request(request).await {
+        let answer = match self.lanes[channel as usize].request(request).await {
             Ok(answer) => answer,
             Err(error) if error.is_connect() => return Err(unreachable(chain(&error))),
             Err(error) => return Err(lost(&target.address, chain(&error))),

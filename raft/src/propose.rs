@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::Core;
 use crate::error::ProposeError;
-use crate::peer_client::{Lane, PeerError};
+use crate::peer_client::{PeerChannel, PeerError};
 use crate::peer_server::{PeerReply, PeerRequest};
 use crate::types::COMMAND_BYTES_MAX;
 
@@ -27,7 +27,7 @@ const NEWS_TIME: Duration = Duration::from_millis(100);
 
 /// A receipt with the log index of its command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Written {
+pub struct Committed {
     /// Where in the log.
     pub index: u64,
     /// What the ledger said.
@@ -36,11 +36,11 @@ pub struct Written {
 
 /// How one attempt on this node ended.
 pub(crate) enum Attempt {
-    Written(Written),
+    Committed(Committed),
     /// Not written.
     NotLeader,
     /// Written or not.
-    Maybe,
+    Unknown,
     /// Not written: this node has ended.
     Stopped,
     /// Not written: a member does not read it.
@@ -59,7 +59,7 @@ pub(crate) enum Attempt {
 
 impl Core {
     /// Puts `command` to the ledger within `time`, wherever the leader is.
-    pub(crate) async fn propose(&self, command: Command, time: Duration) -> Result<Written, ProposeError> {
+    pub(crate) async fn propose(&self, command: Command, time: Duration) -> Result<Committed, ProposeError> {
         let begin_ms = self.clock.uptime_ms();
         let json = command.to_json().unwrap_or_default();
         if json.len() > COMMAND_BYTES_MAX {
@@ -74,15 +74,15 @@ impl Core {
             match self.leader() {
                 Some(leader) if leader.id != self.id() => {
                     let target = leader.target();
-                    match self.client.post(&target, Lane::Control, PROPOSE, json.clone(), left).await {
-                        Ok(answer) => return read_written(&answer, time),
+                    match self.client.post(&target, PeerChannel::Control, PROPOSE, json.clone(), left).await {
+                        Ok(answer) => return read_committed(&answer, time),
                         Err(error) => told(error, time)?,
                     }
                 }
                 Some(_) => match self.propose_here(command.clone(), left).await {
-                    Attempt::Written(written) => return Ok(written),
+                    Attempt::Committed(written) => return Ok(written),
                     Attempt::NotLeader => {}
-                    Attempt::Maybe => return Err(ProposeError::Maybe { waited: time }),
+                    Attempt::Unknown => return Err(ProposeError::Unknown { waited: time }),
                     Attempt::Stopped => return Err(ProposeError::Stopped),
                     Attempt::TooNew { version, reads } => {
                         return Err(ProposeError::TooNew { version, reads });
@@ -119,10 +119,10 @@ impl Core {
             return Attempt::TooNew { version, reads };
         }
         match tokio::time::timeout(time, self.raft.client_write(command)).await {
-            Ok(Ok(done)) => Attempt::Written(Written { index: done.log_id.index(), receipt: done.data }),
+            Ok(Ok(done)) => Attempt::Committed(Committed { index: done.log_id.index(), receipt: done.data }),
             Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => Attempt::NotLeader,
             // It may have been appended before the core ended: to propose it again could apply it twice.
-            Ok(Err(RaftError::APIError(_) | RaftError::Fatal(_))) | Err(_) => Attempt::Maybe,
+            Ok(Err(RaftError::APIError(_) | RaftError::Fatal(_))) | Err(_) => Attempt::Unknown,
         }
     }
 
@@ -135,7 +135,7 @@ impl Core {
             }
         };
         match self.propose_here(command, self.timing.propose).await {
-            Attempt::Written(written) => PeerReply::json(&written),
+            Attempt::Committed(written) => PeerReply::json(&written),
             other => self.refuse_attempt(&other),
         }
     }
@@ -154,7 +154,7 @@ impl Core {
                     format!("the command has {bytes} bytes; at most {COMMAND_BYTES_MAX} are allowed");
                 PeerReply::refuse(StatusCode::PAYLOAD_TOO_LARGE, "too_large", &message)
             }
-            Attempt::Maybe | Attempt::Written(_) => {
+            Attempt::Unknown | Attempt::Committed(_) => {
                 PeerReply::refuse(StatusCode::GATEWAY_TIMEOUT, "maybe", "no answer in time")
             }
         }
@@ -174,19 +174,19 @@ impl Core {
 fn told(error: PeerError, time: Duration) -> Result<(), ProposeError> {
     match &error {
         // Who is no peer may have handed it on to one.
-        PeerError::Lost { .. } | PeerError::Unproven { .. } => Err(ProposeError::Maybe { waited: time }),
+        PeerError::Lost { .. } | PeerError::Unproven { .. } => Err(ProposeError::Unknown { waited: time }),
         PeerError::Unreachable { .. } => Ok(()),
         PeerError::Refused { code, .. } => match code.as_str() {
-            "maybe" => Err(ProposeError::Maybe { waited: time }),
+            "maybe" => Err(ProposeError::Unknown { waited: time }),
             "not_leader" | "stopping" | "misdirected" | "busy" => Ok(()),
             _ => Err(ProposeError::Peer(error)),
         },
     }
 }
 
-fn read_written(answer: &[u8], time: Duration) -> Result<Written, ProposeError> {
+fn read_committed(answer: &[u8], time: Duration) -> Result<Committed, ProposeError> {
     // Written, but with an answer that this release cannot read.
-    serde_json::from_slice(answer).map_err(|_| ProposeError::Maybe { waited: time })
+    serde_json::from_slice(answer).map_err(|_| ProposeError::Unknown { waited: time })
 }
 
 #[cfg(test)]
@@ -220,9 +220,9 @@ mod tests {
         ];
         for error in maybe {
             let told = told(error.clone(), NEWS_TIME);
-            assert!(matches!(told, Err(ProposeError::Maybe { .. })), "{error}");
+            assert!(matches!(told, Err(ProposeError::Unknown { .. })), "{error}");
         }
         assert!(matches!(told(refused("too_large"), NEWS_TIME), Err(ProposeError::Peer(_))));
-        assert!(matches!(read_written(b"{}", NEWS_TIME), Err(ProposeError::Maybe { .. })));
+        assert!(matches!(read_committed(b"{}", NEWS_TIME), Err(ProposeError::Unknown { .. })));
     }
 }

@@ -14,11 +14,11 @@ use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeader
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::admin::{LEAD, REMOVABLE};
 use crate::core::Core;
 use crate::join::{HELLO, JOIN, REMOVED};
 use crate::majority::MajorityWord;
 use crate::network::{APPEND, PRE_VOTE, SNAPSHOT, SnapshotMessage, TRANSFER, VOTE};
-use crate::operate::{LEAD, REMOVABLE};
 use crate::peer_server::{PeerReply, PeerRequest, PeerRoutes};
 use crate::propose::PROPOSE;
 use crate::types::{Snapshot, TypeConfig, Vote};

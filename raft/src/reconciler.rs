@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::core::Core;
 use crate::join::REMOVED;
 use crate::membership::{Facts, Health, Step, Wanted, plan};
-use crate::peer_client::{Lane, Target};
+use crate::peer_client::{PeerChannel, Target};
 use crate::propose::Attempt;
 use crate::types::{MemberNode, Metrics};
 
@@ -159,7 +159,7 @@ async fn found(core: &Core) -> Result<(), String> {
         budget: core.first_budget,
     };
     match core.propose_here(command, STEP_TIME).await {
-        Attempt::Written(written) => written.receipt.into_result().map_err(|reason| reason.to_string()),
+        Attempt::Committed(written) => written.receipt.into_result().map_err(|reason| reason.to_string()),
         _ => Err("founding was not written".to_owned()),
     }
 }
@@ -211,7 +211,7 @@ async fn tell_removed(core: &Core, node: NodeId, known: MemberNode) {
     let tag = known.tag(node);
     for address in core.book.addresses(tag, &known.peer_address) {
         let target = Target { address, node: Some(tag) };
-        if core.client.post(&target, Lane::Control, REMOVED, Bytes::new(), TELL_TIME).await.is_ok() {
+        if core.client.post(&target, PeerChannel::Control, REMOVED, Bytes::new(), TELL_TIME).await.is_ok() {
             return;
         }
     }

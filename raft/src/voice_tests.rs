@@ -17,7 +17,7 @@ use crate::identity::Identity;
 use crate::join::JOIN;
 use crate::network::{APPEND, PRE_VOTE, TRANSFER, VOTE};
 use crate::peer_auth::{NodeTag, PeerAuth};
-use crate::peer_client::{Lane, PeerClient, PeerError, Target};
+use crate::peer_client::{PeerChannel, PeerClient, PeerError, Target};
 use crate::replica::Replica;
 use crate::replica_for_tests;
 use crate::secret::ClusterSecret;
@@ -54,7 +54,7 @@ impl Two {
     /// The word and the status of the refusal; none if it was answered.
     async fn refusal(&self, path: &str, message: &impl Serialize) -> Option<(String, StatusCode)> {
         let body = Bytes::from(serde_json::to_vec(message).unwrap());
-        match self.client.post(&self.target, Lane::Control, path, body, TIME).await {
+        match self.client.post(&self.target, PeerChannel::Control, path, body, TIME).await {
             Ok(_) => None,
             Err(PeerError::Refused { code, status, .. }) => Some((code, status)),
             Err(other) => panic!("{other}"),

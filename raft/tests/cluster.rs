@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::{Cluster, SOON};
 use erlmcp_ledger::{Command, Receipt};
-use erlmcp_raft::{OperateError, ProposeError, Replica, ReplicaStatus, Role};
+use erlmcp_raft::{AdminError, ProposeError, Replica, ReplicaStatus, Role};
 
 fn set_limit(connections: u32) -> Command {
     Command::SetLimit { tenant: None, connections: Some(connections) }
@@ -136,7 +136,7 @@ async fn the_leadership_goes_where_an_operator_wants_it_from_any_node() {
     assert_eq!(cluster.node(standby).transfer_leader(Some(wanted)).await.unwrap(), wanted);
     cluster.wait(wanted, SOON, |status| status.role == Role::Leader).await;
     let refused = cluster.node(leader).transfer_leader(Some(standby)).await;
-    assert!(matches!(refused, Err(OperateError::NotAVoter { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(AdminError::NotAVoter { .. })), "{refused:?}");
     let next = cluster.node(wanted).transfer_leader(None).await.unwrap();
     assert_ne!(next, wanted);
     cluster.stop_all().await;
@@ -175,7 +175,7 @@ async fn without_a_majority_a_command_fails_in_bounded_time() {
     let begin = Instant::now();
     let outcome = cluster.node(leader).propose(set_limit(9)).await;
     assert!(
-        matches!(outcome, Err(ProposeError::Maybe { .. } | ProposeError::NoLeader { .. })),
+        matches!(outcome, Err(ProposeError::Unknown { .. } | ProposeError::NoLeader { .. })),
         "{outcome:?}"
     );
     assert!(begin.elapsed() < Duration::from_secs(10));
@@ -223,7 +223,7 @@ async fn a_command_that_the_leader_has_in_its_log_when_it_stops_is_not_put_again
     cluster.wait(leader, SOON, |status| status.last_log > before).await;
     cluster.kill(leader).await;
     let outcome = tokio::time::timeout(SOON, asking).await.unwrap().unwrap();
-    assert!(matches!(outcome, Err(ProposeError::Maybe { .. })), "{outcome:?}");
+    assert!(matches!(outcome, Err(ProposeError::Unknown { .. })), "{outcome:?}");
     cluster.stop_all().await;
 }
 

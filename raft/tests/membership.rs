@@ -11,7 +11,7 @@ use std::time::Duration;
 use common::{Cluster, SOON};
 use erlmcp_ledger::{Command, Reason};
 use erlmcp_raft::{
-    ClusterSecret, Fatal, Identity, Init, OperateError, RaftError, Replica, ReplicaStatus, Role,
+    AdminError, ClusterSecret, Fatal, Identity, Init, RaftError, Replica, ReplicaStatus, Role,
 };
 use erlmcp_storage::{Options, Store};
 
@@ -31,7 +31,7 @@ async fn wait_problem(cluster: &Cluster, id: u64, part: &str) {
 /// It ends, and says why in one line.
 async fn assert_stranger(cluster: &Cluster, id: u64, part: &str) {
     let fatal = tokio::time::timeout(SOON, cluster.node(id).fatal()).await.unwrap();
-    assert!(matches!(&fatal, Fatal::Stranger(text) if text.contains(part)), "{fatal}");
+    assert!(matches!(&fatal, Fatal::WrongSecret(text) if text.contains(part)), "{fatal}");
     assert_eq!(fatal.to_string().lines().count(), 1);
 }
 
@@ -129,7 +129,7 @@ async fn a_live_node_is_removed_only_when_drained_and_its_id_can_be_used_again()
     let leader = cluster.leader();
     let asker = if leader == 1 { 2 } else { 1 };
     let refused = cluster.node(asker).remove(leader, false).await;
-    assert!(matches!(refused, Err(OperateError::Refused(Reason::NotDrained { .. }))), "{refused:?}");
+    assert!(matches!(refused, Err(AdminError::Refused(Reason::NotDrained { .. }))), "{refused:?}");
 
     // Draining the leader makes it hand over; removing it tells it so.
     cluster.node(asker).set_draining(leader, true).await.unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use erlmcp_ledger::Incarnation;
 use erlmcp_raft::{
-    ClusterSecret, Lane, NodeTag, PeerAuth, PeerClient, PeerClock, PeerError, PeerReply, PeerRoutes,
+    ClusterSecret, NodeTag, PeerAuth, PeerChannel, PeerClient, PeerClock, PeerError, PeerReply, PeerRoutes,
     PeerServer, Target,
 };
 use futures_util::FutureExt as _;
@@ -51,7 +51,7 @@ async fn post(
     path: &str,
     body: &'static [u8],
 ) -> Result<Bytes, PeerError> {
-    client.post(target, Lane::Control, path, Bytes::from_static(body), TIME).await
+    client.post(target, PeerChannel::Control, path, Bytes::from_static(body), TIME).await
 }
 
 fn code(outcome: Result<Bytes, PeerError>) -> String {
@@ -245,7 +245,7 @@ async fn nobody_there_is_harmless_and_nobody_answering_is_not() {
 
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = Target { address: silent.local_addr().unwrap().to_string(), node: None };
-    let sent = client.post(&target, Lane::Control, "/echo", Bytes::new(), Duration::from_millis(50));
+    let sent = client.post(&target, PeerChannel::Control, "/echo", Bytes::new(), Duration::from_millis(50));
     let outcome = sent.await.unwrap_err();
     assert!(matches!(outcome, PeerError::Lost { .. }) && !outcome.is_harmless(), "{outcome}");
 }

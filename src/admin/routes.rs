@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 use serde::Serialize;
 
 use super::health::NotReady;
-use super::operate;
+use super::requests;
 use super::status::StatusSource;
 use super::token::AdminToken;
 use crate::api::Status;
@@ -57,9 +57,9 @@ impl Admin {
             )
             .route("/cluster/latency", get(|State(admin): State<Arc<Admin>>| part(admin, |s| s.latency)))
             .route("/cluster/quota", get(|State(admin): State<Arc<Admin>>| part(admin, |s| s.quota)))
-            .route("/cluster/drain", post(operate::drain))
-            .route("/cluster/transfer", post(operate::transfer))
-            .route("/cluster/remove", post(operate::remove))
+            .route("/cluster/drain", post(requests::drain))
+            .route("/cluster/transfer", post(requests::transfer))
+            .route("/cluster/remove", post(requests::remove))
             .layer(DefaultBodyLimit::max(ORDER_BYTES_MAX))
             .layer(from_fn_with_state(admin.clone(), refuse_foreign));
         // Probes come from wherever the orchestrator is, under whatever name it uses.
@@ -78,7 +78,7 @@ async fn refuse_foreign(State(admin): State<Arc<Admin>>, request: Request, next:
     }
     let why =
         "this Host or Origin may not ask this node; http.allowed_hosts and http.allowed_origins name others";
-    operate::refuse(StatusCode::FORBIDDEN, why)
+    requests::refuse(StatusCode::FORBIDDEN, why)
 }
 
 async fn part<T: Serialize>(admin: Arc<Admin>, take: impl FnOnce(Status) -> T) -> Json<T> {

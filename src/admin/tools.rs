@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::status::StatusSource;
 use crate::api::Status;
-use crate::handler::{Server, Stop, Tool, ToolAnnotations, ToolCall, ToolResult};
+use crate::handler::{Server, Tool, ToolAnnotations, ToolCall, ToolError, ToolResult};
 use crate::mcp::SealKey;
 
 #[derive(Deserialize)]
@@ -71,12 +71,12 @@ fn read_only(name: &str, description: &str) -> Tool {
     Tool::new(name).describe(description).annotate(annotations)
 }
 
-type Answer = std::pin::Pin<Box<dyn Future<Output = Result<ToolResult, Stop>> + Send>>;
+type ToolFuture = std::pin::Pin<Box<dyn Future<Output = Result<ToolResult, ToolError>> + Send>>;
 
 fn view<T: Serialize + 'static>(
     source: &Arc<StatusSource>,
     take: fn(Status) -> T,
-) -> impl Fn(ToolCall) -> Answer + Send + Sync + 'static {
+) -> impl Fn(ToolCall) -> ToolFuture + Send + Sync + 'static {
     let source = source.clone();
     move |_| {
         let source = source.clone();

@@ -44,7 +44,7 @@ pub enum State {
     Leader,
     /// Votes and follows.
     Follower,
-    /// ServerRequests for votes.
+    /// Asks for votes.
     Candidate,
     /// Follows without a vote.
     Learner,

@@ -158,7 +158,7 @@ pub(super) struct StatusArgs {
 
 /// An action of an operator, on whom, and through whom.
 #[derive(Args, Clone, Debug, Default)]
-pub(super) struct OperateArgs {
+pub(super) struct AdminArgs {
     /// The node to ask. Without: every known node in turn until one answers
     #[arg(long, value_name = "URL", env = "ERLMCP_URL")]
     pub(super) url: Option<String>,
@@ -178,7 +178,7 @@ pub(super) struct TargetArgs {
     #[arg(long, value_name = "N", value_parser = node_id)]
     pub(super) id: u64,
     #[command(flatten)]
-    pub(super) operate: OperateArgs,
+    pub(super) operate: AdminArgs,
 }
 
 #[derive(Args, Debug)]
@@ -190,7 +190,7 @@ pub(super) struct RemoveArgs {
     #[arg(long)]
     pub(super) dead: bool,
     #[command(flatten)]
-    pub(super) operate: OperateArgs,
+    pub(super) operate: AdminArgs,
 }
 
 #[derive(Args, Debug)]
@@ -199,7 +199,7 @@ pub(super) struct TransferArgs {
     #[arg(long, value_name = "N", value_parser = node_id)]
     pub(super) to: Option<u64>,
     #[command(flatten)]
-    pub(super) operate: OperateArgs,
+    pub(super) operate: AdminArgs,
 }
 
 #[derive(Debug, Subcommand)]

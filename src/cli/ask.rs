@@ -11,9 +11,9 @@ use serde_json::Value;
 use crate::api::Complaint;
 use crate::config::Config;
 
-use super::args::{ClientArgs, ConfigArgs, HealthcheckArgs, OperateArgs};
+use super::args::{AdminArgs, ClientArgs, ConfigArgs, HealthcheckArgs};
 use super::error::CliError;
-use super::http::{Answer, CallError, Caller};
+use super::http::{CallError, HttpAnswer, HttpCaller};
 use super::paint;
 use super::private::Exposure;
 use super::settings;
@@ -41,7 +41,7 @@ pub(super) fn for_health(args: &HealthcheckArgs) -> Result<Vec<Candidate>, CliEr
 
 /// The nodes to ask for an action; `first` is asked before the others, `never` not at all.
 pub(super) fn for_action(
-    args: &OperateArgs,
+    args: &AdminArgs,
     first: Option<u64>,
     never: Option<u64>,
 ) -> Result<Vec<Candidate>, CliError> {
@@ -126,12 +126,12 @@ fn by_number(url: &str) -> String {
     url.replacen("http://localhost:", "http://127.0.0.1:", 1)
 }
 
-/// ServerRequests the candidates in turn and returns the first answer with the address it came from.
+/// Asks the candidates in turn and returns the first answer with the address it came from.
 pub(super) async fn get(
-    caller: &Caller,
+    caller: &HttpCaller,
     candidates: &[Candidate],
     path: &str,
-) -> Result<(String, Answer), CliError> {
+) -> Result<(String, HttpAnswer), CliError> {
     let mut silent = Vec::new();
     for candidate in candidates {
         match caller.get(&candidate.url, path).await {
@@ -145,11 +145,11 @@ pub(super) async fn get(
 
 /// Sends an operator's action to the first candidate that is there.
 pub(super) async fn post(
-    caller: &Caller,
+    caller: &HttpCaller,
     candidates: &[Candidate],
     path: &str,
     body: &Value,
-) -> Result<(String, Answer), CliError> {
+) -> Result<(String, HttpAnswer), CliError> {
     let mut silent = Vec::new();
     for candidate in candidates {
         // Silence is found out before the token is read: a missing token of an absent node is no news.
@@ -175,7 +175,7 @@ fn nobody(candidates: &[Candidate], silent: &[(String, String)]) -> CliError {
 }
 
 /// The answer as JSON text when the node agreed; its words when it did not.
-pub(super) fn accepted(url: &str, answer: &Answer) -> Result<Value, CliError> {
+pub(super) fn accepted(url: &str, answer: &HttpAnswer) -> Result<Value, CliError> {
     let refused =
         |message| CliError::Refused { url: url.to_string(), status: answer.status.as_u16(), message };
     if !answer.status.is_success() {
@@ -230,8 +230,8 @@ mod tests {
         ConfigArgs { config: vec![std::env::temp_dir().join("")], data_dir: Some("/d".into()), set }
     }
 
-    fn operate(set: &[(&str, &str)]) -> OperateArgs {
-        OperateArgs { config: args(set), ..OperateArgs::default() }
+    fn operate(set: &[(&str, &str)]) -> AdminArgs {
+        AdminArgs { config: args(set), ..AdminArgs::default() }
     }
 
     #[test]
@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn an_address_of_a_known_node_finds_its_token() {
         for url in ["http://127.0.0.1:8081/", "http://localhost:8081"] {
-            let args = OperateArgs { url: Some(url.to_string()), ..operate(&[]) };
+            let args = AdminArgs { url: Some(url.to_string()), ..operate(&[]) };
             let found = for_action(&args, None, None).unwrap();
             assert_eq!((found.len(), found[0].id), (1, Some(2)), "{url}");
             assert_eq!(found[0].token_file, PathBuf::from("/d/cluster2/admin.token"));
@@ -298,7 +298,7 @@ mod tests {
             Candidate { id: Some(7), url, token_file: PathBuf::new() }
         };
         let candidates = [closed(), closed()];
-        let error = get(&Caller::new(), &candidates, "/").await.unwrap_err().to_string();
+        let error = get(&HttpCaller::new(), &candidates, "/").await.unwrap_err().to_string();
         let url = &candidates[0].url;
         assert_eq!(
             error,

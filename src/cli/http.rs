@@ -62,26 +62,26 @@ pub enum CallError {
 
 /// What a node answered.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct HttpAnswer {
     pub(super) status: StatusCode,
     pub(super) body: Bytes,
 }
 
 /// The client.
 #[derive(Clone)]
-pub(super) struct Caller {
+pub(super) struct HttpCaller {
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
-impl Caller {
+impl HttpCaller {
     pub(super) fn new() -> Self {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         connector.set_nodelay(true);
-        Caller { client: Client::builder(TokioExecutor::new()).build(connector) }
+        HttpCaller { client: Client::builder(TokioExecutor::new()).build(connector) }
     }
 
-    pub(super) async fn get(&self, base: &str, path: &str) -> Result<Answer, CallError> {
+    pub(super) async fn get(&self, base: &str, path: &str) -> Result<HttpAnswer, CallError> {
         self.call(base, path, Request::builder().method(Method::GET), Bytes::new()).await
     }
 
@@ -91,7 +91,7 @@ impl Caller {
         path: &str,
         token: &str,
         body: Vec<u8>,
-    ) -> Result<Answer, CallError> {
+    ) -> Result<HttpAnswer, CallError> {
         let request = Request::builder()
             .method(Method::POST)
             .header(header::CONTENT_TYPE, "application/json")
@@ -105,7 +105,7 @@ impl Caller {
         path: &str,
         request: http::request::Builder,
         body: Bytes,
-    ) -> Result<Answer, CallError> {
+    ) -> Result<HttpAnswer, CallError> {
         let base = base.trim_end_matches('/');
         let url = format!("{base}{path}");
         let bad = || CallError::Address { url: base.to_string() };
@@ -127,7 +127,7 @@ impl Caller {
         tokio::time::timeout(limit, self.exchange(&base, request)).await.unwrap_or_else(|e| Err(late(e)))
     }
 
-    async fn exchange(&self, base: &str, request: Request<Full<Bytes>>) -> Result<Answer, CallError> {
+    async fn exchange(&self, base: &str, request: Request<Full<Bytes>>) -> Result<HttpAnswer, CallError> {
         let response = self.client.request(request).await.map_err(|error| {
             let (url, why) = (base.to_string(), root_cause(&error));
             if error.is_connect() {
@@ -141,7 +141,7 @@ impl Caller {
             .collect()
             .await
             .map_err(|error| CallError::Broken { url: base.to_string(), why: root_cause(error.as_ref()) })?;
-        Ok(Answer { status, body: body.to_bytes() })
+        Ok(HttpAnswer { status, body: body.to_bytes() })
     }
 }
 
@@ -178,7 +178,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_comes_with_status_and_body() {
         let (url, server) = serve("HTTP/1.1 503 X\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}");
-        let answer = Caller::new().get(&format!("{url}/"), "/readyz").await.unwrap();
+        let answer = HttpCaller::new().get(&format!("{url}/"), "/readyz").await.unwrap();
         assert_eq!((answer.status.as_u16(), answer.body.as_ref()), (503, b"{}".as_slice()));
         assert!(server.join().unwrap().starts_with("get /readyz http/1.1"));
     }
@@ -186,7 +186,7 @@ mod tests {
     #[tokio::test]
     async fn the_token_goes_in_the_header() {
         let (url, server) = serve("HTTP/1.1 200 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-        Caller::new().post(&url, "/cluster/drain", "t0ken", b"{}".to_vec()).await.unwrap();
+        HttpCaller::new().post(&url, "/cluster/drain", "t0ken", b"{}".to_vec()).await.unwrap();
         assert!(server.join().unwrap().contains("authorization: bearer t0ken\r\n"));
     }
 
@@ -195,14 +195,14 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         drop(listener);
-        let error = Caller::new().get(&url, "/").await.unwrap_err().to_string();
+        let error = HttpCaller::new().get(&url, "/").await.unwrap_err().to_string();
         assert_eq!(error, format!("no node answers at {url} (connection refused)"));
     }
 
     #[tokio::test]
     async fn something_that_is_no_node_is_told_apart_from_nobody() {
         let (url, server) = serve("SSH-2.0-Open\r\n\r\n");
-        let error = Caller::new().get(&url, "/").await.unwrap_err();
+        let error = HttpCaller::new().get(&url, "/").await.unwrap_err();
         assert!(matches!(error, CallError::Broken { .. }), "{error}");
         server.join().unwrap();
     }
@@ -210,7 +210,7 @@ mod tests {
     #[tokio::test]
     async fn an_address_that_is_none_is_refused() {
         for url in ["https://h", "127.0.0.1:8080", "http://"] {
-            let error = Caller::new().get(url, "/").await.unwrap_err();
+            let error = HttpCaller::new().get(url, "/").await.unwrap_err();
             assert!(matches!(error, CallError::Address { .. }), "{url}: {error}");
         }
     }

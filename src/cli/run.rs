@@ -7,7 +7,7 @@ use clap::{CommandFactory as _, Parser as _};
 use super::args::{Cli, Command, ConfigCommand};
 use super::error::CliError;
 use super::start::{self, Launch};
-use super::{doctor, init, operate, paint, show, status};
+use super::{admin, doctor, init, paint, show, status};
 
 /// Runs the program: `run_node` is what `start` does once everything is proven.
 pub fn run<E>(run_node: impl FnOnce(Launch) -> Result<(), E>) -> ExitCode
@@ -67,10 +67,10 @@ fn ask(command: &Command) -> Result<String, CliError> {
         match command {
             Command::Status(args) => status::status(args).await,
             Command::Members(args) => status::members(args).await,
-            Command::Drain(args) => operate::drain(args, true).await,
-            Command::Undrain(args) => operate::drain(args, false).await,
-            Command::Remove(args) => operate::remove(args).await,
-            Command::TransferLeader(args) => operate::transfer(args).await,
+            Command::Drain(args) => admin::drain(args, true).await,
+            Command::Undrain(args) => admin::drain(args, false).await,
+            Command::Remove(args) => admin::remove(args).await,
+            Command::TransferLeader(args) => admin::transfer(args).await,
             Command::Healthcheck(args) => status::healthcheck(args).await,
             other => unreachable!("{other:?} asks no node"),
         }

@@ -14,7 +14,7 @@ use crate::api::{Members, Status};
 use super::args::{ClientArgs, HealthcheckArgs, StatusArgs};
 use super::ask::{self, Candidate};
 use super::error::CliError;
-use super::http::{Answer, CallError, Caller};
+use super::http::{CallError, HttpAnswer, HttpCaller};
 use super::paint::{Paint, print, printable};
 
 /// Time between two drawings of `--watch`.
@@ -28,14 +28,14 @@ const CLEAR: &str = "\x1b[2J";
 
 pub(super) async fn status(args: &StatusArgs) -> Result<String, CliError> {
     let candidates = ask::for_view(&args.client)?;
-    let caller = Caller::new();
+    let caller = HttpCaller::new();
     if args.watch {
         return watch(&caller, &candidates, args.client.json).await;
     }
     status_once(&caller, &candidates, args.client.json).await
 }
 
-async fn status_once(caller: &Caller, candidates: &[Candidate], json: bool) -> Result<String, CliError> {
+async fn status_once(caller: &HttpCaller, candidates: &[Candidate], json: bool) -> Result<String, CliError> {
     let (url, answer) = ask::get(caller, candidates, "/cluster/status").await?;
     let value = ask::accepted(&url, &answer)?;
     if json {
@@ -46,7 +46,7 @@ async fn status_once(caller: &Caller, candidates: &[Candidate], json: bool) -> R
 }
 
 /// Draws until ctrl-c. A node that goes away is said so and asked again: that is what one watches for.
-async fn watch(caller: &Caller, candidates: &[Candidate], json: bool) -> Result<String, CliError> {
+async fn watch(caller: &HttpCaller, candidates: &[Candidate], json: bool) -> Result<String, CliError> {
     let redraws = std::io::stdout().is_terminal() && !json;
     let write = |text: &str| {
         print(text).map_err(|source| CliError::System { what: "write to standard output", source })
@@ -74,7 +74,7 @@ async fn watch(caller: &Caller, candidates: &[Candidate], json: bool) -> Result<
 
 pub(super) async fn members(args: &ClientArgs) -> Result<String, CliError> {
     let candidates = ask::for_view(args)?;
-    let (url, answer) = ask::get(&Caller::new(), &candidates, "/cluster/members").await?;
+    let (url, answer) = ask::get(&HttpCaller::new(), &candidates, "/cluster/members").await?;
     let value = ask::accepted(&url, &answer)?;
     if args.json {
         return Ok(verbatim(&answer));
@@ -86,7 +86,7 @@ pub(super) async fn members(args: &ClientArgs) -> Result<String, CliError> {
 /// Fails with the node's reasons unless it is ready.
 pub(super) async fn healthcheck(args: &HealthcheckArgs) -> Result<String, CliError> {
     let candidates = ask::for_health(args)?;
-    let (url, answer) = ask::get(&Caller::new(), &candidates, "/readyz").await?;
+    let (url, answer) = ask::get(&HttpCaller::new(), &candidates, "/readyz").await?;
     if answer.status.as_u16() == 200 {
         return Ok(String::new());
     }
@@ -101,7 +101,7 @@ fn reasons(said: &str) -> String {
 }
 
 /// The node's own text, order and all; it was checked to be JSON.
-fn verbatim(answer: &Answer) -> String {
+fn verbatim(answer: &HttpAnswer) -> String {
     format!("{}\n", String::from_utf8_lossy(&answer.body).trim_end())
 }
 

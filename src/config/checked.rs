@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::address::{Address, Listen};
 use super::cluster::KnownNode;
-use super::error::{ConfigError, Fault};
+use super::error::{ConfigError, Problem};
 use super::overlay::{Settings, Sources};
 use super::sections::Sections;
 
@@ -55,7 +55,7 @@ impl Config {
     /// Reads all sources for node `node_id` (1 to [`NODE_ID_MAX`]).
     ///
     /// # Errors
-    /// Everything that is wrong, one [`Fault`] each.
+    /// Everything that is wrong, one [`Problem`] each.
     pub fn load(node_id: u64, sources: &Sources) -> Result<Self, ConfigError> {
         Self::check(node_id, Settings::read(sources)?)
     }
@@ -118,14 +118,14 @@ struct Check<'a> {
     node_id: u64,
     settings: &'a Settings,
     sections: &'a Sections,
-    faults: Vec<Fault>,
+    faults: Vec<Problem>,
 }
 
 impl Check<'_> {
     fn fault(&mut self, key: &str, value: impl ToString, wanted: impl Into<String>) {
         let origin = self.settings.origin(key);
         let (key, value, wanted) = (key.to_string(), value.to_string(), wanted.into());
-        self.faults.push(Fault::Value { origin, key, value, wanted });
+        self.faults.push(Problem::Value { origin, key, value, wanted });
     }
 
     /// Pairs of keys of which one bounds the other.
@@ -239,7 +239,7 @@ impl Check<'_> {
         let (key, address) = ("http.listen", ports.http);
         if !address.ip().to_canonical().is_loopback() {
             let origin = self.settings.origin(key);
-            self.faults.push(Fault::Insecure { origin, key, address });
+            self.faults.push(Problem::Insecure { origin, key, address });
         }
     }
 }

@@ -31,7 +31,7 @@ impl fmt::Display for Origin {
 
 /// One thing that is wrong.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
+pub enum Problem {
     /// The file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Unreadable {
@@ -105,14 +105,14 @@ fn hint(nearest: Option<&str>) -> String {
 #[derive(Debug)]
 pub struct ConfigError {
     /// At least one.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<Problem>,
 }
 
 impl ConfigError {
     /// Whether the only thing wrong is that a client port is open to others.
     #[must_use]
     pub fn is_insecure_bind(&self) -> bool {
-        self.faults.iter().all(|fault| matches!(fault, Fault::Insecure { .. }))
+        self.faults.iter().all(|fault| matches!(fault, Problem::Insecure { .. }))
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::error::{ConfigError, Fault, Origin};
+use super::error::{ConfigError, Origin, Problem};
 use super::key::{Fallback, Key};
 use super::planned::PLANNED;
 use super::sections;
@@ -158,7 +158,7 @@ impl Settings {
         root
     }
 
-    fn take_table(&mut self, origin: &Origin, section: &str, table: Table, faults: &mut Vec<Fault>) {
+    fn take_table(&mut self, origin: &Origin, section: &str, table: Table, faults: &mut Vec<Problem>) {
         for (name, value) in table {
             let path = if section.is_empty() { name } else { format!("{section}.{name}") };
             if let Some(list) = sections::LISTS.iter().find(|list| **list == path) {
@@ -176,7 +176,7 @@ impl Settings {
         }
     }
 
-    fn take_value(&mut self, origin: &Origin, key: &'static Key, value: Value, faults: &mut Vec<Fault>) {
+    fn take_value(&mut self, origin: &Origin, key: &'static Key, value: Value, faults: &mut Vec<Problem>) {
         match key.check(&value) {
             Ok(()) => {
                 let is_planned = PLANNED.iter().any(|planned| planned.path == key.path);
@@ -188,7 +188,7 @@ impl Settings {
     }
 
     /// A later list replaces an earlier one as a whole: half of two lists would be nobody's intention.
-    fn take_list(&mut self, origin: &Origin, list: &'static str, value: Value, faults: &mut Vec<Fault>) {
+    fn take_list(&mut self, origin: &Origin, list: &'static str, value: Value, faults: &mut Vec<Problem>) {
         let Value::Array(items) = value else {
             let wanted = format!("written as [[{list}]]");
             faults.push(bad_value(origin, list, &value, wanted));
@@ -205,7 +205,7 @@ impl Settings {
         self.lists.insert(list, (elements, origin.clone()));
     }
 
-    fn take_variable(&mut self, name: &str, text: &str, faults: &mut Vec<Fault>) {
+    fn take_variable(&mut self, name: &str, text: &str, faults: &mut Vec<Problem>) {
         if !name.starts_with("ERLMCP_") || OTHER_VARIABLES.contains(&name) || is_injected(name) {
             return;
         }
@@ -229,7 +229,7 @@ impl Settings {
             Some(path) => self.take_text(&origin, path, text, faults),
             None => {
                 let path = name.trim_start_matches("ERLMCP_").to_lowercase().replacen('_', ".", 1);
-                faults.push(Fault::Unknown {
+                faults.push(Problem::Unknown {
                     origin,
                     key: name.to_string(),
                     nearest: sections::nearest(&path),
@@ -238,7 +238,7 @@ impl Settings {
         }
     }
 
-    fn take_text(&mut self, origin: &Origin, path: &str, text: &str, faults: &mut Vec<Fault>) {
+    fn take_text(&mut self, origin: &Origin, path: &str, text: &str, faults: &mut Vec<Problem>) {
         match sections::find(path).filter(|key| !sections::is_listed(key)) {
             Some(key) => self.take_value(origin, key, key.parse(text), faults),
             None => faults.push(unknown(origin, path.to_string())),
@@ -246,13 +246,13 @@ impl Settings {
     }
 }
 
-fn read_file(path: &Path) -> Result<Table, Fault> {
+fn read_file(path: &Path) -> Result<Table, Problem> {
     let text = std::fs::read_to_string(path)
-        .map_err(|source| Fault::Unreadable { path: path.to_path_buf(), source })?;
+        .map_err(|source| Problem::Unreadable { path: path.to_path_buf(), source })?;
     text.parse::<Table>().map_err(|error| {
         let at = error.span().map_or(0, |span| span.start.min(text.len()));
         let line = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
-        Fault::Syntax { path: path.to_path_buf(), line, what: error.message().replace('\n', ", ") }
+        Problem::Syntax { path: path.to_path_buf(), line, what: error.message().replace('\n', ", ") }
     })
 }
 
@@ -262,7 +262,7 @@ fn element(
     list: &'static str,
     label: &str,
     mut given: Table,
-    faults: &mut Vec<Fault>,
+    faults: &mut Vec<Problem>,
 ) -> Element {
     let mut table = Table::new();
     for key in sections::all().filter(|key| key.section() == list) {
@@ -275,7 +275,7 @@ fn element(
                 Err(wanted) => faults.push(bad_value(origin, &label, &value, wanted)),
             },
             None if key.fallback == Fallback::Required => {
-                faults.push(Fault::Missing {
+                faults.push(Problem::Missing {
                     origin: origin.clone(),
                     key: label,
                     wanted: key.kind.to_string(),
@@ -290,7 +290,7 @@ fn element(
     }
     for name in given.keys() {
         let nearest = sections::nearest(&format!("{list}.{name}"));
-        faults.push(Fault::Unknown { origin: origin.clone(), key: format!("{label}.{name}"), nearest });
+        faults.push(Problem::Unknown { origin: origin.clone(), key: format!("{label}.{name}"), nearest });
     }
     Element { table }
 }
@@ -332,12 +332,12 @@ fn put(root: &mut Table, path: &str, value: Value) {
     }
 }
 
-fn unknown(origin: &Origin, key: String) -> Fault {
+fn unknown(origin: &Origin, key: String) -> Problem {
     let nearest = sections::nearest(&key);
-    Fault::Unknown { origin: origin.clone(), key, nearest }
+    Problem::Unknown { origin: origin.clone(), key, nearest }
 }
 
-fn bad_value(origin: &Origin, key: &str, value: &Value, wanted: String) -> Fault {
+fn bad_value(origin: &Origin, key: &str, value: &Value, wanted: String) -> Problem {
     let mut shown = match value {
         Value::Table(_) => "a table".to_string(),
         other => other.to_string(),
@@ -346,7 +346,7 @@ fn bad_value(origin: &Origin, key: &str, value: &Value, wanted: String) -> Fault
         shown.truncate(at);
         shown.push_str("...");
     }
-    Fault::Value { origin: origin.clone(), key: key.to_string(), value: shown, wanted }
+    Problem::Value { origin: origin.clone(), key: key.to_string(), value: shown, wanted }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::refusal::Refusal;
 
 /// The last message of a request, encoded.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct EncodedResponse {
     /// The JSON-RPC response.
     pub body: Bytes,
     /// The HTTP status, where it is all that is sent.
@@ -17,52 +17,52 @@ pub struct Outcome {
     pub is_fault: bool,
 }
 
-impl Outcome {
-    pub(super) fn result(id: &Id, result: &RawValue) -> Outcome {
-        Outcome { body: encode_result(id, result), status: 200, is_fault: false }
+impl EncodedResponse {
+    pub(super) fn result(id: &Id, result: &RawValue) -> EncodedResponse {
+        EncodedResponse { body: encode_result(id, result), status: 200, is_fault: false }
     }
 
-    pub(super) fn fault(id: &Id, fault: &RpcError) -> Outcome {
-        Outcome { body: encode_error(id, fault), status: fault.status, is_fault: true }
+    pub(super) fn fault(id: &Id, fault: &RpcError) -> EncodedResponse {
+        EncodedResponse { body: encode_error(id, fault), status: fault.status, is_fault: true }
     }
 }
 
 /// A message that is not served: why, and the id to say so under.
 #[derive(Debug)]
-pub struct Refused {
+pub struct Rejected {
     /// The request's id where it could be read.
     pub id: Option<Id>,
     /// Why.
     pub fault: RpcError,
 }
 
-impl Refused {
+impl Rejected {
     /// About the request `id`.
     #[must_use]
-    pub fn of(id: &Id, fault: RpcError) -> Refused {
-        Refused { id: Some(id.clone()), fault }
+    pub fn of(id: &Id, fault: RpcError) -> Rejected {
+        Rejected { id: Some(id.clone()), fault }
     }
 
     /// The answer.
     #[must_use]
-    pub fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> EncodedResponse {
         let body = match &self.id {
             Some(id) => encode_error(id, &self.fault),
             None => encode_error_without_id(&self.fault),
         };
-        Outcome { body, status: self.fault.status, is_fault: true }
+        EncodedResponse { body, status: self.fault.status, is_fault: true }
     }
 }
 
-impl From<RpcError> for Refused {
-    fn from(fault: RpcError) -> Refused {
-        Refused { id: None, fault }
+impl From<RpcError> for Rejected {
+    fn from(fault: RpcError) -> Rejected {
+        Rejected { id: None, fault }
     }
 }
 
-impl From<(Option<Id>, RpcError)> for Refused {
-    fn from((id, fault): (Option<Id>, RpcError)) -> Refused {
-        Refused { id, fault }
+impl From<(Option<Id>, RpcError)> for Rejected {
+    fn from((id, fault): (Option<Id>, RpcError)) -> Rejected {
+        Rejected { id, fault }
     }
 }
 

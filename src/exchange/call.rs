@@ -1,33 +1,33 @@
 //! One request that is being served: messages that precede its result, then the result.
 //!
-//! The call runs only while somebody awaits [`Call::next`]; dropping it cancels the request.
+//! The call runs only while somebody awaits [`PendingCall::next`]; dropping it cancels the request.
 
 use std::future::Future;
 use std::pin::Pin;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Outcome;
+use super::EncodedResponse;
 use crate::mcp::{LogLevel, Outbound, Outbox};
 use crate::session::passes;
 
-type Work = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+type ResponseFuture = Pin<Box<dyn Future<Output = EncodedResponse> + Send>>;
 
 /// What a call does next.
 #[derive(Debug)]
-pub enum Step {
+pub enum StreamItem {
     /// A message before the result, or a hangup.
     Message(Outbound),
     /// The end.
-    Done(Outcome),
+    Done(EncodedResponse),
 }
 
 /// One request that is being served.
-pub struct Call {
-    work: Work,
+pub struct PendingCall {
+    work: ResponseFuture,
     frames: Outbox,
     log_level: Option<LogLevel>,
-    outcome: Option<Outcome>,
+    outcome: Option<EncodedResponse>,
     /// Nobody can send frames any more.
     is_silent: bool,
     /// Whether the answer is a stream whatever comes.
@@ -35,15 +35,15 @@ pub struct Call {
     _cancel: tokio_util::sync::DropGuard,
 }
 
-impl Call {
+impl PendingCall {
     /// Of `work`, whose messages come through `frames`; log messages below `log_level` are dropped here.
     pub(super) fn new(
-        work: Work,
+        work: ResponseFuture,
         frames: Outbox,
         log_level: Option<LogLevel>,
         cancelled: CancellationToken,
-    ) -> Call {
-        Call {
+    ) -> PendingCall {
+        PendingCall {
             work,
             frames,
             log_level,
@@ -55,7 +55,7 @@ impl Call {
     }
 
     /// The same, as a stream that stays open until the client or the node ends it.
-    pub(super) fn listening(mut self) -> Call {
+    pub(super) fn listening(mut self) -> PendingCall {
         self.is_listening = true;
         self
     }
@@ -67,7 +67,7 @@ impl Call {
     }
 
     /// The next message. Loses nothing if it is dropped while it waits.
-    pub async fn next(&mut self) -> Step {
+    pub async fn next(&mut self) -> StreamItem {
         loop {
             let frame = match &self.outcome {
                 Some(_) => self.frames.try_recv(),
@@ -85,10 +85,10 @@ impl Call {
             };
             match frame {
                 Some(Outbound::Message(message)) if !passes(&message, self.log_level) => {}
-                Some(frame) => return Step::Message(frame),
+                Some(frame) => return StreamItem::Message(frame),
                 None => {
                     if let Some(outcome) = self.outcome.take() {
-                        return Step::Done(outcome);
+                        return StreamItem::Done(outcome);
                     }
                 }
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::answer::refused;
-use super::{Exchange, Outcome, Refused, Reply, Sender};
+use super::{EncodedResponse, Exchange, MessageOrigin, Rejected, Reply};
 use crate::mcp::{
     ClientCapabilities, Era, LEGACY_LATEST, RawObject, Request, RpcError, Version, add_cache_meta, raw,
 };
@@ -16,14 +16,14 @@ const DISCOVER_TTL_MS: u64 = 60_000;
 
 impl Exchange {
     /// Opens a session. A version that is not spoken here is answered with the newest legacy one.
-    pub(super) fn initialize(&self, request: &Request, sender: Sender<'_>) -> Result<Reply, Refused> {
+    pub(super) fn initialize(&self, request: &Request, sender: MessageOrigin<'_>) -> Result<Reply, Rejected> {
         let started_us = self.clock.monotonic_us();
-        let hello = read_hello(request, sender).map_err(|fault| Refused::of(&request.id, fault))?;
+        let hello = read_hello(request, sender).map_err(|fault| Rejected::of(&request.id, fault))?;
         let version = hello.version;
         let session = self
             .sessions
             .open(hello, self.clock.monotonic_ms())
-            .map_err(|refusal| Refused::of(&request.id, refused(refusal)))?;
+            .map_err(|refusal| Rejected::of(&request.id, refused(refusal)))?;
         self.recorder.session_opened();
         let catalog = self.router.catalog(Era::Legacy).borrow().clone();
         let mut result = RawObject::new();
@@ -33,7 +33,7 @@ impl Exchange {
         if let Some(instructions) = &catalog.instructions {
             result.set("instructions", raw(&**instructions));
         }
-        let outcome = Outcome::result(&request.id, &result.to_raw());
+        let outcome = EncodedResponse::result(&request.id, &result.to_raw());
         self.recorder.answered(self.clock.monotonic_us().saturating_sub(started_us), false);
         Ok(Reply::Opened(outcome, session))
     }
@@ -50,7 +50,7 @@ impl Exchange {
     }
 }
 
-fn read_hello(request: &Request, sender: Sender<'_>) -> Result<Hello, RpcError> {
+fn read_hello(request: &Request, sender: MessageOrigin<'_>) -> Result<Hello, RpcError> {
     let bad = |what: &str| RpcError::invalid_params(format!("initialize: {what}")).with_status(400);
     let asked = request
         .params

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::answer::refused;
-use super::{Call, Exchange, Outcome, Refused, Reply, Sender, capabilities};
+use super::{EncodedResponse, Exchange, MessageOrigin, PendingCall, Rejected, Reply, capabilities};
 use crate::mcp::{
     Caller, Era, Id, LogLevel, Method, Notification, RawObject, Request, Responder, RpcError, SessionPort,
     code,
@@ -21,7 +21,7 @@ impl Exchange {
     ///
     /// # Errors
     /// 400 if it names none, 404 if it is not there (any more), or somebody else's.
-    pub fn session(&self, sender: Sender<'_>) -> Result<Arc<Session>, RpcError> {
+    pub fn session(&self, sender: MessageOrigin<'_>) -> Result<Arc<Session>, RpcError> {
         let Some(id) = sender.session_id else {
             return Err(RpcError::invalid_request("Mcp-Session-Id is missing; send initialize first"));
         };
@@ -35,7 +35,7 @@ impl Exchange {
         self: &Arc<Self>,
         request: Request,
         session: Arc<Session>,
-    ) -> Result<Reply, Refused> {
+    ) -> Result<Reply, Rejected> {
         let running = session.begin(&request.id).map_err(|not| {
             let fault = match not {
                 NotBegun::SameId => {
@@ -43,13 +43,13 @@ impl Exchange {
                 }
                 NotBegun::Refused(refusal) => refused(refusal),
             };
-            Refused::of(&request.id, fault)
+            Rejected::of(&request.id, fault)
         })?;
         let cancelled = running.cancelled().clone();
         let (responder, frames) = Responder::new(Some(session.asks().clone()), cancelled.clone());
         let log_level = session.log_level().or(Some(LogLevel::Debug));
         let work = Box::pin(self.clone().work_legacy(request, session.clone(), running, responder));
-        Ok(Reply::Call(Call::new(work, frames, log_level, cancelled), Some(session)))
+        Ok(Reply::Call(PendingCall::new(work, frames, log_level, cancelled), Some(session)))
     }
 
     async fn work_legacy(
@@ -58,7 +58,7 @@ impl Exchange {
         session: Arc<Session>,
         running: RunningRequest,
         responder: Responder,
-    ) -> Outcome {
+    ) -> EncodedResponse {
         let started_us = self.clock.monotonic_us();
         let _running = self.recorder.call_begun();
         let caller = caller_of(&session);
@@ -67,10 +67,10 @@ impl Exchange {
             () = running.cancelled().cancelled() => Err(RpcError::new(CANCELLED, "request cancelled")),
         };
         let outcome = match served {
-            Ok(result) => Outcome::result(&request.id, &result),
+            Ok(result) => EncodedResponse::result(&request.id, &result),
             // A legacy client takes a status other than 200 for a failure of the transport, 404 even for the
             // end of its session.
-            Err(fault) => Outcome { status: 200, ..Outcome::fault(&request.id, &fault) },
+            Err(fault) => EncodedResponse { status: 200, ..EncodedResponse::fault(&request.id, &fault) },
         };
         self.recorder.answered(self.clock.monotonic_us().saturating_sub(started_us), outcome.is_fault);
         drop(running);
@@ -164,7 +164,7 @@ impl Exchange {
         let _ = tokio::time::timeout(Duration::from_millis(self.limits.asks_ms), asked).await;
     }
 
-    pub(super) fn hear(&self, notification: &Notification, session: &Arc<Session>) {
+    pub(super) fn on_notification(&self, notification: &Notification, session: &Arc<Session>) {
         match notification.method {
             Method::Initialized => {}
             Method::Cancelled => {

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
 use super::answer::refused;
 use super::changes::Versions;
 use super::interest::Interest;
-use super::{Exchange, Outcome, capabilities};
+use super::{EncodedResponse, Exchange, capabilities};
 use crate::mcp::{
     Caller, Catalog, Disconnected, Era, Event, Id, ListKind, Method, RawObject, Request, Responder, RpcError,
     TaskName, add_server_meta, encode_notification, raw,
@@ -121,7 +121,7 @@ impl Listening {
         exchange: Arc<Exchange>,
         caller: Caller,
         responder: Responder,
-    ) -> Outcome {
+    ) -> EncodedResponse {
         let mut interest = Interest::of(exchange.clone(), caller.clone());
         let listening = async {
             interest.add(self.filter.uris.iter()).await;
@@ -133,7 +133,7 @@ impl Listening {
         }
         let mut result = RawObject::new();
         result.set("_meta", self.meta());
-        Outcome::result(&self.id, &add_server_meta(&result.to_raw(), &exchange.server_info))
+        EncodedResponse::result(&self.id, &add_server_meta(&result.to_raw(), &exchange.server_info))
     }
 
     async fn tell(

@@ -4,19 +4,21 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::claim::missing;
-use super::{Call, Claim, Exchange, Outcome, Refused, Reply, Sender, capabilities, listen};
+use super::revision::missing;
+use super::{
+    EncodedResponse, Exchange, MessageOrigin, PendingCall, Rejected, Reply, Revision, capabilities, listen,
+};
 use crate::mcp::{Caller, ClientCapabilities, Era, Method, Request, Responder, RpcError, add_server_meta};
 
 impl Exchange {
     pub(super) fn serve_modern(
         self: &Arc<Self>,
         request: Request,
-        claim: Claim,
-        sender: Sender<'_>,
-    ) -> Result<Reply, Refused> {
-        let Claim::Modern(version) = claim else { unreachable!("{claim:?} is not modern") };
-        let refuse = |fault: RpcError| Refused::of(&request.id, fault);
+        revision: Revision,
+        sender: MessageOrigin<'_>,
+    ) -> Result<Reply, Rejected> {
+        let Revision::Modern(version) = revision else { unreachable!("{revision:?} is not modern") };
+        let refuse = |fault: RpcError| Rejected::of(&request.id, fault);
         let capabilities = request.meta.client_capabilities.as_deref();
         let capabilities = capabilities.ok_or_else(|| refuse(missing("clientCapabilities")))?;
         let capabilities = ClientCapabilities::read(capabilities).map_err(refuse)?;
@@ -27,7 +29,7 @@ impl Exchange {
         }
         if *method == Method::Discover {
             let result = add_server_meta(&self.discover(), &self.server_info);
-            return Ok(Reply::Answer(Outcome::result(&request.id, &result)));
+            return Ok(Reply::Answer(EncodedResponse::result(&request.id, &result)));
         }
         let cancelled = CancellationToken::new();
         let (responder, frames) = Responder::new(None, cancelled.clone());
@@ -42,19 +44,24 @@ impl Exchange {
         if *method == Method::Listen {
             let listening = listen::open(self, &request, &caller).map_err(refuse)?;
             let work = Box::pin(listening.run(self.clone(), caller, responder));
-            return Ok(Reply::Call(Call::new(work, frames, None, cancelled).listening(), None));
+            return Ok(Reply::Call(PendingCall::new(work, frames, None, cancelled).listening(), None));
         }
         let log_level = caller.log_level;
         let work = Box::pin(self.clone().work_modern(request, caller, responder));
-        Ok(Reply::Call(Call::new(work, frames, log_level, cancelled), None))
+        Ok(Reply::Call(PendingCall::new(work, frames, log_level, cancelled), None))
     }
 
-    async fn work_modern(self: Arc<Self>, request: Request, caller: Caller, responder: Responder) -> Outcome {
+    async fn work_modern(
+        self: Arc<Self>,
+        request: Request,
+        caller: Caller,
+        responder: Responder,
+    ) -> EncodedResponse {
         let started_us = self.clock.monotonic_us();
         let _running = self.recorder.call_begun();
         let outcome = match self.serve_in_time(&request, &caller, &responder).await {
-            Ok(result) => Outcome::result(&request.id, &add_server_meta(&result, &self.server_info)),
-            Err(fault) => Outcome::fault(&request.id, &fault),
+            Ok(result) => EncodedResponse::result(&request.id, &add_server_meta(&result, &self.server_info)),
+            Err(fault) => EncodedResponse::fault(&request.id, &fault),
         };
         self.recorder.answered(self.clock.monotonic_us().saturating_sub(started_us), outcome.is_fault);
         outcome

@@ -2,9 +2,9 @@
 //! both eras.
 //!
 //! A question is answered in place where the client can be asked (legacy sessions, tasks). A modern client
-//! cannot: the handler ends with [`Stop::InputRequired`], the client answers with a retry, and the handler
-//! runs again from its start, where the same question then has its answer. So what a handler does before
-//! its last question must bear being done twice.
+//! cannot: the handler ends with [`ToolError::InputRequired`], the client answers with a retry, and the
+//! handler runs again from its start, where the same question then has its answer. So what a handler does
+//! before its last question must bear being done twice.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -17,12 +17,12 @@ use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::handle::Handle;
+use super::handle::ServerHandle;
 use super::input::{Answers, Ask, ElicitForm, Elicited, Root, SampleParams, Sampled};
 use super::registry::Shared;
 use super::rounds::{Rounds, binding};
-use super::stop::{InputRequired, Stop};
 use super::tasks::TaskRef;
+use super::tool_error::{InputRequired, ToolError};
 use crate::mcp::{
     Caller, ClientCapabilities, Era, LogLevel, Method, RawObject, Request, Responder, RpcError,
     ServerRequestError, raw,
@@ -30,9 +30,9 @@ use crate::mcp::{
 
 /// One request that a handler serves. Cheap to clone.
 #[derive(Clone)]
-pub struct Call(pub(super) Arc<Inner>);
+pub struct HandlerCall(pub(super) Arc<CallState>);
 
-pub(super) struct Inner {
+pub(super) struct CallState {
     pub(super) shared: Arc<Shared>,
     pub(super) request: Request,
     pub(super) caller: Caller,
@@ -41,23 +41,23 @@ pub(super) struct Inner {
     pub(super) rounds: Mutex<Rounds>,
     progress: Mutex<f64>,
     /// Where to say that this call wants to be a task; `None` where it cannot be one.
-    pub(super) wants_task: Mutex<Option<oneshot::Sender<oneshot::Sender<()>>>>,
+    pub(super) task_requested: Mutex<Option<oneshot::Sender<oneshot::Sender<()>>>>,
     pub(super) task: OnceLock<TaskRef>,
 }
 
-impl Call {
+impl HandlerCall {
     pub(super) fn new(
         shared: &Arc<Shared>,
         request: &Request,
         caller: &Caller,
         responder: &Responder,
-    ) -> Result<Call, RpcError> {
+    ) -> Result<HandlerCall, RpcError> {
         let bound = || binding(&shared.name, &caller.principal, &request.method, &request.params);
         let rounds = match caller.era() {
             Era::Legacy => Rounds::default(),
             Era::Modern => Rounds::resume(&request.params, &shared.settings, bound)?,
         };
-        Ok(Call(Arc::new(Inner {
+        Ok(HandlerCall(Arc::new(CallState {
             shared: shared.clone(),
             request: request.clone(),
             caller: caller.clone(),
@@ -65,7 +65,7 @@ impl Call {
             stop: CancellationToken::new(),
             rounds: Mutex::new(rounds),
             progress: Mutex::new(f64::NEG_INFINITY),
-            wants_task: Mutex::new(None),
+            task_requested: Mutex::new(None),
             task: OnceLock::new(),
         })))
     }
@@ -90,8 +90,8 @@ impl Call {
 
     /// The server's handle, to change what it offers or to say that a resource changed.
     #[must_use]
-    pub fn handle(&self) -> Handle {
-        Handle::of(&self.0.shared)
+    pub fn handle(&self) -> ServerHandle {
+        ServerHandle::of(&self.0.shared)
     }
 
     /// Cancelled when this request ends, by itself or by the client. A cancelled handler is dropped at its
@@ -168,7 +168,7 @@ impl Call {
         if self.0.task.get().is_some() {
             return true;
         }
-        let sender = self.0.wants_task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let sender = self.0.task_requested.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(sender) = sender else { return false };
         let (adopted, is_adopted) = oneshot::channel();
         // Whoever serves the request takes the future of this handler and lets it go on; else it is dropped
@@ -176,45 +176,45 @@ impl Call {
         sender.send(adopted).is_ok() && is_adopted.await.is_ok()
     }
 
-    /// ServerRequests the user to fill in a form.
+    /// Asks the user to fill in a form.
     ///
     /// # Errors
-    /// [`Stop::InputRequired`] in the modern era until the client has answered: pass it on with `?`. A
+    /// [`ToolError::InputRequired`] in the modern era until the client has answered: pass it on with `?`. A
     /// fault if a modern client did not declare the capability or answered with another shape; a failure if
     /// a legacy client cannot be asked, refuses or does not answer in time.
-    pub async fn elicit(&self, key: &str, form: ElicitForm) -> Result<Elicited, Stop> {
+    pub async fn elicit(&self, key: &str, form: ElicitForm) -> Result<Elicited, ToolError> {
         self.inputs([Ask::elicit(key, form)]).await?.elicited(key)
     }
 
-    /// ServerRequests the user to open a page. The answer says only whether the user agreed to.
+    /// Asks the user to open a page. The answer says only whether the user agreed to.
     ///
     /// # Errors
-    /// As [`Call::elicit`].
-    pub async fn elicit_url(&self, key: &str, message: &str, url: &str) -> Result<Elicited, Stop> {
+    /// As [`HandlerCall::elicit`].
+    pub async fn elicit_url(&self, key: &str, message: &str, url: &str) -> Result<Elicited, ToolError> {
         self.inputs([Ask::elicit_url(key, message, url)]).await?.elicited(key)
     }
 
-    /// ServerRequests the client's model.
+    /// Asks the client's model.
     ///
     /// # Errors
-    /// As [`Call::elicit`].
-    pub async fn sample(&self, key: &str, params: SampleParams) -> Result<Sampled, Stop> {
+    /// As [`HandlerCall::elicit`].
+    pub async fn sample(&self, key: &str, params: SampleParams) -> Result<Sampled, ToolError> {
         self.inputs([Ask::sample(key, params)]).await?.sampled(key)
     }
 
-    /// ServerRequests for the client's roots.
+    /// Asks for the client's roots.
     ///
     /// # Errors
-    /// As [`Call::elicit`].
-    pub async fn roots(&self, key: &str) -> Result<Vec<Root>, Stop> {
+    /// As [`HandlerCall::elicit`].
+    pub async fn roots(&self, key: &str) -> Result<Vec<Root>, ToolError> {
         self.inputs([Ask::roots(key)]).await?.roots(key)
     }
 
-    /// ServerRequests several questions at once.
+    /// Asks several questions at once.
     ///
     /// # Errors
-    /// As [`Call::elicit`].
-    pub async fn inputs(&self, asks: impl IntoIterator<Item = Ask>) -> Result<Answers, Stop> {
+    /// As [`HandlerCall::elicit`].
+    pub async fn inputs(&self, asks: impl IntoIterator<Item = Ask>) -> Result<Answers, ToolError> {
         let asks: Vec<Ask> = asks.into_iter().collect();
         let mut open = Vec::new();
         for ask in &asks {
@@ -225,7 +225,7 @@ impl Call {
         }
         if !open.is_empty() {
             if !self.answers_in_place() {
-                return Err(Stop::InputRequired(InputRequired { asks: open }));
+                return Err(ToolError::InputRequired(InputRequired { asks: open }));
             }
             self.gather(&open).await?;
         }
@@ -237,8 +237,8 @@ impl Call {
         Ok(Answers(answers.collect()))
     }
 
-    /// The client's answer under `key`, raw and unchecked: for handlers that return [`Stop::InputRequired`]
-    /// by hand.
+    /// The client's answer under `key`, raw and unchecked: for handlers that return
+    /// [`ToolError::InputRequired`] by hand.
     #[must_use]
     pub fn response(&self, key: &str) -> Option<Box<RawValue>> {
         let rounds = self.rounds();
@@ -273,11 +273,11 @@ impl Call {
         self.0.caller.era() == Era::Legacy || self.0.task.get().is_some()
     }
 
-    fn may_ask(&self, ask: &Ask) -> Result<(), Stop> {
+    fn may_ask(&self, ask: &Ask) -> Result<(), ToolError> {
         let Some(needs) = ask.lacks(self.client()) else { return Ok(()) };
         Err(match self.0.caller.era() {
-            Era::Modern => Stop::Rpc(RpcError::capability_missing(&needs)),
-            Era::Legacy => Stop::failed(format!("this client does not offer {}", ask.method())),
+            Era::Modern => ToolError::Rpc(RpcError::capability_missing(&needs)),
+            Era::Legacy => ToolError::failed(format!("this client does not offer {}", ask.method())),
         })
     }
 
@@ -297,13 +297,13 @@ impl Call {
     }
 
     /// The same for questions that were not checked against the client's capabilities yet.
-    pub(super) async fn gather_checked(&self, asks: &[Ask]) -> Result<(), Stop> {
+    pub(super) async fn gather_checked(&self, asks: &[Ask]) -> Result<(), ToolError> {
         asks.iter().try_for_each(|ask| self.may_ask(ask))?;
         self.gather(asks).await
     }
 
     /// Puts `asks` to a client that can be asked, and keeps its answers.
-    async fn gather(&self, asks: &[Ask]) -> Result<(), Stop> {
+    async fn gather(&self, asks: &[Ask]) -> Result<(), ToolError> {
         let wait_ms = self.0.shared.settings.limits.input_wait_ms;
         let all = async {
             match self.0.task.get() {
@@ -312,7 +312,7 @@ impl Call {
             }
         };
         let Ok(answers) = tokio::time::timeout(Duration::from_millis(wait_ms), all).await else {
-            return Err(Stop::failed(format!("no answer from the client in {wait_ms} ms")));
+            return Err(ToolError::failed(format!("no answer from the client in {wait_ms} ms")));
         };
         let mut rounds = self.rounds();
         for (ask, answer) in asks.iter().zip(answers?) {
@@ -321,7 +321,7 @@ impl Call {
         Ok(())
     }
 
-    async fn ask_legacy(&self, ask: &Ask) -> Result<Box<RawValue>, Stop> {
+    async fn ask_legacy(&self, ask: &Ask) -> Result<Box<RawValue>, ToolError> {
         let mut params = ask.params.clone();
         if ask.kind == super::input::Kind::Url {
             // This revision pairs the page with its end by an id.
@@ -329,10 +329,12 @@ impl Call {
         }
         let answer =
             self.0.responder.ask(&ask.method(), Some(&raw(&params))).await.map_err(|error| match error {
-                ServerRequestError::Refused(error) => Stop::failed(format!("the client refused: {error}")),
-                error => Stop::from(error),
+                ServerRequestError::Refused(error) => {
+                    ToolError::failed(format!("the client refused: {error}"))
+                }
+                error => ToolError::from(error),
             })?;
-        ask.check(&answer).map_err(Stop::failed)?;
+        ask.check(&answer).map_err(ToolError::failed)?;
         Ok(answer)
     }
 }

@@ -8,18 +8,18 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::call::Call;
-use super::stop::Stop;
+use super::call::HandlerCall;
+use super::tool_error::ToolError;
 use crate::mcp::{Caller, RawObject, RpcError, raw};
 
-/// A call of a tool. Everything of [`Call`] is here too.
+/// A call of a tool. Everything of [`HandlerCall`] is here too.
 #[derive(Clone)]
 pub struct ToolCall {
-    call: Call,
+    call: HandlerCall,
 }
 
 impl ToolCall {
-    pub(super) fn new(call: Call) -> Result<ToolCall, RpcError> {
+    pub(super) fn new(call: HandlerCall) -> Result<ToolCall, RpcError> {
         let call = ToolCall { call };
         if call.raw_arguments().get().starts_with('{') {
             Ok(call)
@@ -32,9 +32,9 @@ impl ToolCall {
     ///
     /// # Errors
     /// A failure that the model can read: which argument is missing or has another type.
-    pub fn arguments<T: DeserializeOwned>(&self) -> Result<T, Stop> {
+    pub fn arguments<T: DeserializeOwned>(&self) -> Result<T, ToolError> {
         serde_json::from_str(self.raw_arguments().get())
-            .map_err(|error| Stop::failed(format!("invalid arguments: {}", without_place(&error))))
+            .map_err(|error| ToolError::failed(format!("invalid arguments: {}", without_place(&error))))
     }
 
     /// The arguments as the client wrote them; `{}` if it wrote none.
@@ -51,21 +51,21 @@ fn no_arguments() -> &'static RawValue {
 }
 
 impl Deref for ToolCall {
-    type Target = Call;
-    fn deref(&self) -> &Call {
+    type Target = HandlerCall;
+    fn deref(&self) -> &HandlerCall {
         &self.call
     }
 }
 
-/// A request for a prompt. Everything of [`Call`] is here too.
+/// A request for a prompt. Everything of [`HandlerCall`] is here too.
 #[derive(Clone)]
 pub struct PromptCall {
-    call: Call,
+    call: HandlerCall,
     arguments: Arc<BTreeMap<String, String>>,
 }
 
 impl PromptCall {
-    pub(super) fn new(call: Call, required: &[String]) -> Result<PromptCall, RpcError> {
+    pub(super) fn new(call: HandlerCall, required: &[String]) -> Result<PromptCall, RpcError> {
         let arguments = call.request().params.read::<BTreeMap<String, String>>("arguments");
         let arguments = arguments
             .map_err(|error| RpcError::invalid_params(format!("arguments: {error}")))?
@@ -90,22 +90,22 @@ impl PromptCall {
 }
 
 impl Deref for PromptCall {
-    type Target = Call;
-    fn deref(&self) -> &Call {
+    type Target = HandlerCall;
+    fn deref(&self) -> &HandlerCall {
         &self.call
     }
 }
 
-/// A read of a resource. Everything of [`Call`] is here too.
+/// A read of a resource. Everything of [`HandlerCall`] is here too.
 #[derive(Clone)]
 pub struct ReadCall {
-    call: Call,
+    call: HandlerCall,
     uri: Arc<str>,
     variables: Arc<Vec<(String, String)>>,
 }
 
 impl ReadCall {
-    pub(super) fn new(call: Call, uri: &str, variables: Vec<(String, String)>) -> ReadCall {
+    pub(super) fn new(call: HandlerCall, uri: &str, variables: Vec<(String, String)>) -> ReadCall {
         ReadCall { call, uri: uri.into(), variables: Arc::new(variables) }
     }
 
@@ -123,14 +123,14 @@ impl ReadCall {
 
     /// The fault that says that there is no such resource, for templates that match more than exists.
     #[must_use]
-    pub fn not_found(&self) -> Stop {
-        Stop::Rpc(RpcError::resource_not_found(self.call.caller().era(), &self.uri))
+    pub fn not_found(&self) -> ToolError {
+        ToolError::Rpc(RpcError::resource_not_found(self.call.caller().era(), &self.uri))
     }
 }
 
 impl Deref for ReadCall {
-    type Target = Call;
-    fn deref(&self) -> &Call {
+    type Target = HandlerCall;
+    fn deref(&self) -> &HandlerCall {
         &self.call
     }
 }

@@ -24,7 +24,7 @@ pub struct Content {
     /// `_meta`.
     #[serde(rename = "_meta", skip_serializing_if = "Map::is_empty")]
     pub meta: Map<String, Value>,
-    /// RawObject that this library does not know.
+    /// Members that this library does not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -105,7 +105,7 @@ pub struct Contents {
     /// `_meta`.
     #[serde(rename = "_meta", skip_serializing_if = "Map::is_empty")]
     pub meta: Map<String, Value>,
-    /// RawObject that this library does not know.
+    /// Members that this library does not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }

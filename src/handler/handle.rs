@@ -10,9 +10,9 @@ use super::pattern::Pattern;
 use super::prompt::{Prompt, PromptResult};
 use super::registry::{Entry, Shared};
 use super::resource::{ReadResult, Resource, Template};
-use super::run::Work;
-use super::stop::Stop;
+use super::run::HandlerFn;
 use super::tool::{Tool, ToolResult};
+use super::tool_error::ToolError;
 use crate::mcp::{Event, Item, ListKind, raw};
 
 /// Longest name of a tool, in bytes; the protocol's own limit.
@@ -33,33 +33,33 @@ fn refuse<T>(what: String, why: impl Into<String>) -> Result<T, OfferError> {
 /// A handle on a server, to change what it offers while it runs. Cheap to clone; clients that listen hear
 /// of each change.
 #[derive(Clone)]
-pub struct Handle {
+pub struct ServerHandle {
     shared: Arc<Shared>,
 }
 
-impl Handle {
-    pub(super) fn of(shared: &Arc<Shared>) -> Handle {
-        Handle { shared: shared.clone() }
+impl ServerHandle {
+    pub(super) fn of(shared: &Arc<Shared>) -> ServerHandle {
+        ServerHandle { shared: shared.clone() }
     }
 
-    /// ServerCapabilities a tool, in the place of one with the same name.
+    /// Offers a tool, in the place of one with the same name.
     ///
     /// # Errors
     /// [`OfferError`] for a name or schema that the protocol does not allow.
     pub fn add_tool<F, Fut, R>(&self, tool: Tool, handler: F) -> Result<(), OfferError>
     where
         F: Fn(ToolCall) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, Stop>> + Send + 'static,
+        Fut: Future<Output = Result<R, ToolError>> + Send + 'static,
         R: Into<ToolResult>,
     {
         check_tool(&tool)?;
         let handler = Arc::new(handler);
-        let work: Work = Arc::new(move |call| {
+        let work: HandlerFn = Arc::new(move |call| {
             let handler = handler.clone();
             Box::pin(async move {
                 match handler(ToolCall::new(call)?).await {
                     Ok(result) => Ok(to_raw(&result.into())),
-                    Err(Stop::Failed(text)) => Ok(to_raw(&ToolResult::error(text))),
+                    Err(ToolError::Failed(text)) => Ok(to_raw(&ToolResult::error(text))),
                     Err(stop) => Err(stop),
                 }
             })
@@ -69,20 +69,20 @@ impl Handle {
         Ok(())
     }
 
-    /// ServerCapabilities a resource, in the place of one with the same URI.
+    /// Offers a resource, in the place of one with the same URI.
     ///
     /// # Errors
     /// [`OfferError`] for an empty URI or name.
     pub fn add_resource<F, Fut, R>(&self, resource: Resource, handler: F) -> Result<(), OfferError>
     where
         F: Fn(ReadCall) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, Stop>> + Send + 'static,
+        Fut: Future<Output = Result<R, ToolError>> + Send + 'static,
         R: Into<ReadResult>,
     {
         check_resource(&resource.uri, &resource.name)?;
         let item = item(ListKind::Resources, &resource.uri, raw(&resource));
         let (handler, mime) = (Arc::new(handler), resource.mime_type);
-        let work: Work = Arc::new(move |call| {
+        let work: HandlerFn = Arc::new(move |call| {
             let uri = call.request().params.text("uri").unwrap_or_default();
             let (handler, mime) = (handler.clone(), mime.clone());
             Box::pin(async move {
@@ -94,14 +94,14 @@ impl Handle {
         Ok(())
     }
 
-    /// ServerCapabilities resources by pattern, in the place of a template with the same pattern.
+    /// Offers resources by pattern, in the place of a template with the same pattern.
     ///
     /// # Errors
     /// [`OfferError`] for a pattern that is none of level 1.
     pub fn add_template<F, Fut, R>(&self, template: Template, handler: F) -> Result<(), OfferError>
     where
         F: Fn(ReadCall) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, Stop>> + Send + 'static,
+        Fut: Future<Output = Result<R, ToolError>> + Send + 'static,
         R: Into<ReadResult>,
     {
         check_resource(&template.uri_template, &template.name)?;
@@ -111,7 +111,7 @@ impl Handle {
         };
         let item = item(ListKind::Templates, &template.uri_template, raw(&template));
         let (handler, mime, own) = (Arc::new(handler), template.mime_type, pattern.clone());
-        let work: Work = Arc::new(move |call| {
+        let work: HandlerFn = Arc::new(move |call| {
             let uri = call.request().params.text("uri").unwrap_or_default();
             let variables = pattern.matches(&uri).unwrap_or_default();
             let (handler, mime) = (handler.clone(), mime.clone());
@@ -124,14 +124,14 @@ impl Handle {
         Ok(())
     }
 
-    /// ServerCapabilities a prompt, in the place of one with the same name.
+    /// Offers a prompt, in the place of one with the same name.
     ///
     /// # Errors
     /// [`OfferError`] for an empty name.
     pub fn add_prompt<F, Fut, R>(&self, prompt: Prompt, handler: F) -> Result<(), OfferError>
     where
         F: Fn(PromptCall) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, Stop>> + Send + 'static,
+        Fut: Future<Output = Result<R, ToolError>> + Send + 'static,
         R: Into<PromptResult>,
     {
         if prompt.name.is_empty() {
@@ -141,7 +141,7 @@ impl Handle {
         let required = prompt.arguments.iter().filter(|argument| argument.required);
         let required: Arc<[String]> = required.map(|argument| argument.name.clone()).collect();
         let (handler, own) = (Arc::new(handler), required.clone());
-        let work: Work = Arc::new(move |call| {
+        let work: HandlerFn = Arc::new(move |call| {
             let (handler, required) = (handler.clone(), required.clone());
             Box::pin(async move {
                 let result = handler(PromptCall::new(call, &required)?).await?;

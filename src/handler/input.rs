@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::content::{Content, Role};
-use super::stop::Stop;
+use super::tool_error::ToolError;
 use crate::mcp::{ClientCapabilities, Method, raw};
 
 /// One question to the client. Its key names the answer: each question of one handler has its own.
@@ -27,24 +27,24 @@ pub(super) enum Kind {
 }
 
 impl Ask {
-    /// ServerRequests the user to fill in a form.
+    /// Asks the user to fill in a form.
     pub fn elicit(key: impl Into<String>, form: ElicitForm) -> Ask {
         let params = json!({ "message": form.message, "requestedSchema": form.schema });
         Ask { key: key.into(), kind: Kind::Form, params }
     }
 
-    /// ServerRequests the user to open a page, for what must not pass through the client (passwords, payments).
+    /// Asks the user to open a page, for what must not pass through the client (passwords, payments).
     pub fn elicit_url(key: impl Into<String>, message: &str, url: &str) -> Ask {
         let params = json!({ "mode": "url", "message": message, "url": url });
         Ask { key: key.into(), kind: Kind::Url, params }
     }
 
-    /// ServerRequests the client's model.
+    /// Asks the client's model.
     pub fn sample(key: impl Into<String>, params: SampleParams) -> Ask {
         Ask { key: key.into(), kind: Kind::Sample, params: json!(params) }
     }
 
-    /// ServerRequests for the client's roots.
+    /// Asks for the client's roots.
     pub fn roots(key: impl Into<String>) -> Ask {
         Ask { key: key.into(), kind: Kind::Roots, params: json!({}) }
     }
@@ -171,14 +171,15 @@ impl Elicited {
     ///
     /// # Errors
     /// A failure that says that the user did not agree, or which field is missing or of another type.
-    pub fn accepted<T: DeserializeOwned>(&self) -> Result<T, Stop> {
+    pub fn accepted<T: DeserializeOwned>(&self) -> Result<T, ToolError> {
         match self.action {
             Action::Accept => {
                 let content = Value::Object(self.content.clone().unwrap_or_default());
-                serde_json::from_value(content).map_err(|error| Stop::failed(format!("the form: {error}")))
+                serde_json::from_value(content)
+                    .map_err(|error| ToolError::failed(format!("the form: {error}")))
             }
-            Action::Decline => Err(Stop::failed("the user declined")),
-            Action::Cancel => Err(Stop::failed("the user cancelled")),
+            Action::Decline => Err(ToolError::failed("the user declined")),
+            Action::Cancel => Err(ToolError::failed("the user cancelled")),
         }
     }
 
@@ -293,7 +294,7 @@ impl Answers {
     ///
     /// # Errors
     /// A failure if no such question was asked.
-    pub fn elicited(&self, key: &str) -> Result<Elicited, Stop> {
+    pub fn elicited(&self, key: &str) -> Result<Elicited, ToolError> {
         self.read(key)
     }
 
@@ -301,7 +302,7 @@ impl Answers {
     ///
     /// # Errors
     /// A failure if no such question was asked.
-    pub fn sampled(&self, key: &str) -> Result<Sampled, Stop> {
+    pub fn sampled(&self, key: &str) -> Result<Sampled, ToolError> {
         self.read(key)
     }
 
@@ -309,15 +310,15 @@ impl Answers {
     ///
     /// # Errors
     /// A failure if no such question was asked.
-    pub fn roots(&self, key: &str) -> Result<Vec<Root>, Stop> {
+    pub fn roots(&self, key: &str) -> Result<Vec<Root>, ToolError> {
         self.read::<Roots>(key).map(|answer| answer.roots)
     }
 
-    fn read<T: DeserializeOwned>(&self, key: &str) -> Result<T, Stop> {
+    fn read<T: DeserializeOwned>(&self, key: &str) -> Result<T, ToolError> {
         let Some(answer) = self.raw(key) else {
-            return Err(Stop::failed(format!("nothing was asked as {key:?}")));
+            return Err(ToolError::failed(format!("nothing was asked as {key:?}")));
         };
-        serde_json::from_str(answer.get()).map_err(Stop::from)
+        serde_json::from_str(answer.get()).map_err(ToolError::from)
     }
 }
 

@@ -32,7 +32,7 @@ pub struct Prompt {
     /// `_meta`.
     #[serde(rename = "_meta", skip_serializing_if = "Map::is_empty")]
     pub meta: Map<String, Value>,
-    /// RawObject that this library does not know.
+    /// Members that this library does not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -104,7 +104,7 @@ pub struct PromptResult {
     /// `_meta`.
     #[serde(rename = "_meta", skip_serializing_if = "Map::is_empty")]
     pub meta: Map<String, Value>,
-    /// RawObject that this library does not know.
+    /// Members that this library does not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }

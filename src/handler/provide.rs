@@ -5,21 +5,21 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use tokio::sync::{broadcast, watch};
 
-use super::call::Call;
+use super::call::HandlerCall;
 use super::calls::{CompleteCall, to_raw};
 use super::prompt::Completion;
 use super::registry::Registry;
-use super::run::{self, Work};
+use super::run::{self, HandlerFn};
 use super::server::Server;
-use super::stop::Stop;
 use super::tasks;
 use super::tool::TaskSupport;
+use super::tool_error::ToolError;
 use crate::mcp::{
     Caller, Catalog, Era, Event, ListKind, Method, Notification, Provider, RawObject, Request, Responder,
     RpcError, Served,
 };
 
-type Answer = Result<Box<RawValue>, RpcError>;
+type CallResult = Result<Box<RawValue>, RpcError>;
 
 impl Provider for Server {
     fn name(&self) -> &str {
@@ -76,14 +76,14 @@ fn required(params: &RawObject, member: &str) -> Result<String, RpcError> {
 }
 
 /// Who reads `uri`: the resource of that name, else the first template that fits.
-fn reader(registry: &Registry, uri: &str) -> Option<Work> {
+fn reader(registry: &Registry, uri: &str) -> Option<HandlerFn> {
     let listed = registry.resources.find(uri).map(|entry| entry.work.clone());
     let by_pattern = || registry.templates.iter().find(|entry| entry.own.matches(uri).is_some());
     listed.or_else(|| by_pattern().map(|entry| entry.work.clone()))
 }
 
 impl Server {
-    async fn call_tool(&self, request: &Request, caller: &Caller, responder: &Responder) -> Answer {
+    async fn call_tool(&self, request: &Request, caller: &Caller, responder: &Responder) -> CallResult {
         let name = required(&request.params, "name")?;
         let found = self
             .shared
@@ -92,27 +92,27 @@ impl Server {
         let Some((work, support)) = found.filter(|(_, support)| !is_hidden(*support)) else {
             return Err(RpcError::invalid_params(format!("unknown tool {name:?}")));
         };
-        let call = Call::new(&self.shared, request, caller, responder)?;
+        let call = HandlerCall::new(&self.shared, request, caller, responder)?;
         run::serve(work, call, support).await
     }
 
-    async fn prompt_text(&self, request: &Request, caller: &Caller, responder: &Responder) -> Answer {
+    async fn prompt_text(&self, request: &Request, caller: &Caller, responder: &Responder) -> CallResult {
         let name = required(&request.params, "name")?;
         let work = self.shared.read(|registry| registry.prompts.find(&name).map(|entry| entry.work.clone()));
         let work = work.ok_or_else(|| RpcError::invalid_params(format!("unknown prompt {name:?}")))?;
-        let call = Call::new(&self.shared, request, caller, responder)?;
+        let call = HandlerCall::new(&self.shared, request, caller, responder)?;
         run::serve(work, call, TaskSupport::Forbidden).await
     }
 
-    async fn read_resource(&self, request: &Request, caller: &Caller, responder: &Responder) -> Answer {
+    async fn read_resource(&self, request: &Request, caller: &Caller, responder: &Responder) -> CallResult {
         let uri = required(&request.params, "uri")?;
         let work = self.shared.read(|registry| reader(registry, &uri));
         let work = work.ok_or_else(|| RpcError::resource_not_found(caller.era(), &uri))?;
-        let call = Call::new(&self.shared, request, caller, responder)?;
+        let call = HandlerCall::new(&self.shared, request, caller, responder)?;
         run::serve(work, call, TaskSupport::Forbidden).await
     }
 
-    fn subscribe(&self, request: &Request, era: Era) -> Answer {
+    fn subscribe(&self, request: &Request, era: Era) -> CallResult {
         let uri = required(&request.params, "uri")?;
         match self.shared.read(|registry| reader(registry, &uri)) {
             Some(_) => Ok(RawObject::new().to_raw()),
@@ -120,7 +120,7 @@ impl Server {
         }
     }
 
-    async fn completed(&self, request: &Request, caller: &Caller, responder: &Responder) -> Answer {
+    async fn completed(&self, request: &Request, caller: &Caller, responder: &Responder) -> CallResult {
         let member = |name: &str| {
             let members = request.params.read::<RawObject>(name).ok().flatten();
             members.ok_or_else(|| RpcError::invalid_params(format!("{name} is missing or no object")))
@@ -149,7 +149,7 @@ impl Server {
             None => Ok(Completion::default()),
             Some(complete) => tokio::select! {
                 ended = complete(call) => ended,
-                () = responder.cancelled().cancelled() => Err(Stop::failed("the request was cancelled")),
+                () = responder.cancelled().cancelled() => Err(ToolError::failed("the request was cancelled")),
             },
         };
         match completion {
@@ -158,9 +158,9 @@ impl Server {
                 result.set("completion", to_raw(&completion.cut()));
                 Ok(result.to_raw())
             }
-            Err(Stop::Rpc(fault)) => Err(fault),
-            Err(Stop::Failed(text)) => Err(RpcError::internal(text)),
-            Err(Stop::InputRequired(_)) => Err(RpcError::internal("a completion cannot ask for input")),
+            Err(ToolError::Rpc(fault)) => Err(fault),
+            Err(ToolError::Failed(text)) => Err(RpcError::internal(text)),
+            Err(ToolError::InputRequired(_)) => Err(RpcError::internal("a completion cannot ask for input")),
         }
     }
 }

@@ -11,16 +11,16 @@ use tokio::sync::{broadcast, watch};
 use super::calls::CompleteCall;
 use super::pattern::Pattern;
 use super::prompt::Completion;
-use super::run::{Future, Work};
+use super::run::{Future, HandlerFn};
 use super::settings::Settings;
-use super::stop::Stop;
 use super::tasks::{TASKS_EXTENSION, TaskTable};
 use super::tool::TaskSupport;
+use super::tool_error::ToolError;
 use crate::mcp::{
     Caller, Catalog, Era, Event, Item, List, ListKind, Notification, RawObject, ServerCapabilities, raw,
 };
 
-pub(super) type Complete = Arc<dyn Fn(CompleteCall) -> Future<Result<Completion, Stop>> + Send + Sync>;
+pub(super) type Complete = Arc<dyn Fn(CompleteCall) -> Future<Result<Completion, ToolError>> + Send + Sync>;
 pub(super) type OnNotification = Box<dyn Fn(&Notification, &Caller) + Send + Sync>;
 pub(super) type OnSessionEnd = Box<dyn Fn(&str) + Send + Sync>;
 
@@ -28,7 +28,7 @@ pub(super) type OnSessionEnd = Box<dyn Fn(&str) + Send + Sync>;
 #[derive(Clone)]
 pub(super) struct Entry<T> {
     pub(super) item: Item,
-    pub(super) work: Work,
+    pub(super) work: HandlerFn,
     pub(super) own: T,
 }
 

@@ -40,7 +40,7 @@ pub struct Resource {
     /// `_meta`.
     #[serde(rename = "_meta", skip_serializing_if = "Map::is_empty")]
     pub meta: Map<String, Value>,
-    /// RawObject that this library does not know.
+    /// Members that this library does not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -95,7 +95,7 @@ pub struct Template {
     /// `_meta`.
     #[serde(rename = "_meta", skip_serializing_if = "Map::is_empty")]
     pub meta: Map<String, Value>,
-    /// RawObject that this library does not know.
+    /// Members that this library does not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -136,7 +136,7 @@ pub struct ReadResult {
     /// `_meta`.
     #[serde(rename = "_meta", skip_serializing_if = "Map::is_empty")]
     pub meta: Map<String, Value>,
-    /// RawObject that this library does not know.
+    /// Members that this library does not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }

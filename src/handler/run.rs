@@ -8,17 +8,18 @@ use futures_util::FutureExt as _;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
-use super::call::Call;
+use super::call::HandlerCall;
 use super::input::requests;
 use super::rounds::{ROUNDS_MAX, binding};
-use super::stop::{InputRequired, Stop};
 use super::tasks::undeclared;
 use super::tool::TaskSupport;
+use super::tool_error::{InputRequired, ToolError};
 use crate::mcp::{Era, RawObject, RpcError, raw};
 
 pub(super) type Future<T> = Pin<Box<dyn std::future::Future<Output = T> + Send>>;
 /// A handler, whatever it serves: from the call to the raw result.
-pub(super) type Work = Arc<dyn Fn(Call) -> Future<Result<Box<RawValue>, Stop>> + Send + Sync>;
+pub(super) type HandlerFn =
+    Arc<dyn Fn(HandlerCall) -> Future<Result<Box<RawValue>, ToolError>> + Send + Sync>;
 
 /// Runs `work` and answers the request, until the result is there or the call has become a task.
 ///
@@ -27,7 +28,11 @@ pub(super) type Work = Arc<dyn Fn(Call) -> Future<Result<Box<RawValue>, Stop>> +
 /// # Errors
 /// The handler's fault; -32021 where the tool must be a task and the client knows none; -32603 for failures
 /// and panics.
-pub(super) async fn serve(work: Work, call: Call, support: TaskSupport) -> Result<Box<RawValue>, RpcError> {
+pub(super) async fn serve(
+    work: HandlerFn,
+    call: HandlerCall,
+    support: TaskSupport,
+) -> Result<Box<RawValue>, RpcError> {
     let stop = call.0.stop.clone().drop_guard();
     let wanted = offer_task(&call, support)?;
     let mut running = complete(work, call.clone()).boxed();
@@ -35,7 +40,9 @@ pub(super) async fn serve(work: Work, call: Call, support: TaskSupport) -> Resul
         biased;
         result = &mut running => return result,
         Some(adopted) = wanted => adopted,
-        () = call.0.responder.cancelled().cancelled() => return Err(RpcError::internal("the request was cancelled")),
+        () = call.0.responder.cancelled().cancelled() => {
+            return Err(RpcError::internal("the request was cancelled"));
+        }
     };
     let table = &call.0.shared.tasks;
     let task = table.create(&call.caller().principal, &call.0.stop)?;
@@ -49,7 +56,7 @@ pub(super) async fn serve(work: Work, call: Call, support: TaskSupport) -> Resul
 
 /// Lets the call become a task where tool and client allow it; the word that it wants to comes out.
 fn offer_task(
-    call: &Call,
+    call: &HandlerCall,
     support: TaskSupport,
 ) -> Result<impl std::future::Future<Output = Option<oneshot::Sender<()>>> + use<>, RpcError> {
     let knows_tasks =
@@ -60,7 +67,7 @@ fn offer_task(
         (TaskSupport::Forbidden, _) | (_, false) => {}
         (TaskSupport::Optional | TaskSupport::Required, true) => {
             let (sender, receiver) = oneshot::channel();
-            *call.0.wants_task.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+            *call.0.task_requested.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
             wants = Some(receiver);
         }
     }
@@ -73,7 +80,7 @@ fn offer_task(
 }
 
 /// The handler with its rounds.
-async fn complete(work: Work, call: Call) -> Result<Box<RawValue>, RpcError> {
+async fn complete(work: HandlerFn, call: HandlerCall) -> Result<Box<RawValue>, RpcError> {
     for _ in 0..=ROUNDS_MAX {
         let ended = AssertUnwindSafe(work(call.clone())).catch_unwind().await;
         let stop = match ended {
@@ -82,25 +89,25 @@ async fn complete(work: Work, call: Call) -> Result<Box<RawValue>, RpcError> {
             Err(_) => return Err(RpcError::internal("the handler panicked")),
         };
         let wanted = match stop {
-            Stop::Rpc(fault) => return Err(fault),
-            Stop::Failed(text) => return Err(RpcError::internal(text)),
-            Stop::InputRequired(wanted) => wanted,
+            ToolError::Rpc(fault) => return Err(fault),
+            ToolError::Failed(text) => return Err(RpcError::internal(text)),
+            ToolError::InputRequired(wanted) => wanted,
         };
         if !call.answers_in_place() {
             return input_required(&call, &wanted);
         }
         match call.gather_checked(&wanted.asks).await {
             Ok(()) => {}
-            Err(Stop::Rpc(fault)) => return Err(fault),
-            Err(Stop::Failed(text)) => return Err(RpcError::internal(text)),
-            Err(Stop::InputRequired(_)) => unreachable!("a question in place has an answer or fails"),
+            Err(ToolError::Rpc(fault)) => return Err(fault),
+            Err(ToolError::Failed(text)) => return Err(RpcError::internal(text)),
+            Err(ToolError::InputRequired(_)) => unreachable!("a question in place has an answer or fails"),
         }
     }
     Err(RpcError::internal(format!("more than {ROUNDS_MAX} rounds of questions")))
 }
 
 /// The result that asks a modern client for input.
-fn input_required(call: &Call, wanted: &InputRequired) -> Result<Box<RawValue>, RpcError> {
+fn input_required(call: &HandlerCall, wanted: &InputRequired) -> Result<Box<RawValue>, RpcError> {
     if let Some(needs) = wanted.asks.iter().find_map(|ask| ask.lacks(call.client())) {
         return Err(RpcError::capability_missing(&needs));
     }

@@ -10,15 +10,15 @@ use serde_json::value::RawValue;
 use tokio::sync::{broadcast, watch};
 
 use super::calls::{CompleteCall, PromptCall, ReadCall, ToolCall};
-use super::handle::{Handle, OfferError};
+use super::handle::{OfferError, ServerHandle};
 use super::prompt::{Completion, Prompt, PromptResult};
 use super::registry::{Complete, Registry, Shared};
 use super::resource::{ReadResult, Resource, Template};
 
 use super::settings::{Limits, Settings};
-use super::stop::Stop;
 use super::tasks::TaskTable;
 use super::tool::{Tool, ToolResult};
+use super::tool_error::ToolError;
 use crate::clock::Clock;
 use crate::mcp::{Caller, ListKind, Notification, SealKey, raw};
 
@@ -28,7 +28,7 @@ const EVENTS_KEPT: usize = 1024;
 /// A server of native tools, resources and prompts.
 ///
 /// ```
-/// use erlmcp::handler::{Server, Stop, Tool, ToolCall};
+/// use erlmcp::handler::{Server, ToolError, Tool, ToolCall};
 /// use serde::Deserialize;
 /// use serde_json::json;
 ///
@@ -38,7 +38,7 @@ const EVENTS_KEPT: usize = 1024;
 ///     b: f64,
 /// }
 ///
-/// async fn add(call: ToolCall) -> Result<String, Stop> {
+/// async fn add(call: ToolCall) -> Result<String, ToolError> {
 ///     let Add { a, b } = call.arguments()?;
 ///     Ok(format!("{}", a + b))
 /// }
@@ -150,8 +150,8 @@ impl Server {
         self
     }
 
-    /// The same with a tool. A handler ends with anything that is a [`ToolResult`], or with [`Stop`]; `?`
-    /// works on any error and gives a result with `isError` and the error's text.
+    /// The same with a tool. A handler ends with anything that is a [`ToolResult`], or with [`ToolError`];
+    /// `?` works on any error and gives a result with `isError` and the error's text.
     ///
     /// # Panics
     /// For a name or schema that the protocol does not allow, and for a name given twice: both are bugs of
@@ -160,7 +160,7 @@ impl Server {
     pub fn tool<F, Fut, R>(self, tool: Tool, handler: F) -> Server
     where
         F: Fn(ToolCall) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, Stop>> + Send + 'static,
+        Fut: Future<Output = Result<R, ToolError>> + Send + 'static,
         R: Into<ToolResult>,
     {
         self.refuse_twice("tool", &tool.name, |registry| registry.tools.find(&tool.name).is_some());
@@ -175,7 +175,7 @@ impl Server {
     pub fn resource<F, Fut, R>(self, resource: Resource, handler: F) -> Server
     where
         F: Fn(ReadCall) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, Stop>> + Send + 'static,
+        Fut: Future<Output = Result<R, ToolError>> + Send + 'static,
         R: Into<ReadResult>,
     {
         self.refuse_twice("resource", &resource.uri, |registry| {
@@ -192,7 +192,7 @@ impl Server {
     pub fn template<F, Fut, R>(self, template: Template, handler: F) -> Server
     where
         F: Fn(ReadCall) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, Stop>> + Send + 'static,
+        Fut: Future<Output = Result<R, ToolError>> + Send + 'static,
         R: Into<ReadResult>,
     {
         let pattern = &template.uri_template;
@@ -208,7 +208,7 @@ impl Server {
     pub fn prompt<F, Fut, R>(self, prompt: Prompt, handler: F) -> Server
     where
         F: Fn(PromptCall) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, Stop>> + Send + 'static,
+        Fut: Future<Output = Result<R, ToolError>> + Send + 'static,
         R: Into<PromptResult>,
     {
         self.refuse_twice("prompt", &prompt.name, |registry| registry.prompts.find(&prompt.name).is_some());
@@ -220,7 +220,7 @@ impl Server {
     pub fn complete_prompt<F, Fut, R>(self, prompt: &str, argument: &str, handler: F) -> Server
     where
         F: Fn(CompleteCall) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, Stop>> + Send + 'static,
+        Fut: Future<Output = Result<R, ToolError>> + Send + 'static,
         R: Into<Completion>,
     {
         self.complete(ListKind::Prompts, prompt, argument, handler)
@@ -234,7 +234,7 @@ impl Server {
     pub fn complete_template<F, Fut, R>(self, uri_template: &str, variable: &str, handler: F) -> Server
     where
         F: Fn(CompleteCall) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, Stop>> + Send + 'static,
+        Fut: Future<Output = Result<R, ToolError>> + Send + 'static,
         R: Into<Completion>,
     {
         self.shared.read(|registry| {
@@ -248,7 +248,7 @@ impl Server {
     fn complete<F, Fut, R>(self, kind: ListKind, name: &str, argument: &str, handler: F) -> Server
     where
         F: Fn(CompleteCall) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, Stop>> + Send + 'static,
+        Fut: Future<Output = Result<R, ToolError>> + Send + 'static,
         R: Into<Completion>,
     {
         let handler: Complete = Arc::new(move |call| {
@@ -280,8 +280,8 @@ impl Server {
 
     /// A handle, to change what is offered while it runs.
     #[must_use]
-    pub fn handle(&self) -> Handle {
-        Handle::of(&self.shared)
+    pub fn handle(&self) -> ServerHandle {
+        ServerHandle::of(&self.shared)
     }
 
     /// `serverInfo`: name and version.
@@ -290,7 +290,7 @@ impl Server {
         raw(&json!({ "name": &*self.shared.name, "version": &*self.shared.version }))
     }
 
-    fn offer(self, add: impl FnOnce(&Handle) -> Result<(), OfferError>) -> Server {
+    fn offer(self, add: impl FnOnce(&ServerHandle) -> Result<(), OfferError>) -> Server {
         if let Err(error) = add(&self.handle()) {
             panic!("{error}");
         }

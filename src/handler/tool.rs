@@ -41,7 +41,7 @@ pub struct Tool {
     /// `_meta`.
     #[serde(rename = "_meta", skip_serializing_if = "Map::is_empty")]
     pub meta: Map<String, Value>,
-    /// RawObject that this library does not know.
+    /// Members that this library does not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
     /// Whether a call may become a task; not on the wire.
@@ -73,7 +73,7 @@ pub struct ToolAnnotations {
 /// Whether a call may become a task (extension `io.modelcontextprotocol/tasks`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TaskSupport {
-    /// Never: [`Call::start_task`](super::Call::start_task) does nothing.
+    /// Never: [`HandlerCall::start_task`](super::HandlerCall::start_task) does nothing.
     #[default]
     Forbidden,
     /// Where the client knows tasks; others wait for the result.
@@ -185,7 +185,7 @@ pub struct ToolResult {
     /// `_meta`.
     #[serde(rename = "_meta", skip_serializing_if = "Map::is_empty")]
     pub meta: Map<String, Value>,
-    /// RawObject that this library does not know.
+    /// Members that this library does not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }

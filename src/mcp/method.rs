@@ -44,7 +44,7 @@ pub struct NameHeader {
 
 /// Facts of one method.
 #[derive(Clone, Copy)]
-struct Row {
+struct MethodRow {
     in_legacy: bool,
     in_modern: bool,
     capability: Option<&'static str>,
@@ -55,7 +55,7 @@ struct Row {
 }
 
 /// Request to a server, in no era.
-const NOWHERE: Row = Row {
+const NOWHERE: MethodRow = MethodRow {
     in_legacy: false,
     in_modern: false,
     capability: None,
@@ -64,42 +64,42 @@ const NOWHERE: Row = Row {
     name_header: None,
     ttl_ms: None,
 };
-const LEGACY: Row = Row { in_legacy: true, ..NOWHERE };
-const MODERN: Row = Row { in_modern: true, ..NOWHERE };
-const BOTH: Row = Row { in_legacy: true, in_modern: true, ..NOWHERE };
+const LEGACY: MethodRow = MethodRow { in_legacy: true, ..NOWHERE };
+const MODERN: MethodRow = MethodRow { in_modern: true, ..NOWHERE };
+const BOTH: MethodRow = MethodRow { in_legacy: true, in_modern: true, ..NOWHERE };
 
-impl Row {
-    const fn needs(self, capability: &'static str) -> Row {
-        Row { capability: Some(capability), ..self }
+impl MethodRow {
+    const fn needs(self, capability: &'static str) -> MethodRow {
+        MethodRow { capability: Some(capability), ..self }
     }
 
-    const fn routed(self, routing: Routing) -> Row {
-        Row { routing, ..self }
+    const fn routed(self, routing: Routing) -> MethodRow {
+        MethodRow { routing, ..self }
     }
 
-    const fn list(self, kind: ListKind) -> Row {
-        Row { routing: Routing::List(kind), ttl_ms: Some(LIST_TTL_MS), ..self.needs(kind.capability()) }
+    const fn list(self, kind: ListKind) -> MethodRow {
+        MethodRow { routing: Routing::List(kind), ttl_ms: Some(LIST_TTL_MS), ..self.needs(kind.capability()) }
     }
 
-    const fn kept(self, ttl_ms: u64) -> Row {
-        Row { ttl_ms: Some(ttl_ms), ..self }
+    const fn kept(self, ttl_ms: u64) -> MethodRow {
+        MethodRow { ttl_ms: Some(ttl_ms), ..self }
     }
 
-    const fn named_by(self, member: &'static str) -> Row {
-        Row { name_header: Some(NameHeader { member, is_required: true }), ..self }
+    const fn named_by(self, member: &'static str) -> MethodRow {
+        MethodRow { name_header: Some(NameHeader { member, is_required: true }), ..self }
     }
 
-    const fn maybe_named_by(self, member: &'static str) -> Row {
-        Row { name_header: Some(NameHeader { member, is_required: false }), ..self }
+    const fn maybe_named_by(self, member: &'static str) -> MethodRow {
+        MethodRow { name_header: Some(NameHeader { member, is_required: false }), ..self }
     }
 
-    /// Row of a question that a server puts to a client.
-    const fn asks(self, client_capability: &'static str) -> Row {
-        Row { client_capability: Some(client_capability), ..self }
+    /// MethodRow of a question that a server puts to a client.
+    const fn asks(self, client_capability: &'static str) -> MethodRow {
+        MethodRow { client_capability: Some(client_capability), ..self }
     }
 
-    /// Row of a name that is not in the table.
-    fn unknown(name: &str) -> Row {
+    /// MethodRow of a name that is not in the table.
+    fn unknown(name: &str) -> MethodRow {
         if name.starts_with("tasks/") { BOTH.routed(Routing::Task).maybe_named_by("taskId") } else { BOTH }
     }
 }
@@ -125,10 +125,10 @@ macro_rules! methods {
                 }
             }
 
-            fn row(&self) -> Row {
+            fn row(&self) -> MethodRow {
                 match self {
                     $(Method::$variant => const { $row },)+
-                    Method::Other(name) => Row::unknown(name),
+                    Method::Other(name) => MethodRow::unknown(name),
                 }
             }
         }

@@ -56,8 +56,8 @@ pub trait Provider: Send + Sync + 'static {
 
     /// Serves one request (`tools/call`, `prompts/get`, `resources/read`, `completion/complete`,
     /// `resources/subscribe`, `tasks/*`, ...; never a list). Names in `request` are the provider's own.
-    /// Messages that precede the result go through `responder`. Dropping the future, or `responder.cancelled()`,
-    /// cancels the request.
+    /// Messages that precede the result go through `responder`. Dropping the future, or
+    /// `responder.cancelled()`, cancels the request.
     fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, responder: &'a Responder) -> Served<'a>;
 
     /// A client's notification that concerns this provider (`notifications/roots/list_changed`, ...). Must

@@ -156,7 +156,7 @@ impl Responder {
         self.asks.is_some()
     }
 
-    /// ServerRequests the client (legacy: `elicitation/create`, `sampling/createMessage`, `roots/list`) and waits for
+    /// Asks the client (legacy: `elicitation/create`, `sampling/createMessage`, `roots/list`) and waits for
     /// its result.
     ///
     /// The caller bounds the wait.
@@ -199,7 +199,7 @@ impl Drop for CloseAsk<'_> {
     }
 }
 
-type Answer = Result<Box<RawValue>, Box<RawValue>>;
+type ClientResult = Result<Box<RawValue>, Box<RawValue>>;
 
 /// Open questions to one legacy client, by the id that we gave them.
 #[derive(Debug)]
@@ -207,7 +207,7 @@ pub struct ServerRequests {
     /// Starts the ids, so that two nodes never mint the same one for a session.
     prefix: String,
     next: AtomicU64,
-    open: Mutex<HashMap<Id, oneshot::Sender<Answer>>>,
+    open: Mutex<HashMap<Id, oneshot::Sender<ClientResult>>>,
 }
 
 impl ServerRequests {
@@ -224,7 +224,7 @@ impl ServerRequests {
         asker.is_some_and(|asker| asker.send(response.outcome).is_ok())
     }
 
-    fn open(&self) -> Result<(Id, oneshot::Receiver<Answer>), ServerRequestError> {
+    fn open(&self) -> Result<(Id, oneshot::Receiver<ClientResult>), ServerRequestError> {
         let mut open = self.lock();
         if open.len() >= SERVER_REQUESTS_MAX {
             return Err(ServerRequestError::TooMany);
@@ -239,7 +239,7 @@ impl ServerRequests {
         self.lock().remove(id);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Id, oneshot::Sender<Answer>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Id, oneshot::Sender<ClientResult>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -12,7 +12,7 @@ const SHARDS: usize = 16;
 
 /// Counts what this node does; shared by everything that serves clients.
 pub struct Recorder {
-    shards: Box<[Shard]>,
+    shards: Box<[CounterShard]>,
     connections: AtomicU64,
     connections_total: AtomicU64,
     sessions: AtomicU64,
@@ -21,7 +21,7 @@ pub struct Recorder {
 /// Its own cache lines, so that threads do not fight over them.
 #[derive(Default)]
 #[repr(align(128))]
-struct Shard {
+struct CounterShard {
     messages_in: AtomicU64,
     messages_out: AtomicU64,
     faults: AtomicU64,
@@ -52,7 +52,7 @@ pub struct Totals {
 impl Default for Recorder {
     fn default() -> Recorder {
         Recorder {
-            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            shards: (0..SHARDS).map(|_| CounterShard::default()).collect(),
             connections: AtomicU64::new(0),
             connections_total: AtomicU64::new(0),
             sessions: AtomicU64::new(0),
@@ -107,8 +107,9 @@ impl Recorder {
     /// All counters now.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        let sum =
-            |of: fn(&Shard) -> &AtomicU64| self.shards.iter().map(|s| of(s).load(Ordering::Relaxed)).sum();
+        let sum = |of: fn(&CounterShard) -> &AtomicU64| {
+            self.shards.iter().map(|s| of(s).load(Ordering::Relaxed)).sum()
+        };
         let calls: i64 = self.shards.iter().map(|shard| shard.calls.load(Ordering::Relaxed)).sum();
         Totals {
             messages_in: sum(|shard| &shard.messages_in),
@@ -129,7 +130,7 @@ impl Recorder {
         all.percentiles()
     }
 
-    fn shard(&self) -> &Shard {
+    fn shard(&self) -> &CounterShard {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         thread_local!(static MINE: Cell<usize> = const { Cell::new(usize::MAX) });
         let mine = MINE.with(|mine| {

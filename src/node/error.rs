@@ -71,7 +71,7 @@ mod tests {
         match fatal {
             Fatal::Store(_) => "Store",
             Fatal::Core(_) => "Core",
-            Fatal::Stranger(_) => "Stranger",
+            Fatal::WrongSecret(_) => "WrongSecret",
             Fatal::SecondGroup { .. } => "SecondGroup",
             Fatal::Removed(_) => "Removed",
         }
@@ -85,7 +85,7 @@ mod tests {
         let causes = [
             Fatal::Store(any()),
             Fatal::Core(any()),
-            Fatal::Stranger(any()),
+            Fatal::WrongSecret(any()),
             Fatal::SecondGroup { node, cluster_id: any(), elsewhere: any() },
             Fatal::Removed(node),
         ];

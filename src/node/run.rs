@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::mcp::{Provider, SealKey};
 use crate::monitor::Recorder;
 use crate::router::{Router, TaskKey};
-use crate::transport::{Edge, EdgeOptions, Ending, Guard, listener};
+use crate::transport::{Ending, HostCheck, HttpService, HttpServiceOptions, listener};
 use crate::upstream::Upstreams;
 
 /// How often totals are noted for the rates.
@@ -39,7 +39,7 @@ pub fn run(launch: Launch) -> Result<(), NodeError> {
         let _inside = data.enter();
         Bound::bind(config)?
     };
-    data.block_on(live(launch, bound, control.handle()))
+    data.block_on(run_node(launch, bound, control.handle()))
 }
 
 fn runtime(name: &'static str, threads: usize, launch: &Launch) -> Result<Runtime, NodeError> {
@@ -52,15 +52,15 @@ fn runtime(name: &'static str, threads: usize, launch: &Launch) -> Result<Runtim
         .map_err(|source| NodeError::System { what: "start threads", source })
 }
 
-async fn live(launch: Launch, bound: Bound, control: &Handle) -> Result<(), NodeError> {
+async fn run_node(launch: Launch, bound: Bound, control: &Handle) -> Result<(), NodeError> {
     let mut signals = Signals::take()?;
     let config = &launch.config;
-    let (identity, secret) = who_we_are(&launch)?;
+    let (identity, secret) = load_identity(&launch)?;
     let token = AdminToken::open(&config.admin_token_file)?;
     let seal = SealKey::derive(&secret.derive("request state"), "request state");
     let task_key = TaskKey::derive(&secret.derive("task ids"));
     let options = options::replica(&launch, identity, secret, bound.peer, PeerRoutes::default());
-    let replica = on(control, Replica::start(options)).await??;
+    let replica = spawn_on(control, Replica::start(options)).await??;
     let upstreams = Arc::new(upstreams::start(config)?);
     let ending = Ending::default();
     let readiness = Readiness::new(options::lease_ms(config), ending.state.clone());
@@ -91,14 +91,14 @@ async fn live(launch: Launch, bound: Bound, control: &Handle) -> Result<(), Node
     };
     tokio::select! {
         () = in_order => {
-            on(control, replica.stop()).await??;
+            spawn_on(control, replica.stop()).await??;
             // Last of all: until then balancers and orchestrators are answered.
             ending.close.cancel();
             while tasks.join_next().await.is_some() {}
         }
         signal = signals.next() => {
             tracing::warn!(signal, "stopping at once");
-            on(control, replica.stop_at_once()).await??;
+            spawn_on(control, replica.stop_at_once()).await??;
         }
     }
     outcome.map(|_| ())
@@ -122,7 +122,7 @@ fn serve(launch: &Launch, http: TcpListener, tasks: &mut JoinSet<()>, ending: &E
     providers.extend(behind);
     let recorder = parts.source.recorder.clone();
     let limits = limits::edge(launch);
-    let edge = Edge::new(EdgeOptions {
+    let edge = HttpService::new(HttpServiceOptions {
         router: Router::start(providers, 1, options::naming(config), parts.task_key, &ending.drain),
         recorder: recorder.clone(),
         server_info: options::server_info(),
@@ -130,7 +130,7 @@ fn serve(launch: &Launch, http: TcpListener, tasks: &mut JoinSet<()>, ending: &E
         limits: limits.clone(),
         allowed_hosts: {
             let named = config.sections.http.allowed_hosts.iter().cloned();
-            named.chain(Guard::host_of(config.http_listen)).collect()
+            named.chain(HostCheck::host_of(config.http_listen)).collect()
         },
         allowed_origins: config.sections.http.allowed_origins.clone(),
         clock: parts.source.clock,
@@ -141,7 +141,7 @@ fn serve(launch: &Launch, http: TcpListener, tasks: &mut JoinSet<()>, ending: &E
     let admin = Admin::routes(AdminOptions {
         source: parts.source,
         token: parts.token,
-        is_own: Box::new(move |uri, headers| guarding.guard().check(uri, headers).is_ok()),
+        is_own: Box::new(move |uri, headers| guarding.host_check().check(uri, headers).is_ok()),
     });
     let routes = edge.routes().merge(admin);
     let ending = ending.clone();
@@ -153,7 +153,7 @@ fn serve(launch: &Launch, http: TcpListener, tasks: &mut JoinSet<()>, ending: &E
 }
 
 /// The identity of the data directory and the secret of the cluster.
-fn who_we_are(launch: &Launch) -> Result<(Identity, ClusterSecret), NodeError> {
+fn load_identity(launch: &Launch) -> Result<(Identity, ClusterSecret), NodeError> {
     let config = &launch.config;
     if !Identity::exists(&config.node_dir) {
         return Err(NodeError::NotInitialised { dir: config.node_dir.clone(), node_id: config.node_id });
@@ -199,7 +199,7 @@ fn status_source(
 }
 
 /// Runs what belongs to the group on its own threads, where no storm of clients delays it.
-async fn on<T: Send + 'static>(
+async fn spawn_on<T: Send + 'static>(
     control: &Handle,
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, NodeError> {

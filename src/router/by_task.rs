@@ -10,7 +10,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::created::{Created, HELD_MAX, OWNED_MAX};
-use super::dispatch::{Answered, Asked};
+use super::dispatch::{CallResult, RoutedRequest};
 use super::owner::Owner;
 use super::task_ids::Says;
 use super::task_key::{Purpose, TaskKey};
@@ -40,7 +40,12 @@ impl Tasks {
 
     /// A result of the provider in `place`, with task ids as this caller may know them; a task that it
     /// creates is the caller's from now on.
-    pub(super) fn shown(&self, asked: &Asked<'_>, place: usize, result: Box<RawValue>) -> Box<RawValue> {
+    pub(super) fn shown(
+        &self,
+        asked: &RoutedRequest<'_>,
+        place: usize,
+        result: Box<RawValue>,
+    ) -> Box<RawValue> {
         if place < self.natives || !may_name_task(&result) {
             return result;
         }
@@ -64,7 +69,7 @@ impl Tasks {
     /// # Errors
     /// The provider's own fault; -32602 for a task that is unknown or another's; -32601 where nobody offers
     /// tasks, or the revision has no such method; -32021 for a modern client without the extension.
-    pub(super) async fn serve(&self, asked: &Asked<'_>) -> Answered {
+    pub(super) async fn serve(&self, asked: &RoutedRequest<'_>) -> CallResult {
         let (method, era) = (&asked.request.method, asked.caller.era());
         if !(0..self.providers.len()).any(|place| asked.offers_tasks(place)) {
             return Err(RpcError::method_not_found(era, method));
@@ -101,7 +106,7 @@ impl Tasks {
         self.providers.iter().position(|provider| provider.name() == name)
     }
 
-    async fn ask_natives(&self, asked: &Asked<'_>, id: Option<&str>) -> Answered {
+    async fn ask_natives(&self, asked: &RoutedRequest<'_>, id: Option<&str>) -> CallResult {
         let mut last = None;
         for place in (0..self.natives).filter(|place| asked.offers_tasks(*place)) {
             match self.providers[place].serve(asked.request, asked.caller, asked.responder).await {

@@ -121,7 +121,7 @@ impl Router {
     ) -> Served<'a> {
         Box::pin(async move {
             let merged = self.merged(caller.era());
-            let asked = Asked { merged: &merged, request, caller, responder };
+            let asked = RoutedRequest { merged: &merged, request, caller, responder };
             let result = match request.method.routing() {
                 Routing::List(kind) => listed(&asked, kind),
                 Routing::Name(kind) => self.by_name(&asked, kind).await,
@@ -145,7 +145,7 @@ impl Router {
         }
     }
 
-    async fn by_name(&self, asked: &Asked<'_>, kind: ListKind) -> Answered {
+    async fn by_name(&self, asked: &RoutedRequest<'_>, kind: ListKind) -> CallResult {
         let name = required(&asked.request.params, "name")?;
         let Some(route) = asked.merged.route(kind, &name) else {
             return Err(RpcError::invalid_params(format!("unknown {} {name:?}", kind.noun())));
@@ -155,7 +155,7 @@ impl Router {
 
     /// By the list, then by the templates, then whoever offers resources may know a URI that it does not
     /// list.
-    async fn by_uri(&self, asked: &Asked<'_>) -> Answered {
+    async fn by_uri(&self, asked: &RoutedRequest<'_>) -> CallResult {
         let uri = required(&asked.request.params, "uri")?;
         if let Some(route) = asked.merged.route(ListKind::Resources, &uri) {
             return self.forward(asked, route, "uri", &uri).await;
@@ -192,7 +192,7 @@ impl Router {
         Some(Route { provider: route.provider, own: own.into() })
     }
 
-    async fn by_reference(&self, asked: &Asked<'_>) -> Answered {
+    async fn by_reference(&self, asked: &RoutedRequest<'_>) -> CallResult {
         let reference = asked.request.params.read::<RawObject>("ref").ok().flatten();
         let reference =
             reference.ok_or_else(|| RpcError::invalid_params("params.ref is missing or no object"))?;
@@ -214,7 +214,7 @@ impl Router {
         self.ask(asked, route.provider, &request).await
     }
 
-    async fn to_all(&self, asked: &Asked<'_>) -> Answered {
+    async fn to_all(&self, asked: &RoutedRequest<'_>) -> CallResult {
         let capability = asked.request.method.capability().unwrap_or_default();
         for (provider, offers) in self.providers.iter().zip(&asked.merged.offers) {
             if offers.0.get(capability).is_some()
@@ -227,12 +227,18 @@ impl Router {
         Ok(RawObject::new().to_raw())
     }
 
-    async fn ask(&self, asked: &Asked<'_>, place: usize, request: &Request) -> Answered {
+    async fn ask(&self, asked: &RoutedRequest<'_>, place: usize, request: &Request) -> CallResult {
         let result = self.providers[place].serve(request, asked.caller, asked.responder).await?;
         Ok(self.tasks.shown(asked, place, result))
     }
 
-    async fn forward(&self, asked: &Asked<'_>, route: &Route, member: &str, shown: &str) -> Answered {
+    async fn forward(
+        &self,
+        asked: &RoutedRequest<'_>,
+        route: &Route,
+        member: &str,
+        shown: &str,
+    ) -> CallResult {
         if *route.own == *shown {
             return self.ask(asked, route.provider, asked.request).await;
         }
@@ -260,17 +266,17 @@ fn shown_contents(result: &RawValue, own: &str, shown: &str) -> Box<RawValue> {
     members.to_raw()
 }
 
-pub(super) type Answered = Result<Box<RawValue>, RpcError>;
+pub(super) type CallResult = Result<Box<RawValue>, RpcError>;
 
 /// One request on its way to a provider.
-pub(super) struct Asked<'a> {
+pub(super) struct RoutedRequest<'a> {
     merged: &'a Merged,
     pub(super) request: &'a Request,
     pub(super) caller: &'a Caller,
     pub(super) responder: &'a Responder,
 }
 
-impl Asked<'_> {
+impl RoutedRequest<'_> {
     /// Whether the provider in `place` has tasks for this caller's era.
     pub(super) fn offers_tasks(&self, place: usize) -> bool {
         self.merged.offers_tasks(place)
@@ -281,7 +287,7 @@ fn required(params: &RawObject, member: &str) -> Result<String, RpcError> {
     params.text(member).ok_or_else(|| RpcError::invalid_params(format!("{member} is missing or no string")))
 }
 
-fn listed(asked: &Asked<'_>, kind: ListKind) -> Answered {
+fn listed(asked: &RoutedRequest<'_>, kind: ListKind) -> CallResult {
     let cursor = asked.request.params.read::<String>("cursor");
     let cursor = cursor.map_err(|error| RpcError::invalid_params(format!("cursor: {error}")))?;
     listing::page(kind, asked.merged.catalog.list(kind), cursor.as_deref())

@@ -8,7 +8,7 @@ use futures_util::future::select_all;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::merge::{Merged, Source};
+use super::merge::{CatalogSource, Merged};
 use super::names::Naming;
 use crate::mcp::{Catalog, Era, Event, ListKind, Provider};
 
@@ -32,7 +32,7 @@ impl Catalogs {
             }
         }
         let sources = self.names.iter().zip(&self.newest).enumerate().map(|(place, (name, catalog))| {
-            Source { name: name.clone(), native: place < self.natives, catalog: catalog.clone() }
+            CatalogSource { name: name.clone(), native: place < self.natives, catalog: catalog.clone() }
         });
         Arc::new(Merged::of(&sources.collect::<Vec<_>>(), self.naming))
     }

@@ -17,7 +17,7 @@ pub(super) struct Route {
 }
 
 /// One provider's part in a merge.
-pub(super) struct Source {
+pub(super) struct CatalogSource {
     pub(super) name: Arc<str>,
     pub(super) native: bool,
     pub(super) catalog: Arc<Catalog>,
@@ -39,7 +39,7 @@ pub(super) struct Merged {
 
 impl Merged {
     /// Merges `sources`, in their order.
-    pub(super) fn of(sources: &[Source], naming: Naming) -> Merged {
+    pub(super) fn of(sources: &[CatalogSource], naming: Naming) -> Merged {
         let (tools, tool_routes) = merge_list(sources, naming, ListKind::Tools);
         let (prompts, prompt_routes) = merge_list(sources, naming, ListKind::Prompts);
         let (resources, resource_routes) = merge_list(sources, naming, ListKind::Resources);
@@ -105,7 +105,7 @@ impl Merged {
     }
 }
 
-fn merge_list(sources: &[Source], naming: Naming, kind: ListKind) -> (List, HashMap<Arc<str>, Route>) {
+fn merge_list(sources: &[CatalogSource], naming: Naming, kind: ListKind) -> (List, HashMap<Arc<str>, Route>) {
     let uses =
         Uses::count(sources.iter().flat_map(|s| s.catalog.list(kind).items.iter().map(|item| &item.key)));
     let mut merged = List::default();
@@ -138,7 +138,7 @@ fn renamed(kind: ListKind, provider: &str, item: &Item) -> Item {
 }
 
 /// The union: an object's members are united, `true` wins over `false`.
-fn merge_offers(sources: &[Source]) -> ServerCapabilities {
+fn merge_offers(sources: &[CatalogSource]) -> ServerCapabilities {
     let mut united = serde_json::Map::new();
     for source in sources {
         for (name, value) in source.catalog.offers.0.iter() {
@@ -175,7 +175,7 @@ fn unite(old: &mut Value, new: Value) {
     }
 }
 
-fn merge_instructions(sources: &[Source]) -> Option<Arc<str>> {
+fn merge_instructions(sources: &[CatalogSource]) -> Option<Arc<str>> {
     let texts: Vec<_> = sources
         .iter()
         .filter_map(|source| source.catalog.instructions.as_ref().map(|text| (&source.name, text)))
@@ -194,16 +194,20 @@ fn merge_instructions(sources: &[Source]) -> Option<Arc<str>> {
 mod tests {
     use super::*;
 
-    fn source(name: &str, native: bool, tools: &[&str]) -> Source {
+    fn source(name: &str, native: bool, tools: &[&str]) -> CatalogSource {
         let items = tools.iter().map(|tool| {
             let json = format!(r#"{{"name":"{tool}","inputSchema":{{}},"x":1.0}}"#);
             Item::read(ListKind::Tools, &serde_json::value::RawValue::from_string(json).unwrap()).unwrap()
         });
         let tools = List { version: 1, items: items.collect() };
-        Source { name: name.into(), native, catalog: Arc::new(Catalog { tools, ..Catalog::default() }) }
+        CatalogSource {
+            name: name.into(),
+            native,
+            catalog: Arc::new(Catalog { tools, ..Catalog::default() }),
+        }
     }
 
-    fn names(sources: &[Source], naming: Naming) -> Vec<String> {
+    fn names(sources: &[CatalogSource], naming: Naming) -> Vec<String> {
         let merged = Merged::of(sources, naming);
         merged.catalog.tools.items.iter().map(|item| item.key.to_string()).collect()
     }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::by_task::Tasks;
 use super::created::Mine;
-use super::dispatch::{Answered, Asked};
+use super::dispatch::{CallResult, RoutedRequest};
 use super::listing::PAGE_ITEMS_MAX;
 use super::owner::Owner;
 use super::task_ids::Says;
@@ -48,7 +48,7 @@ impl Tasks {
     /// # Errors
     /// For a client that cannot be told from others; -32602 for a cursor that is not its own; the last
     /// provider's fault if none answered.
-    pub(super) async fn list(&self, asked: &Asked<'_>) -> Answered {
+    pub(super) async fn list(&self, asked: &RoutedRequest<'_>) -> CallResult {
         let owner = Owner::of(asked.caller);
         if !owner.is_somebody() {
             return Err(ownerless(asked.caller.era()));
@@ -81,7 +81,7 @@ impl Tasks {
         }
     }
 
-    fn begin(&self, asked: &Asked<'_>, owner: &Owner) -> Result<At, RpcError> {
+    fn begin(&self, asked: &RoutedRequest<'_>, owner: &Owner) -> Result<At, RpcError> {
         let given = asked.request.params.read::<String>("cursor");
         let given = given.map_err(|error| RpcError::invalid_params(format!("cursor: {error}")))?;
         let Some(given) = given else { return Ok(At { place: 0, cursor: None }) };
@@ -98,7 +98,7 @@ impl Tasks {
         self.key.seal(Purpose::Cursor, owner, self.providers[at.place].name(), &own)
     }
 
-    async fn ask(&self, asked: &Asked<'_>, at: &At) -> Result<RawObject, RpcError> {
+    async fn ask(&self, asked: &RoutedRequest<'_>, at: &At) -> Result<RawObject, RpcError> {
         let mut request = asked.request.clone();
         request.params.remove("cursor");
         if let Some(cursor) = &at.cursor {

@@ -36,18 +36,18 @@ impl FromStr for EventId {
 
 /// What a stream carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kept {
+pub enum LoggedEvent {
     /// One JSON-RPC message.
     Message(Bytes),
     /// The end of the connection, not of the stream: the client comes back after this many milliseconds.
-    Hangup(u64),
+    CloseStream(u64),
 }
 
-impl Kept {
+impl LoggedEvent {
     fn size(&self) -> usize {
         match self {
-            Kept::Message(message) => message.len(),
-            Kept::Hangup(_) => 0,
+            LoggedEvent::Message(message) => message.len(),
+            LoggedEvent::CloseStream(_) => 0,
         }
     }
 }
@@ -56,7 +56,7 @@ impl Kept {
 #[derive(Debug, Default)]
 pub(super) struct StreamLog {
     last: u64,
-    events: VecDeque<(u64, Kept)>,
+    events: VecDeque<(u64, LoggedEvent)>,
     /// The last event that a reader took.
     delivered: u64,
     bytes: usize,
@@ -83,7 +83,7 @@ pub(super) enum After {
 
 impl StreamLog {
     /// Appends an event and returns its size.
-    pub(super) fn push(&mut self, kept: Kept) -> usize {
+    pub(super) fn push(&mut self, kept: LoggedEvent) -> usize {
         self.last += 1;
         let size = kept.size();
         self.events.push_back((self.last, kept));
@@ -95,7 +95,7 @@ impl StreamLog {
     /// Whether an event that nobody has taken yet says the same.
     pub(super) fn is_waiting(&self, message: &Bytes) -> bool {
         let waiting = self.events.iter().rev().take_while(|(number, _)| *number > self.delivered);
-        waiting.into_iter().any(|(_, kept)| matches!(kept, Kept::Message(other) if other == message))
+        waiting.into_iter().any(|(_, kept)| matches!(kept, LoggedEvent::Message(other) if other == message))
     }
 
     /// Bytes that nobody has taken yet.
@@ -109,7 +109,7 @@ impl StreamLog {
         if let Some(after) = after {
             self.delivered = after.min(self.last);
         }
-        self.events.retain(|(_, kept)| !matches!(kept, Kept::Hangup(_)));
+        self.events.retain(|(_, kept)| !matches!(kept, LoggedEvent::CloseStream(_)));
         let waiting = self.events.iter().filter(|(number, _)| *number > self.delivered);
         self.waiting_bytes = waiting.map(|(_, kept)| kept.size()).sum();
         self.reader = reader;
@@ -119,7 +119,7 @@ impl StreamLog {
     }
 
     /// Moves what `reader` has not had yet into `into`.
-    pub(super) fn take(&mut self, reader: u64, into: &mut VecDeque<(u64, Kept)>) -> After {
+    pub(super) fn take(&mut self, reader: u64, into: &mut VecDeque<(u64, LoggedEvent)>) -> After {
         if self.reader != reader || !self.attached {
             return After::Ended;
         }
@@ -128,7 +128,7 @@ impl StreamLog {
             self.delivered = *number;
             self.waiting_bytes -= kept.size();
             into.push_back((*number, kept.clone()));
-            if matches!(kept, Kept::Hangup(_)) {
+            if matches!(kept, LoggedEvent::CloseStream(_)) {
                 self.attached = false;
                 return After::Ended;
             }
@@ -168,8 +168,8 @@ impl StreamLog {
 mod tests {
     use super::*;
 
-    fn message(text: &'static str) -> Kept {
-        Kept::Message(Bytes::from_static(text.as_bytes()))
+    fn message(text: &'static str) -> LoggedEvent {
+        LoggedEvent::Message(Bytes::from_static(text.as_bytes()))
     }
 
     fn taken(log: &mut StreamLog, reader: u64) -> (Vec<u64>, After) {
@@ -206,7 +206,7 @@ mod tests {
     fn a_hangup_ends_its_connection_and_is_never_replayed() {
         let mut log = StreamLog::default();
         log.attach(1, None);
-        log.push(Kept::Hangup(10));
+        log.push(LoggedEvent::CloseStream(10));
         log.push(message("result"));
         log.finished = true;
         assert_eq!(taken(&mut log, 1), (vec![1], After::Ended));

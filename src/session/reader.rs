@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Session;
-use super::log::{After, EventId, Kept};
+use super::log::{After, EventId, LoggedEvent};
 
 /// What was asked to be replayed is not there (any more).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,7 +19,7 @@ pub struct Reader {
     stream: u64,
     number: u64,
     start: EventId,
-    waiting: VecDeque<(u64, Kept)>,
+    waiting: VecDeque<(u64, LoggedEvent)>,
     after: After,
 }
 
@@ -49,7 +49,7 @@ impl Reader {
     }
 
     /// The next event; `None` when nothing follows for this reader. Safe to drop while it waits.
-    pub async fn next(&mut self) -> Option<(EventId, Kept)> {
+    pub async fn next(&mut self) -> Option<(EventId, LoggedEvent)> {
         let ended = self.session.ended_token();
         loop {
             let changed = self.session.changed.notified();

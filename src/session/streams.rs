@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
-use super::log::{After, Kept, StreamLog};
+use super::log::{After, LoggedEvent, StreamLog};
 
 /// The session's own stream (GET).
 pub const OWN: u64 = 0;
@@ -86,7 +86,12 @@ impl Streams {
     }
 
     /// Takes what `reader` has not had yet.
-    pub(super) fn take(&mut self, stream: u64, reader: u64, into: &mut VecDeque<(u64, Kept)>) -> After {
+    pub(super) fn take(
+        &mut self,
+        stream: u64,
+        reader: u64,
+        into: &mut VecDeque<(u64, LoggedEvent)>,
+    ) -> After {
         let Some(log) = self.logs.get_mut(&stream) else { return After::Ended };
         let after = log.take(reader, into);
         self.fit();
@@ -94,7 +99,7 @@ impl Streams {
     }
 
     /// Appends to `stream`; lost if the stream is gone. `last`: nothing follows.
-    pub(super) fn push(&mut self, stream: u64, kept: Kept, last: bool) {
+    pub(super) fn push(&mut self, stream: u64, kept: LoggedEvent, last: bool) {
         if stream == OWN {
             self.logs.entry(OWN).or_default();
         }
@@ -111,7 +116,7 @@ impl Streams {
         if self.logs.get(&OWN).is_some_and(|log| log.is_waiting(&message)) {
             return;
         }
-        self.push(OWN, Kept::Message(message), false);
+        self.push(OWN, LoggedEvent::Message(message), false);
     }
 
     /// Whether one who writes to `stream` may go on; false while a reader is there and behind.
@@ -198,8 +203,8 @@ mod tests {
         (Streams::new(bytes_max, budget.clone()), budget)
     }
 
-    fn message(size: usize) -> Kept {
-        Kept::Message(Bytes::from(vec![b'x'; size]))
+    fn message(size: usize) -> LoggedEvent {
+        LoggedEvent::Message(Bytes::from(vec![b'x'; size]))
     }
 
     fn numbers(streams: &mut Streams, stream: u64, after: u64) -> Vec<u64> {

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::task::TaskTracker;
 
 use super::SessionLimits;
-use super::conversation::{Hello, Session};
 use super::id::{ID_LENGTH_MAX, mint};
+use super::session::{Hello, Session};
 use super::streams::Budget;
 use crate::mcp::ANONYMOUS;
 use crate::refusal::Refusal;
@@ -206,7 +206,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use crate::mcp::{Id, LEGACY_LATEST, SessionPort};
-    use crate::session::{EventId, Kept};
+    use crate::session::{EventId, LoggedEvent};
 
     fn sessions(limits: SessionLimits) -> Sessions {
         Sessions::new(1, limits)
@@ -327,14 +327,14 @@ mod tests {
         let mut old = session.read(None).unwrap();
         session.push(bytes::Bytes::from_static(b"1"));
         let first = old.next().await.unwrap();
-        assert_eq!(first, (EventId { stream: 0, number: 1 }, Kept::Message("1".into())));
+        assert_eq!(first, (EventId { stream: 0, number: 1 }, LoggedEvent::Message("1".into())));
         let mut new = session.read(None).unwrap();
         session.push(bytes::Bytes::from_static(b"2"));
         assert_eq!(old.next().await, None);
-        assert_eq!(new.next().await.unwrap().1, Kept::Message("2".into()));
+        assert_eq!(new.next().await.unwrap().1, LoggedEvent::Message("2".into()));
         drop(old);
         session.push(bytes::Bytes::from_static(b"3"));
-        assert_eq!(new.next().await.unwrap().1, Kept::Message("3".into()));
+        assert_eq!(new.next().await.unwrap().1, LoggedEvent::Message("3".into()));
         sessions.end(&session);
         assert_eq!(new.next().await, None);
     }
@@ -345,7 +345,7 @@ mod tests {
         let session = sessions.open(hello("a"), 0).unwrap();
         let mut reader = session.open_stream();
         let stream = reader.stream();
-        let message = || Kept::Message("12345".into());
+        let message = || LoggedEvent::Message("12345".into());
         session.write(stream, message(), false).await;
         let mut second = std::pin::pin!(session.write(stream, message(), false));
         assert!(futures_util::poll!(second.as_mut()).is_pending());

@@ -10,17 +10,17 @@ use axum::response::Response;
 use http::HeaderMap;
 
 use super::sse::{self, Reading};
-use super::{Edge, answer, headers};
-use crate::exchange::{Call, Refused, Step};
+use super::{HttpService, answer, headers};
+use crate::exchange::{PendingCall, Rejected, StreamItem};
 use crate::mcp::{Outbound, RpcError, Version};
-use crate::session::{EventId, Kept, OWN_STREAM, Reader, Session};
+use crate::session::{EventId, LoggedEvent, OWN_STREAM, Reader, Session};
 
 /// The first revision whose clients know an event without data as a place to start again.
 const PRIMED_SINCE: &str = "2025-11-25";
 
 /// A call that is finished even if the connection that waits for it goes.
 struct Held {
-    call: Option<Call>,
+    call: Option<PendingCall>,
     session: Arc<Session>,
 }
 
@@ -33,9 +33,9 @@ impl Drop for Held {
 }
 
 /// Answers with what comes out of `call`: JSON if the result comes first and soon, else a stream.
-pub(super) async fn respond(edge: &Edge, call: Call, session: Arc<Session>) -> Response {
+pub(super) async fn respond(service: &HttpService, call: PendingCall, session: Arc<Session>) -> Response {
     let mut held = Held { call: Some(call), session };
-    let soon = Duration::from_millis(edge.limits.sse_after_ms);
+    let soon = Duration::from_millis(service.limits.sse_after_ms);
     let step = {
         let Some(call) = &mut held.call else { unreachable!("it was put there") };
         tokio::select! {
@@ -46,39 +46,45 @@ pub(super) async fn respond(edge: &Edge, call: Call, session: Arc<Session>) -> R
     };
     let Some(call) = held.call.take() else { unreachable!("nobody else takes it") };
     let first = match step {
-        Some(Step::Done(outcome)) => return answer::json(outcome, edge.chance()),
-        Some(Step::Message(frame)) => Some(frame),
+        Some(StreamItem::Done(outcome)) => return answer::json(outcome, service.jitter()),
+        Some(StreamItem::Message(frame)) => Some(frame),
         None => None,
     };
     let reader = held.session.open_stream();
     let session = held.session.clone();
     held.session.spawn(record(call, first, session, reader.stream()));
-    stream(edge, reader, None)
+    stream(service, reader, None)
 }
 
 /// Writes what comes out of `call` to its stream.
-async fn record(mut call: Call, mut first: Option<Outbound>, session: Arc<Session>, stream: u64) {
+async fn record(mut call: PendingCall, mut first: Option<Outbound>, session: Arc<Session>, stream: u64) {
     loop {
         let step = match first.take() {
-            Some(frame) => Step::Message(frame),
+            Some(frame) => StreamItem::Message(frame),
             None => call.next().await,
         };
         match step {
-            Step::Message(Outbound::Message(message)) => {
-                session.write(stream, Kept::Message(message), false).await
+            StreamItem::Message(Outbound::Message(message)) => {
+                session.write(stream, LoggedEvent::Message(message), false).await
             }
-            Step::Message(Outbound::CloseStream { retry_ms }) => {
+            StreamItem::Message(Outbound::CloseStream { retry_ms }) => {
                 if is_primed(session.hello().version) {
-                    session.write(stream, Kept::Hangup(retry_ms), false).await;
+                    session.write(stream, LoggedEvent::CloseStream(retry_ms), false).await;
                 }
             }
-            Step::Done(outcome) => return session.write(stream, Kept::Message(outcome.body), true).await,
+            StreamItem::Done(outcome) => {
+                return session.write(stream, LoggedEvent::Message(outcome.body), true).await;
+            }
         }
     }
 }
 
 /// The session's own stream, or the rest of one that broke.
-pub(super) fn listen(edge: &Edge, session: &Arc<Session>, headers: &HeaderMap) -> Result<Response, Refused> {
+pub(super) fn listen(
+    service: &HttpService,
+    session: &Arc<Session>,
+    headers: &HeaderMap,
+) -> Result<Response, Rejected> {
     let after = match headers::single(headers, "last-event-id")? {
         None | Some("") => None,
         Some(text) => {
@@ -87,13 +93,20 @@ pub(super) fn listen(edge: &Edge, session: &Arc<Session>, headers: &HeaderMap) -
         }
     };
     let reader = session.read(after).map_err(|gone| RpcError::invalid_request(gone.to_string()))?;
-    let drain = (reader.stream() == OWN_STREAM).then(|| edge.exchange.stop().clone());
-    Ok(stream(edge, reader, drain))
+    let drain = (reader.stream() == OWN_STREAM).then(|| service.exchange.stop().clone());
+    Ok(stream(service, reader, drain))
 }
 
-fn stream(edge: &Edge, reader: Reader, drain: Option<tokio_util::sync::CancellationToken>) -> Response {
+fn stream(
+    service: &HttpService,
+    reader: Reader,
+    drain: Option<tokio_util::sync::CancellationToken>,
+) -> Response {
     let primes = is_primed(reader.session().hello().version);
-    sse::response(Reading::new(reader, primes, drain, edge.limits.sse_retry_ms), edge.limits.sse_keepalive_ms)
+    sse::response(
+        Reading::new(reader, primes, drain, service.limits.sse_retry_ms),
+        service.limits.sse_keepalive_ms,
+    )
 }
 
 fn is_primed(version: Version) -> bool {

@@ -30,7 +30,7 @@ use tokio_util::task::TaskTracker;
 
 use super::answer;
 use super::reserve::Reserve;
-use super::socket::{Activity, Patience, Socket};
+use super::socket::{Activity, Socket, Timeouts};
 use super::{Ending, Limits};
 use crate::client_address::TrustedProxies;
 use crate::drain::DrainState;
@@ -84,7 +84,7 @@ pub async fn serve(
     let listener = TcpListener::from_std(listener)?;
     let gate = Gate {
         reserve: Reserve::new(routes.clone(), limits.trusted_proxies.clone()),
-        server: Server::new(routes, limits, &ending),
+        server: ConnectionServer::new(routes, limits, &ending),
         slots: Arc::new(Semaphore::new(limits.connections_max)),
         recorder,
         clients: TaskTracker::new(),
@@ -110,7 +110,7 @@ fn is_of_one_client(error: &io::Error) -> bool {
 
 /// Lets connections in as long as there are slots, and into the reserve when there are none.
 struct Gate {
-    server: Server,
+    server: ConnectionServer,
     slots: Arc<Semaphore>,
     reserve: Reserve,
     recorder: Arc<Recorder>,
@@ -189,18 +189,18 @@ impl Gate {
 
 /// Serves HTTP on single connections.
 #[derive(Clone)]
-struct Server {
+struct ConnectionServer {
     routes: TowerToHyperService<Router>,
     http: Arc<auto::Builder<TokioExecutor>>,
-    patience: Patience,
+    timeouts: Timeouts,
     proxies: TrustedProxies,
     state: DrainState,
     stop: CancellationToken,
     kill: CancellationToken,
 }
 
-impl Server {
-    fn new(routes: Router, limits: &Limits, ending: &Ending) -> Server {
+impl ConnectionServer {
+    fn new(routes: Router, limits: &Limits, ending: &Ending) -> ConnectionServer {
         let mut http = auto::Builder::new(TokioExecutor::new());
         http.http1()
             .timer(TokioTimer::new())
@@ -216,16 +216,16 @@ impl Server {
             .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT);
-        let patience = Patience {
+        let timeouts = Timeouts {
             first: Duration::from_millis(limits.first_message_ms),
             head: Duration::from_millis(limits.header_ms),
             idle: Duration::from_millis(limits.idle_ms),
             write: Duration::from_millis(limits.write_stall_ms),
         };
-        Server {
+        ConnectionServer {
             routes: TowerToHyperService::new(routes),
             http: Arc::new(http),
-            patience,
+            timeouts,
             proxies: limits.trusted_proxies.clone(),
             state: ending.state.clone(),
             stop: ending.drain.clone(),
@@ -235,7 +235,7 @@ impl Server {
 
     async fn run(self, stream: TcpStream, address: SocketAddr, _slot: OwnedSemaphorePermit) {
         let activity = Arc::new(Activity::default());
-        let socket = Socket::new(stream, self.patience, activity.clone());
+        let socket = Socket::new(stream, self.timeouts, activity.clone());
         let (routes, begun) = (self.routes.clone(), activity.clone());
         let (state, arrival) = (self.state.clone(), self.state.arrival());
         let peer = self.proxies.peer(address);

@@ -6,13 +6,13 @@ use std::time::Duration;
 use axum::response::Response;
 
 use super::sse::{self, Calling};
-use super::{Edge, answer};
-use crate::exchange::{Call, Step};
+use super::{HttpService, answer};
+use crate::exchange::{PendingCall, StreamItem};
 use crate::mcp::Outbound;
 
 /// Answers with what comes out of `call`; with `prefers_stream` a result is a stream of one event.
-pub(super) async fn respond(edge: &Edge, mut call: Call, prefers_stream: bool) -> Response {
-    let keepalive_ms = edge.limits.sse_keepalive_ms;
+pub(super) async fn respond(service: &HttpService, mut call: PendingCall, prefers_stream: bool) -> Response {
+    let keepalive_ms = service.limits.sse_keepalive_ms;
     if call.is_listening() {
         return sse::response(Calling { call: Some(call), first: None }, keepalive_ms);
     }
@@ -25,12 +25,12 @@ pub(super) async fn respond(edge: &Edge, mut call: Call, prefers_stream: bool) -
             () = &mut quiet => return sse::response(Calling { call: Some(call), first: None }, keepalive_ms),
         };
         match step {
-            Step::Done(outcome) if prefers_stream && !outcome.is_fault => {
+            StreamItem::Done(outcome) if prefers_stream && !outcome.is_fault => {
                 return sse::response(Calling { call: None, first: Some(outcome.body) }, keepalive_ms);
             }
-            Step::Done(outcome) => return answer::json(outcome, edge.chance()),
-            Step::Message(Outbound::CloseStream { .. }) => {}
-            Step::Message(Outbound::Message(message)) => {
+            StreamItem::Done(outcome) => return answer::json(outcome, service.jitter()),
+            StreamItem::Message(Outbound::CloseStream { .. }) => {}
+            StreamItem::Message(Outbound::Message(message)) => {
                 let calling = Calling { call: Some(call), first: Some(message) };
                 return sse::response(calling, keepalive_ms);
             }

@@ -119,7 +119,7 @@ impl Reserve {
                     let _ =
                         tokio::time::timeout(WHOLE_TIME, reserve.serve(stream, address, refusal, seat)).await;
                 }
-                None => turn_away(stream, address, refusal).await,
+                None => reject_full(stream, address, refusal).await,
             }
             drop(turn);
         })
@@ -173,7 +173,7 @@ impl Reserve {
             }
             End::TurnedAway(Some(turn)) => {
                 drop(seat);
-                turn_away(stream, address, refusal).await;
+                reject_full(stream, address, refusal).await;
                 drop(turn);
             }
             End::TurnedAway(None) => {}
@@ -218,7 +218,7 @@ fn is_about_the_node(path: &str) -> bool {
 }
 
 /// Says no without having read anything.
-async fn turn_away(mut stream: TcpStream, address: SocketAddr, refusal: Refusal) {
+async fn reject_full(mut stream: TcpStream, address: SocketAddr, refusal: Refusal) {
     let body = format!(r#"{{"jsonrpc":"2.0","error":{{"code":{},"message":"{refusal}"}}}}"#, refusal.code());
     let answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\

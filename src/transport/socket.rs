@@ -1,4 +1,4 @@
-//! A client's socket with the patience we have for it.
+//! A client's socket with the timeouts we have for it.
 //!
 //! hyper has one timer for "no head yet" and "nothing to say"; we want ten seconds for the one and minutes
 //! for the other, and an end for those who do not read. One timer a direction, set when the socket has
@@ -17,7 +17,7 @@ use tokio::time::Sleep;
 
 /// How long each wait may take.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
+pub(super) struct Timeouts {
     /// From connecting to the end of the first head.
     pub(super) first: Duration,
     /// From the first byte of a head to its end.
@@ -73,7 +73,7 @@ enum Wait {
 /// A socket that fails with [`io::ErrorKind::TimedOut`] when its peer takes too long.
 pub(super) struct Socket<S> {
     inner: S,
-    patience: Patience,
+    timeouts: Timeouts,
     activity: Arc<Activity>,
     /// Requests begun when the last byte arrived.
     begun: usize,
@@ -83,9 +83,9 @@ pub(super) struct Socket<S> {
 }
 
 impl<S> Socket<S> {
-    pub(super) fn new(inner: S, patience: Patience, activity: Arc<Activity>) -> Socket<S> {
-        let timer = Some(Box::pin(tokio::time::sleep(patience.first)));
-        Socket { inner, patience, activity, begun: 0, wait: Wait::First, timer, stall: None }
+    pub(super) fn new(inner: S, timeouts: Timeouts, activity: Arc<Activity>) -> Socket<S> {
+        let timer = Some(Box::pin(tokio::time::sleep(timeouts.first)));
+        Socket { inner, timeouts, activity, begun: 0, wait: Wait::First, timer, stall: None }
     }
 
     /// Bytes arrived: they belong to a head unless a request is being served or the connection is HTTP/2.
@@ -98,11 +98,11 @@ impl<S> Socket<S> {
             _ if is_serving => Wait::Serving,
             // A ping, a window update: only some frames are heads.
             _ if self.activity.is_http2.load(Ordering::Relaxed) => {
-                self.timer = Some(Box::pin(tokio::time::sleep(self.patience.idle)));
+                self.timer = Some(Box::pin(tokio::time::sleep(self.timeouts.idle)));
                 Wait::Idle
             }
             _ => {
-                self.timer = Some(Box::pin(tokio::time::sleep(self.patience.head)));
+                self.timer = Some(Box::pin(tokio::time::sleep(self.timeouts.head)));
                 Wait::Head
             }
         };
@@ -118,7 +118,7 @@ impl<S> Socket<S> {
         } else if self.wait == Wait::Serving || has_begun {
             self.begun = self.activity.begun.load(Ordering::Relaxed);
             self.wait = Wait::Idle;
-            self.timer = Some(Box::pin(tokio::time::sleep(self.patience.idle)));
+            self.timer = Some(Box::pin(tokio::time::sleep(self.timeouts.idle)));
         }
         match &mut self.timer {
             Some(timer) => timer.as_mut().poll(cx).map(|()| timed_out("the client says nothing")),
@@ -126,13 +126,13 @@ impl<S> Socket<S> {
         }
     }
 
-    /// Settles a write: progress resets the patience, no progress uses it up.
+    /// Settles a write: progress resets the timeouts, no progress uses it up.
     fn settle<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
             self.stall = None;
             return polled;
         }
-        let write = self.patience.write;
+        let write = self.timeouts.write;
         let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(write)));
         stall.as_mut().poll(cx).map(|()| Err(timed_out("the client does not read")))
     }
@@ -197,7 +197,7 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Patience = Patience {
+    const TIMEOUTS: Timeouts = Timeouts {
         first: Duration::from_secs(10),
         head: Duration::from_secs(10),
         idle: Duration::from_secs(300),
@@ -207,7 +207,7 @@ mod tests {
     fn socket() -> (Socket<DuplexStream>, DuplexStream, Arc<Activity>) {
         let (ours, theirs) = duplex(4);
         let activity = Arc::new(Activity::default());
-        (Socket::new(ours, PATIENCE, activity.clone()), theirs, activity)
+        (Socket::new(ours, TIMEOUTS, activity.clone()), theirs, activity)
     }
 
     async fn waited(socket: &mut Socket<DuplexStream>) -> u64 {

@@ -14,20 +14,20 @@ use futures_util::stream;
 use http::{HeaderName, HeaderValue, header};
 use tokio_util::sync::CancellationToken;
 
-use crate::exchange::{Call, Step};
+use crate::exchange::{PendingCall, StreamItem};
 use crate::mcp::Outbound;
-use crate::session::{EventId, Kept, Reader};
+use crate::session::{EventId, LoggedEvent, Reader};
 
 const QUIET: Bytes = Bytes::from_static(b": quiet\n\n");
 
 /// Where the events of a stream come from.
-pub(super) trait Source: Send + 'static {
+pub(super) trait EventSource: Send + 'static {
     /// The next chunk, ready to be sent; `None` at the end. Loses nothing if it is dropped while it waits.
     fn next(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
 }
 
 /// The answer that streams what `source` yields.
-pub(super) fn response(source: impl Source, keepalive_ms: u64) -> Response {
+pub(super) fn response(source: impl EventSource, keepalive_ms: u64) -> Response {
     let keepalive = Duration::from_millis(keepalive_ms);
     let chunks = stream::unfold(source, move |mut source| async move {
         tokio::select! {
@@ -47,12 +47,12 @@ pub(super) fn response(source: impl Source, keepalive_ms: u64) -> Response {
 /// A modern call: its events have no ids, as a broken stream is not resumed, and dropping it cancels the
 /// call.
 pub(super) struct Calling {
-    pub(super) call: Option<Call>,
+    pub(super) call: Option<PendingCall>,
     /// What the call yielded before it became a stream.
     pub(super) first: Option<Bytes>,
 }
 
-impl Source for Calling {
+impl EventSource for Calling {
     async fn next(&mut self) -> Option<Bytes> {
         if let Some(first) = self.first.take() {
             return Some(event(None, &first));
@@ -60,10 +60,10 @@ impl Source for Calling {
         let call = self.call.as_mut()?;
         loop {
             match call.next().await {
-                Step::Message(Outbound::Message(message)) => return Some(event(None, &message)),
+                StreamItem::Message(Outbound::Message(message)) => return Some(event(None, &message)),
                 // There is nothing to come back to.
-                Step::Message(Outbound::CloseStream { .. }) => {}
-                Step::Done(outcome) => {
+                StreamItem::Message(Outbound::CloseStream { .. }) => {}
+                StreamItem::Done(outcome) => {
                     self.call = None;
                     return Some(event(None, &outcome.body));
                 }
@@ -100,7 +100,7 @@ impl Reading {
     }
 }
 
-impl Source for Reading {
+impl EventSource for Reading {
     async fn next(&mut self) -> Option<Bytes> {
         if let Some(opening) = self.opening.take() {
             return Some(opening);
@@ -116,8 +116,8 @@ impl Source for Reading {
             () = drained => return None,
         };
         match next? {
-            (id, Kept::Message(message)) => Some(event(Some(id), &message)),
-            (_, Kept::Hangup(retry_ms)) => {
+            (id, LoggedEvent::Message(message)) => Some(event(Some(id), &message)),
+            (_, LoggedEvent::CloseStream(retry_ms)) => {
                 let retry_ms = if retry_ms == 0 { self.retry_ms } else { retry_ms };
                 Some(format!("retry: {retry_ms}\n\n").into())
             }

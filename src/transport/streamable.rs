@@ -10,8 +10,8 @@ use axum::response::Response;
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header};
 
 use super::answer::{self, SESSION_ID};
-use super::{Edge, Foreign, Principal, body, headers, legacy, modern};
-use crate::exchange::{Refused, Reply, Sender, VersionHeader, claim, known_version};
+use super::{HttpService, OriginError, Principal, body, headers, legacy, modern};
+use crate::exchange::{MessageOrigin, Rejected, Reply, VersionHeader, detect_revision, parse_revision};
 use crate::mcp::{Era, Message, RpcError, parse};
 use crate::refusal::Refusal;
 
@@ -20,21 +20,21 @@ const METHODS: &str = "GET, POST, DELETE, OPTIONS";
 const EXPOSED: &str = "Mcp-Session-Id, Mcp-Protocol-Version, Retry-After, WWW-Authenticate";
 
 /// Serves one HTTP request.
-pub(super) async fn handle(edge: Arc<Edge>, request: Request<Body>) -> Response {
-    let origin = match edge.guard.check(request.uri(), request.headers()) {
+pub(super) async fn handle(service: Arc<HttpService>, request: Request<Body>) -> Response {
+    let origin = match service.host_check.check(request.uri(), request.headers()) {
         Ok(origin) => origin,
-        Err(foreign) => return refuse_foreign(&foreign),
+        Err(foreign) => return refuse_origin(&foreign),
     };
-    let (is_stopping, version) = (edge.exchange.stop().is_cancelled(), request.version());
+    let (is_stopping, version) = (service.exchange.stop().is_cancelled(), request.version());
     let answered = match *request.method() {
-        Method::POST | Method::GET if is_stopping => Ok(stopping(&edge, version)),
+        Method::POST | Method::GET if is_stopping => Ok(stopping(&service, version)),
         Method::OPTIONS => Ok(preflight(request.headers())),
-        Method::POST => post(&edge, request).await,
-        Method::GET => get(&edge, &request),
-        Method::DELETE => delete(&edge, &request),
+        Method::POST => post(&service, request).await,
+        Method::GET => get(&service, &request),
+        Method::DELETE => delete(&service, &request),
         _ => Ok(not_allowed(METHODS)),
     };
-    let mut response = answered.unwrap_or_else(|refused| edge.refuse(&refused, version));
+    let mut response = answered.unwrap_or_else(|refused| service.refuse(&refused, version));
     let headers = response.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
     if let Some(origin) = origin {
@@ -44,7 +44,7 @@ pub(super) async fn handle(edge: Arc<Edge>, request: Request<Body>) -> Response 
     response
 }
 
-async fn post(edge: &Arc<Edge>, request: Request<Body>) -> Result<Response, Refused> {
+async fn post(service: &Arc<HttpService>, request: Request<Body>) -> Result<Response, Rejected> {
     let (parts, body) = request.into_parts();
     let headers = &parts.headers;
     check_content(headers)?;
@@ -52,49 +52,49 @@ async fn post(edge: &Arc<Edge>, request: Request<Body>) -> Result<Response, Refu
         let text = "Accept must list application/json and text/event-stream";
         return Err(RpcError::invalid_request(text).with_status(406).into());
     }
-    let limits = &edge.limits;
+    let limits = &service.limits;
     let body = body::read(headers, body, limits.body_bytes_max, limits.first_message_ms).await?;
     let mut message = parse(&body)?;
     drop(body);
-    let version = version_header(headers).map_err(|fault| Refused { id: id_of(&message), fault })?;
-    let claim = claim(&message, version)?;
-    if let (Message::Request(request), Era::Modern) = (&mut message, claim.era()) {
-        let params_of = |tool: &str| edge.exchange.header_params(tool);
-        headers::check(headers, request, params_of).map_err(|fault| Refused::of(&request.id, fault))?;
+    let version = version_header(headers).map_err(|fault| Rejected { id: id_of(&message), fault })?;
+    let revision = detect_revision(&message, version)?;
+    if let (Message::Request(request), Era::Modern) = (&mut message, revision.era()) {
+        let params_of = |tool: &str| service.exchange.header_params(tool);
+        headers::check(headers, request, params_of).map_err(|fault| Rejected::of(&request.id, fault))?;
         request.param_headers = headers::params(headers);
     }
-    let reply = edge.exchange.receive(message, claim, sender(edge, &parts))?;
+    let reply = service.exchange.receive(message, revision, sender(service, &parts))?;
     Ok(match reply {
         Reply::Accepted => answer::empty(StatusCode::ACCEPTED),
-        Reply::Answer(outcome) => answer::json(outcome, edge.chance()),
+        Reply::Answer(outcome) => answer::json(outcome, service.jitter()),
         Reply::Opened(outcome, session) => {
-            let mut response = answer::json(outcome, edge.chance());
+            let mut response = answer::json(outcome, service.jitter());
             let Ok(id) = HeaderValue::from_str(session.id()) else { unreachable!("an id is visible ASCII") };
             response.headers_mut().insert(SESSION_ID, id);
             response
         }
-        Reply::Call(call, Some(session)) => legacy::respond(edge, call, session).await,
-        Reply::Call(call, None) => modern::respond(edge, call, prefers_stream(headers)).await,
+        Reply::Call(call, Some(session)) => legacy::respond(service, call, session).await,
+        Reply::Call(call, None) => modern::respond(service, call, prefers_stream(headers)).await,
     })
 }
 
-fn get(edge: &Arc<Edge>, request: &Request<Body>) -> Result<Response, Refused> {
+fn get(service: &Arc<HttpService>, request: &Request<Body>) -> Result<Response, Rejected> {
     if is_modern(request.headers())? {
         return Ok(not_allowed("POST, OPTIONS"));
     }
     if !accepts(request.headers(), "text", "event-stream") {
         return Err(RpcError::invalid_request("Accept must list text/event-stream").with_status(406).into());
     }
-    let session = edge.exchange.session(sender(edge, request))?;
-    legacy::listen(edge, &session, request.headers())
+    let session = service.exchange.session(sender(service, request))?;
+    legacy::listen(service, &session, request.headers())
 }
 
-fn delete(edge: &Arc<Edge>, request: &Request<Body>) -> Result<Response, Refused> {
+fn delete(service: &Arc<HttpService>, request: &Request<Body>) -> Result<Response, Rejected> {
     if is_modern(request.headers())? {
         return Ok(not_allowed("POST, OPTIONS"));
     }
-    let session = edge.exchange.session(sender(edge, request))?;
-    edge.exchange.end(&session);
+    let session = service.exchange.session(sender(service, request))?;
+    service.exchange.end(&session);
     Ok(answer::empty(StatusCode::NO_CONTENT))
 }
 
@@ -122,10 +122,10 @@ impl Head for http::request::Parts {
     }
 }
 
-fn sender<'a>(edge: &'a Edge, head: &'a impl Head) -> Sender<'a> {
+fn sender<'a>(service: &'a HttpService, head: &'a impl Head) -> MessageOrigin<'a> {
     let known = head.extensions();
-    Sender {
-        principal: known.get().map_or(&edge.anonymous, |principal: &Principal| &principal.0),
+    MessageOrigin {
+        principal: known.get().map_or(&service.anonymous, |principal: &Principal| &principal.0),
         session_id: head.headers().get(SESSION_ID).and_then(|id| id.to_str().ok()),
         arrival: known.get().copied().unwrap_or_default(),
     }
@@ -145,7 +145,7 @@ fn version_header(headers: &HeaderMap) -> Result<VersionHeader<'_>, RpcError> {
 /// Whether a request without a body is of the modern era, which has none.
 fn is_modern(headers: &HeaderMap) -> Result<bool, RpcError> {
     match version_header(headers)? {
-        VersionHeader::Is(text) => Ok(known_version(text)?.era() == Era::Modern),
+        VersionHeader::Is(text) => Ok(parse_revision(text)?.era() == Era::Modern),
         VersionHeader::Missing | VersionHeader::NoSuchThing => Ok(false),
     }
 }
@@ -219,19 +219,19 @@ fn not_allowed(methods: &'static str) -> Response {
 }
 
 /// A client that is still connected to a node that drains.
-fn stopping(edge: &Edge, version: Version) -> Response {
-    let mut response = answer::refusal(Refusal::Stopping, edge.chance());
+fn stopping(service: &HttpService, version: Version) -> Response {
+    let mut response = answer::refusal(Refusal::Stopping, service.jitter());
     answer::close(&mut response, version);
     response
 }
 
-fn refuse_foreign(foreign: &Foreign) -> Response {
+fn refuse_origin(foreign: &OriginError) -> Response {
     answer::fault(RpcError::invalid_request(foreign.to_string()).with_status(403))
 }
 
-impl Edge {
-    fn refuse(&self, refused: &Refused, version: Version) -> Response {
-        let mut response = answer::json(refused.outcome(), self.chance());
+impl HttpService {
+    fn refuse(&self, refused: &Rejected, version: Version) -> Response {
+        let mut response = answer::json(refused.outcome(), self.jitter());
         if refused.fault.code == Refusal::Draining.code() {
             // Its next connection may reach another node.
             answer::close(&mut response, version);
@@ -240,7 +240,7 @@ impl Edge {
     }
 
     /// Spreads what clients are told to wait.
-    pub(super) fn chance(&self) -> u64 {
+    pub(super) fn jitter(&self) -> u64 {
         self.clock.monotonic_us()
     }
 }

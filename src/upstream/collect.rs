@@ -27,7 +27,7 @@ pub(super) type Asked<'a> = Pin<Box<dyn Future<Output = Result<Box<RawValue>, Rp
 
 /// One who can put our own requests to an upstream, each in bounded time.
 pub(super) trait Asker: Sync {
-    /// ServerRequests and waits for the result.
+    /// Asks and waits for the result.
     fn ask<'a>(&'a self, method: &'a str, params: RawObject) -> Asked<'a>;
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use erlmcp::handler::{Content, Contents, Server, Stop, Tool, ToolCall, ToolResult};
+use erlmcp::handler::{Content, Contents, Server, Tool, ToolCall, ToolError, ToolResult};
 use erlmcp::mcp::LogLevel;
 use serde::Deserialize;
 use serde_json::json;
@@ -26,7 +26,7 @@ pub(super) fn add(server: Server) -> Server {
         .tool(Tool::new("test_embedded_resource").describe("Answers with a resource"), embedded)
         .tool(Tool::new("test_multiple_content_types").describe("Answers with three kinds"), mixed)
         .tool(Tool::new("test_error_handling").describe("Fails"), |_: ToolCall| async {
-            Err::<ToolResult, _>(Stop::failed("This tool intentionally returns an error for testing"))
+            Err::<ToolResult, _>(ToolError::failed("This tool intentionally returns an error for testing"))
         })
         .tool(Tool::new("test_tool_with_logging").describe("Logs three times"), logging)
         .tool(Tool::new("test_tool_with_progress").describe("Tells how far it is"), progress)
@@ -38,12 +38,12 @@ pub(super) fn add(server: Server) -> Server {
     schemas(changes(server))
 }
 
-async fn embedded(_: ToolCall) -> Result<Content, Stop> {
+async fn embedded(_: ToolCall) -> Result<Content, ToolError> {
     let contents = Contents::text("This is an embedded resource content.");
     Ok(Content::resource(contents.of("test://embedded-resource").mime("text/plain")))
 }
 
-async fn mixed(_: ToolCall) -> Result<ToolResult, Stop> {
+async fn mixed(_: ToolCall) -> Result<ToolResult, ToolError> {
     let contents = Contents::text(json!({ "test": "data", "value": 123 }).to_string());
     let resource = contents.of("test://mixed-content-resource").mime("application/json");
     Ok(ToolResult::text("Multiple content types test:")
@@ -51,7 +51,7 @@ async fn mixed(_: ToolCall) -> Result<ToolResult, Stop> {
         .and(Content::resource(resource)))
 }
 
-async fn logging(call: ToolCall) -> Result<&'static str, Stop> {
+async fn logging(call: ToolCall) -> Result<&'static str, ToolError> {
     for text in ["Tool execution started", "Tool processing data", "Tool execution completed"] {
         call.log(LogLevel::Info, None, text).await;
         tokio::time::sleep(STEP).await;
@@ -59,7 +59,7 @@ async fn logging(call: ToolCall) -> Result<&'static str, Stop> {
     Ok("logged three times")
 }
 
-async fn progress(call: ToolCall) -> Result<&'static str, Stop> {
+async fn progress(call: ToolCall) -> Result<&'static str, ToolError> {
     for done in [0.0, 50.0, 100.0] {
         call.progress(done, Some(100.0), None).await;
         tokio::time::sleep(STEP).await;
@@ -67,7 +67,7 @@ async fn progress(call: ToolCall) -> Result<&'static str, Stop> {
     Ok("done")
 }
 
-async fn reconnection(call: ToolCall) -> Result<&'static str, Stop> {
+async fn reconnection(call: ToolCall) -> Result<&'static str, ToolError> {
     call.close_stream(500).await;
     tokio::time::sleep(2 * STEP).await;
     Ok("the result came after the stream was closed")

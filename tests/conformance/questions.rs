@@ -1,7 +1,7 @@
 //! Tools that ask the client in the middle of a call, as legacy sessions do; the modern era asks the same
 //! by rounds.
 
-use erlmcp::handler::{ElicitForm, Elicited, SampleParams, Server, Stop, Tool, ToolCall};
+use erlmcp::handler::{ElicitForm, Elicited, SampleParams, Server, Tool, ToolCall, ToolError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -42,13 +42,13 @@ struct Elicitation {
     message: String,
 }
 
-async fn sampling(call: ToolCall) -> Result<String, Stop> {
+async fn sampling(call: ToolCall) -> Result<String, ToolError> {
     let Sampling { prompt } = call.arguments()?;
     let answer = call.sample("response", SampleParams::prompt(prompt, 100)).await?;
     Ok(format!("LLM response: {}", answer.text()))
 }
 
-async fn elicitation(call: ToolCall) -> Result<String, Stop> {
+async fn elicitation(call: ToolCall) -> Result<String, ToolError> {
     let Elicitation { message } = call.arguments()?;
     let response = json!({ "type": "string", "description": "User's response" });
     let answer = call.elicit("response", ElicitForm::new(message).required("response", response)).await?;
@@ -61,7 +61,7 @@ fn said(what: &str, answer: &Elicited) -> String {
     format!("{what}: action={}, content={content}", action.as_str().unwrap_or_default())
 }
 
-async fn defaults(call: ToolCall) -> Result<String, Stop> {
+async fn defaults(call: ToolCall) -> Result<String, ToolError> {
     let form = ElicitForm::new("Please review and update the form fields with defaults")
         .optional("name", json!({ "type": "string", "description": "User name", "default": "John Doe" }))
         .optional("age", json!({ "type": "integer", "description": "User age", "default": 30 }))
@@ -74,7 +74,7 @@ async fn defaults(call: ToolCall) -> Result<String, Stop> {
     Ok(said("Elicitation completed", &call.elicit("form", form).await?))
 }
 
-async fn choices(call: ToolCall) -> Result<String, Stop> {
+async fn choices(call: ToolCall) -> Result<String, ToolError> {
     let plain = json!(["option1", "option2", "option3"]);
     let titled = json!([
         { "const": "value1", "title": "First Option" },

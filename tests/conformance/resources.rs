@@ -2,7 +2,7 @@
 
 use erlmcp::handler::{
     CompleteCall, Content, Contents, Prompt, PromptCall, PromptResult, ReadCall, Resource, Role, Server,
-    Stop, Template,
+    Template, ToolError,
 };
 use serde_json::json;
 
@@ -33,7 +33,7 @@ pub(super) fn add(server: Server) -> Server {
         })
 }
 
-async fn by_id(call: ReadCall) -> Result<String, Stop> {
+async fn by_id(call: ReadCall) -> Result<String, ToolError> {
     let id = call.variable("id");
     Ok(json!({ "id": id, "templateTest": true, "data": format!("Data for ID: {id}") }).to_string())
 }
@@ -68,7 +68,7 @@ fn prompts(server: Server) -> Server {
         })
 }
 
-async fn embedded(call: PromptCall) -> Result<PromptResult, Stop> {
+async fn embedded(call: PromptCall) -> Result<PromptResult, ToolError> {
     let contents = Contents::text("Embedded resource content for testing.");
     let resource = contents.of(call.argument("resourceUri")).mime("text/plain");
     Ok(PromptResult::user(Content::resource(resource))

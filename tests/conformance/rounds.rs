@@ -1,6 +1,6 @@
 //! Tools and a prompt that need input from the client before they can answer (multi round-trip requests).
 
-use erlmcp::handler::{Ask, ElicitForm, Prompt, PromptCall, SampleParams, Server, Stop, Tool, ToolCall};
+use erlmcp::handler::{Ask, ElicitForm, Prompt, PromptCall, SampleParams, Server, Tool, ToolCall, ToolError};
 use serde_json::json;
 
 pub(super) fn add(server: Server) -> Server {
@@ -42,7 +42,7 @@ fn name_form(message: &str) -> ElicitForm {
     ElicitForm::new(message).required("name", json!({ "type": "string" }))
 }
 
-async fn request_state(call: ToolCall) -> Result<String, Stop> {
+async fn request_state(call: ToolCall) -> Result<String, ToolError> {
     let kept: Option<String> = call.state()?;
     if kept.is_none() {
         call.set_state("kept since the first round")?;
@@ -53,7 +53,7 @@ async fn request_state(call: ToolCall) -> Result<String, Stop> {
     Ok(format!("{word}: {:?}", answer.action))
 }
 
-async fn multiple_inputs(call: ToolCall) -> Result<String, Stop> {
+async fn multiple_inputs(call: ToolCall) -> Result<String, ToolError> {
     let answers = call
         .inputs([
             Ask::elicit("user_name", name_form("What is your name?")),
@@ -66,7 +66,7 @@ async fn multiple_inputs(call: ToolCall) -> Result<String, Stop> {
     Ok(format!("{greeting} {} with {} roots", name.text("name").unwrap_or("stranger"), roots.len()))
 }
 
-async fn multi_round(call: ToolCall) -> Result<String, Stop> {
+async fn multi_round(call: ToolCall) -> Result<String, ToolError> {
     let name = call.elicit("step1", name_form("Step 1: What is your name?")).await?;
     let form = ElicitForm::new("Step 2: What is your favorite color?")
         .required("color", json!({ "type": "string" }));
@@ -75,8 +75,8 @@ async fn multi_round(call: ToolCall) -> Result<String, Stop> {
     Ok(format!("{name} likes {color}"))
 }
 
-/// ServerRequests only for what the client has declared.
-async fn capabilities(call: ToolCall) -> Result<String, Stop> {
+/// Asks only for what the client has declared.
+async fn capabilities(call: ToolCall) -> Result<String, ToolError> {
     let mut asks = Vec::new();
     if call.client().has("elicitation") {
         asks.push(Ask::elicit("user_name", name_form("What is your name?")));

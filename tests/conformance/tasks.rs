@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use erlmcp::handler::{Ask, ElicitForm, Server, Stop, TaskSupport, Tool, ToolCall, ToolResult};
+use erlmcp::handler::{Ask, ElicitForm, Server, TaskSupport, Tool, ToolCall, ToolError, ToolResult};
 use erlmcp::mcp::RpcError;
 use serde::Deserialize;
 use serde_json::json;
@@ -24,12 +24,12 @@ pub(super) fn add(server: Server) -> Server {
         .tool(job("failing_job", TaskSupport::Required), |call: ToolCall| async move {
             call.start_task().await;
             tokio::time::sleep(JOB).await;
-            Err::<ToolResult, _>(Stop::failed("the job failed"))
+            Err::<ToolResult, _>(ToolError::failed("the job failed"))
         })
         .tool(job("protocol_error_job", TaskSupport::Optional), |call: ToolCall| async move {
             call.start_task().await;
             tokio::time::sleep(JOB).await;
-            Err::<ToolResult, _>(Stop::Rpc(RpcError::internal("the job broke")))
+            Err::<ToolResult, _>(ToolError::Rpc(RpcError::internal("the job broke")))
         })
         .tool(job("confirm_delete", TaskSupport::Optional).optional("filename", text()), confirm_delete)
         .tool(job("multi_input", TaskSupport::Optional), multi_input)
@@ -41,7 +41,7 @@ struct Greet {
     name: String,
 }
 
-async fn greet(call: ToolCall) -> Result<String, Stop> {
+async fn greet(call: ToolCall) -> Result<String, ToolError> {
     let Greet { name } = call.arguments()?;
     Ok(format!("Hello, {name}!"))
 }
@@ -53,7 +53,7 @@ struct SlowCompute {
     label: String,
 }
 
-async fn slow_compute(call: ToolCall) -> Result<String, Stop> {
+async fn slow_compute(call: ToolCall) -> Result<String, ToolError> {
     let SlowCompute { seconds, label } = call.arguments()?;
     let duration = Duration::try_from_secs_f64(seconds)?;
     if !duration.is_zero() {
@@ -73,14 +73,14 @@ fn confirm(question: String) -> ElicitForm {
     ElicitForm::new(question).required("confirm", json!({ "type": "boolean" }))
 }
 
-async fn confirm_delete(call: ToolCall) -> Result<String, Stop> {
+async fn confirm_delete(call: ToolCall) -> Result<String, ToolError> {
     let Confirm { filename } = call.arguments()?;
     call.start_task().await;
     let answer = call.elicit("confirm", confirm(format!("Delete {filename}?"))).await?;
     Ok(format!("{filename}: {:?}", answer.action))
 }
 
-async fn multi_input(call: ToolCall) -> Result<String, Stop> {
+async fn multi_input(call: ToolCall) -> Result<String, ToolError> {
     call.start_task().await;
     let name = ElicitForm::new("What is your name?").required("name", json!({ "type": "string" }));
     let asks = [Ask::elicit("name", name), Ask::elicit("confirm", confirm("Go on?".to_owned()))];
@@ -89,7 +89,7 @@ async fn multi_input(call: ToolCall) -> Result<String, Stop> {
     Ok(format!("{} said {:?}", name.text("name").unwrap_or("nobody"), answers.elicited("confirm")?.action))
 }
 
-async fn after_input(call: ToolCall) -> Result<String, Stop> {
+async fn after_input(call: ToolCall) -> Result<String, ToolError> {
     let form = ElicitForm::new("What is your name?").required("name", json!({ "type": "string" }));
     let answer = call.elicit("user_name", form).await?;
     call.start_task().await;

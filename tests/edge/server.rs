@@ -8,7 +8,7 @@ use erlmcp::clock::Clock;
 use erlmcp::mcp::{Provider, raw};
 use erlmcp::monitor::Recorder;
 use erlmcp::router::{Naming, Router, TaskKey};
-use erlmcp::transport::{Edge, EdgeOptions, Ending, Limits, listener};
+use erlmcp::transport::{Ending, HttpService, HttpServiceOptions, Limits, listener};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +18,7 @@ use crate::wire::Wire;
 /// One edge on its own port; it stops when it is dropped.
 pub struct Server {
     pub address: SocketAddr,
-    pub edge: Arc<Edge>,
+    pub edge: Arc<HttpService>,
     pub fake: Arc<Fake>,
     pub recorder: Arc<Recorder>,
     pub stop: CancellationToken,
@@ -52,7 +52,7 @@ impl Server {
             TaskKey::random(),
             &stop,
         );
-        let edge = Edge::new(EdgeOptions {
+        let edge = HttpService::new(HttpServiceOptions {
             router,
             recorder: recorder.clone(),
             server_info: raw(&json!({ "name": "test", "version": "1" })),

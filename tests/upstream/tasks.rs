@@ -8,7 +8,7 @@ use erlmcp::drain::DrainState;
 use erlmcp::mcp::{Era, raw};
 use erlmcp::monitor::Recorder;
 use erlmcp::router::{Naming, Router, TaskKey};
-use erlmcp::transport::{Edge, EdgeOptions, Ending, Limits, listener};
+use erlmcp::transport::{Ending, HttpService, HttpServiceOptions, Limits, listener};
 use erlmcp::upstream::{Reach, UpstreamOptions, Upstreams};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -33,7 +33,7 @@ impl Node {
         let (stop, recorder, limits) =
             (CancellationToken::new(), Arc::<Recorder>::default(), Limits::default());
         let key = TaskKey::random();
-        let edge = Edge::new(EdgeOptions {
+        let edge = HttpService::new(HttpServiceOptions {
             router: Router::start(vec![provider], 0, Naming::OnConflict, key, &stop),
             recorder: recorder.clone(),
             server_info: raw(&json!({ "name": "test", "version": "1" })),

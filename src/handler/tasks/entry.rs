@@ -37,7 +37,7 @@ struct Pending {
 }
 
 /// One task.
-pub(super) struct Entry {
+pub(super) struct TaskEntry {
     pub(super) principal: Arc<str>,
     pub(super) stop: CancellationToken,
     created_ms: u64,
@@ -52,9 +52,15 @@ pub(super) struct Entry {
     keys: HashSet<String>,
 }
 
-impl Entry {
-    pub(super) fn new(principal: Arc<str>, stop: CancellationToken, now: u64, ttl: u64, poll: u64) -> Entry {
-        Entry {
+impl TaskEntry {
+    pub(super) fn new(
+        principal: Arc<str>,
+        stop: CancellationToken,
+        now: u64,
+        ttl: u64,
+        poll: u64,
+    ) -> TaskEntry {
+        TaskEntry {
             principal,
             stop,
             created_ms: now,

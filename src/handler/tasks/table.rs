@@ -13,10 +13,10 @@ use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::entry::{Entry, Status};
+use super::entry::{Status, TaskEntry};
 use crate::handler::input::Ask;
 use crate::handler::settings::Limits;
-use crate::handler::stop::Stop;
+use crate::handler::tool_error::ToolError;
 use crate::mcp::{Event, Method, RawObject, RpcError, TaskName};
 
 /// Bytes of a task's id before hex.
@@ -34,7 +34,7 @@ pub(in crate::handler) struct TaskTable {
     limits: Limits,
     clock: fn() -> u64,
     events: broadcast::Sender<Event>,
-    entries: Mutex<HashMap<Arc<str>, Entry>>,
+    entries: Mutex<HashMap<Arc<str>, TaskEntry>>,
     running: Mutex<JoinSet<()>>,
 }
 
@@ -67,7 +67,7 @@ impl TaskTable {
             )));
         }
         let (ttl, poll) = (self.limits.task_ttl_ms, self.limits.task_poll_ms);
-        entries.insert(id.clone(), Entry::new(principal.clone(), stop.clone(), now, ttl, poll));
+        entries.insert(id.clone(), TaskEntry::new(principal.clone(), stop.clone(), now, ttl, poll));
         drop(entries);
         Ok(TaskRef { id, table: self.clone() })
     }
@@ -152,7 +152,7 @@ impl TaskTable {
         &self,
         id: &str,
         principal: &str,
-        act: impl FnOnce(&mut Entry, u64) -> Result<T, RpcError>,
+        act: impl FnOnce(&mut TaskEntry, u64) -> Result<T, RpcError>,
     ) -> Result<T, RpcError> {
         let now = (self.clock)();
         let mut entries = self.lock();
@@ -163,7 +163,7 @@ impl TaskTable {
         }
     }
 
-    fn tell(&self, id: &str, entry: &Entry) {
+    fn tell(&self, id: &str, entry: &TaskEntry) {
         let event = Event::TaskChanged {
             task: TaskName { upstream: None, own: id.into() },
             method: Method::TaskChanged,
@@ -173,7 +173,7 @@ impl TaskTable {
         let _ = self.events.send(event);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, TaskEntry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -203,7 +203,7 @@ impl TaskRef {
     ///
     /// # Errors
     /// A failure if the task has ended.
-    pub(in crate::handler) async fn ask(&self, asks: &[Ask]) -> Result<Vec<Box<RawValue>>, Stop> {
+    pub(in crate::handler) async fn ask(&self, asks: &[Ask]) -> Result<Vec<Box<RawValue>>, ToolError> {
         let mut waits = Vec::with_capacity(asks.len());
         let mut open = OpenQuestions { task: self, keys: Vec::with_capacity(asks.len()) };
         self.change(|entry, now| {
@@ -217,10 +217,10 @@ impl TaskRef {
         });
         let mut answers = Vec::with_capacity(waits.len());
         for wait in waits {
-            answers.push(wait.await.map_err(|_| Stop::failed("the task has ended"))?);
+            answers.push(wait.await.map_err(|_| ToolError::failed("the task has ended"))?);
         }
         if answers.len() < asks.len() {
-            return Err(Stop::failed("the task has ended"));
+            return Err(ToolError::failed("the task has ended"));
         }
         Ok(answers)
     }
@@ -235,7 +235,7 @@ impl TaskRef {
     }
 
     /// Changes the entry, and tells listeners if `act` says that it did.
-    fn change(&self, act: impl FnOnce(&mut Entry, u64) -> bool) {
+    fn change(&self, act: impl FnOnce(&mut TaskEntry, u64) -> bool) {
         let now = (self.table.clock)();
         let mut entries = self.table.lock();
         if let Some(entry) = entries.get_mut(&self.id)

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::client::Client;
-use crate::handler::{Ask, ElicitForm, Limits, SampleParams, Server, Stop, Tool, ToolCall};
+use crate::handler::{Ask, ElicitForm, Limits, SampleParams, Server, Tool, ToolCall, ToolError};
 use crate::mcp::{Era, Id, RawObject, Response};
 
 fn server() -> Server {
@@ -27,12 +27,12 @@ fn server() -> Server {
                 Some(answer) => Ok(answer.get().to_owned()),
                 None => {
                     call.set_state(&7)?;
-                    Err(Stop::input_required(vec![Ask::elicit("k", ElicitForm::new("?"))]))
+                    Err(ToolError::input_required(vec![Ask::elicit("k", ElicitForm::new("?"))]))
                 }
             }
         })
         .tool(Tool::new("forever"), |_: ToolCall| async {
-            Err::<&str, _>(Stop::input_required(vec![Ask::elicit("k", ElicitForm::new("?"))]))
+            Err::<&str, _>(ToolError::input_required(vec![Ask::elicit("k", ElicitForm::new("?"))]))
         })
 }
 
@@ -122,7 +122,7 @@ async fn a_cancelled_call_is_dropped_and_its_token_says_so() {
         });
         async move {
             starts.notify_one();
-            std::future::pending::<Result<&str, Stop>>().await
+            std::future::pending::<Result<&str, ToolError>>().await
         }
     });
     let client = client(server, &json!({}));

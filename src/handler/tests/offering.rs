@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use crate::handler::{
-    CompleteCall, Content, Contents, Prompt, PromptCall, ReadCall, Resource, Server, Stop, TaskSupport,
-    Template, Tool, ToolCall, ToolResult,
+    CompleteCall, Content, Contents, Prompt, PromptCall, ReadCall, Resource, Server, TaskSupport, Template,
+    Tool, ToolCall, ToolError, ToolResult,
 };
 use crate::mcp::{Era, Event, LogLevel, Provider};
 
@@ -16,7 +16,7 @@ struct Add {
     b: f64,
 }
 
-async fn add(call: ToolCall) -> Result<ToolResult, Stop> {
+async fn add(call: ToolCall) -> Result<ToolResult, ToolError> {
     let Add { a, b } = call.arguments()?;
     Ok(ToolResult::structured(&json!({ "sum": a + b }))?)
 }
@@ -55,7 +55,7 @@ fn server() -> Server {
         })
 }
 
-fn panic_now() -> Result<&'static str, Stop> {
+fn panic_now() -> Result<&'static str, ToolError> {
     panic!("a bug in a tool")
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::{Value, json};
 
 use super::client::Client;
-use crate::handler::{Ask, ElicitForm, Limits, Prompt, PromptCall, Server, Stop, Tool, ToolCall};
+use crate::handler::{Ask, ElicitForm, Limits, Prompt, PromptCall, Server, Tool, ToolCall, ToolError};
 use crate::mcp::{Era, RpcError, SealKey};
 
 static NOW_MS: AtomicU64 = AtomicU64::new(1_000_000);
@@ -35,7 +35,7 @@ fn server(secret: &[u8]) -> Server {
             Ok("x")
         })
         .tool(Tool::new("undeclared"), |_: ToolCall| async {
-            Err::<&str, _>(Stop::input_required(vec![Ask::roots("r")]))
+            Err::<&str, _>(ToolError::input_required(vec![Ask::roots("r")]))
         })
         .prompt(Prompt::new("asks"), |call: PromptCall| async move {
             Ok(call.elicit("first", form()).await?.text("name").unwrap_or("none").to_owned())

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, broadcast};
 
 use super::client::Client;
-use crate::handler::{Ask, ElicitForm, Limits, Server, Stop, TASKS_EXTENSION, TaskSupport, Tool, ToolCall};
+use crate::handler::{
+    Ask, ElicitForm, Limits, Server, TASKS_EXTENSION, TaskSupport, Tool, ToolCall, ToolError,
+};
 use crate::mcp::{Era, Event, Provider, RpcError};
 
 fn knows_tasks() -> Value {
@@ -34,11 +36,11 @@ fn server(go: &Arc<Notify>) -> Server {
         })
         .tool(job("fails"), |call: ToolCall| async move {
             call.start_task().await;
-            Err::<&str, _>(Stop::failed("no luck"))
+            Err::<&str, _>(ToolError::failed("no luck"))
         })
         .tool(job("breaks"), |call: ToolCall| async move {
             call.start_task().await;
-            Err::<&str, _>(Stop::Rpc(RpcError::internal("broken")))
+            Err::<&str, _>(ToolError::Rpc(RpcError::internal("broken")))
         })
         .tool(job("asks"), |call: ToolCall| async move {
             let name = call.elicit("name", form()).await?;

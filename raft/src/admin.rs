@@ -9,9 +9,9 @@ use openraft::async_runtime::WatchReceiver as _;
 use serde::{Deserialize, Serialize};
 
 use crate::core::{Core, Fatal};
-use crate::error::{OperateError, ProposeError};
+use crate::error::{AdminError, ProposeError};
 use crate::membership::{is_alive, silent_majority};
-use crate::peer_client::{Lane, PeerError};
+use crate::peer_client::{PeerChannel, PeerError};
 use crate::peer_server::{PeerReply, PeerRequest};
 use crate::reconciler::{gather, lag, silent_for};
 use crate::types::Metrics;
@@ -77,7 +77,7 @@ impl Core {
     }
 
     /// Hands the leadership to `to`, or to the best placed voter. Returns who leads then.
-    pub(crate) async fn transfer_leader(&self, to: Option<NodeId>) -> Result<NodeId, OperateError> {
+    pub(crate) async fn transfer_leader(&self, to: Option<NodeId>) -> Result<NodeId, AdminError> {
         if !self.wait(LEADER_TIME, |metrics| metrics.current_leader.is_some()).await {
             return Err(ProposeError::NoLeader { waited: LEADER_TIME }.into());
         }
@@ -87,7 +87,8 @@ impl Core {
             Some(leader) => {
                 let body = serde_json::to_vec(&LeadRequest { to }).unwrap_or_default();
                 let target = leader.target();
-                let asked = self.client.post(&target, Lane::Control, LEAD, Bytes::from(body), time).await;
+                let asked =
+                    self.client.post(&target, PeerChannel::Control, LEAD, Bytes::from(body), time).await;
                 self.read_lead(asked, to)?
             }
             None => return Err(ProposeError::NoLeader { waited: LEADER_TIME }.into()),
@@ -96,43 +97,39 @@ impl Core {
         Ok(new_leader)
     }
 
-    fn read_lead(
-        &self,
-        answer: Result<Bytes, PeerError>,
-        to: Option<NodeId>,
-    ) -> Result<NodeId, OperateError> {
+    fn read_lead(&self, answer: Result<Bytes, PeerError>, to: Option<NodeId>) -> Result<NodeId, AdminError> {
         let error = match answer {
             Ok(body) => match serde_json::from_slice::<LeadReply>(&body) {
                 Ok(reply) => return Ok(reply.leader),
-                Err(_) => return Err(ProposeError::Maybe { waited: self.timing.operate }.into()),
+                Err(_) => return Err(ProposeError::Unknown { waited: self.timing.operate }.into()),
             },
             Err(error) => error,
         };
         match (error.code(), to) {
-            (Some("not_a_voter"), Some(node)) => Err(OperateError::NotAVoter { node, voters: self.voters() }),
-            (Some("no_successor"), _) => Err(OperateError::NoSuccessor),
+            (Some("not_a_voter"), Some(node)) => Err(AdminError::NotAVoter { node, voters: self.voters() }),
+            (Some("no_successor"), _) => Err(AdminError::NoSuccessor),
             (Some("not_yet"), _) => Err(self.not_yet("handing over the leadership")),
             _ => Err(ProposeError::Peer(error).into()),
         }
     }
 
     /// The same on the leader.
-    pub(crate) async fn transfer_here(&self, to: Option<NodeId>) -> Result<NodeId, OperateError> {
+    pub(crate) async fn transfer_here(&self, to: Option<NodeId>) -> Result<NodeId, AdminError> {
         let metrics = self.metrics();
         let voters = self.voters();
         if let Some(node) = to.filter(|node| !voters.contains(node)) {
-            return Err(OperateError::NotAVoter { node, voters });
+            return Err(AdminError::NotAVoter { node, voters });
         }
         if to == Some(self.id()) {
             return Ok(self.id());
         }
         let Some(to) = to.or_else(|| self.best_successor(&metrics)) else {
-            return Err(OperateError::NoSuccessor);
+            return Err(AdminError::NoSuccessor);
         };
         let begin_ms = self.clock.uptime_ms();
         while self.clock.since(begin_ms) < self.timing.operate {
             let asked = self.raft.trigger().transfer_leader(to).await;
-            asked.map_err(|_| OperateError::Propose(ProposeError::Stopped))?;
+            asked.map_err(|_| AdminError::Propose(ProposeError::Stopped))?;
             let moved = |metrics: &Metrics| metrics.current_leader.is_some_and(|leader| leader != self.id());
             if self.wait(AGAIN_TIME, moved).await
                 && let Some(leader) = self.metrics().current_leader
@@ -157,14 +154,14 @@ impl Core {
         self.metrics().membership_config.membership().voter_ids().collect()
     }
 
-    fn not_yet(&self, what: &str) -> OperateError {
-        OperateError::NotYet { what: what.to_owned(), waited: self.timing.operate }
+    fn not_yet(&self, what: &str) -> AdminError {
+        AdminError::NotYet { what: what.to_owned(), waited: self.timing.operate }
     }
 
     /// Takes `node` out of the group and waits until no log entry is sent to it any more.
-    pub(crate) async fn remove(&self, node: NodeId, dead: bool) -> Result<(), OperateError> {
+    pub(crate) async fn remove(&self, node: NodeId, dead: bool) -> Result<(), AdminError> {
         if let Some(SilentMajority { voters, silent }) = self.ask_removable(node).await {
-            return Err(OperateError::NoMajority { voters, silent });
+            return Err(AdminError::NoMajority { voters, silent });
         }
         let known = self.view().ledger.members().get(&node).map(|member| member.incarnation);
         let written = self
@@ -195,7 +192,8 @@ impl Core {
         }
         let body = Bytes::from(serde_json::to_vec(&RemovableRequest { node }).ok()?);
         let time = self.timing.silence() * 2;
-        let answer = self.client.post(&leader.target(), Lane::Control, REMOVABLE, body, time).await.ok()?;
+        let answer =
+            self.client.post(&leader.target(), PeerChannel::Control, REMOVABLE, body, time).await.ok()?;
         serde_json::from_slice::<RemovableReply>(&answer).ok()?.silent_majority
     }
 
@@ -215,7 +213,7 @@ impl Core {
     }
 
     /// Sets or clears the drain flag of `node`.
-    pub(crate) async fn set_draining(&self, node: NodeId, draining: bool) -> Result<(), OperateError> {
+    pub(crate) async fn set_draining(&self, node: NodeId, draining: bool) -> Result<(), AdminError> {
         let written = self.propose(Command::SetDraining { node, draining }, self.timing.propose).await?;
         Ok(written.receipt.into_result()?)
     }
@@ -238,9 +236,9 @@ impl Core {
             Ok(leader) => PeerReply::json(&LeadReply { leader }),
             Err(error) => {
                 let code = match &error {
-                    OperateError::NotAVoter { .. } => "not_a_voter",
-                    OperateError::NoSuccessor => "no_successor",
-                    OperateError::NotYet { .. } => "not_yet",
+                    AdminError::NotAVoter { .. } => "not_a_voter",
+                    AdminError::NoSuccessor => "no_successor",
+                    AdminError::NotYet { .. } => "not_yet",
                     _ => "stopping",
                 };
                 PeerReply::refuse(StatusCode::CONFLICT, code, &error.to_string())

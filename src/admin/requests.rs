@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::routes::Admin;
 use crate::api::{Complaint, Drain, Drained, Remove, Removed, Transfer, Transferred};
 use crate::client_address::ClientAddress;
-use erlmcp_raft::OperateError;
+use erlmcp_raft::AdminError;
 
 /// Who gives the order; the listener tells.
 type Sender = Option<Extension<ClientAddress>>;
@@ -99,12 +99,12 @@ fn read<T: DeserializeOwned>(admin: &Admin, headers: &HeaderMap, body: &Bytes) -
         .map_err(|error| Box::new(refuse(StatusCode::BAD_REQUEST, &format!("body: {error}"))))
 }
 
-fn answer<T: Serialize>(done: Result<T, OperateError>) -> Response {
+fn answer<T: Serialize>(done: Result<T, AdminError>) -> Response {
     match done {
         Ok(value) => Json(value).into_response(),
         Err(error) => {
             let status = match &error {
-                OperateError::Refused { .. } | OperateError::NotAVoter { .. } => StatusCode::CONFLICT,
+                AdminError::Refused { .. } | AdminError::NotAVoter { .. } => StatusCode::CONFLICT,
                 _ => StatusCode::SERVICE_UNAVAILABLE,
             };
             refuse(status, &error.to_string())

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::SessionLimits;
 use super::level::passes;
-use super::log::{After, EventId, Kept};
+use super::log::{After, EventId, LoggedEvent};
 use super::reader::{Reader, StreamGone};
 use super::streams::{Budget, OWN, Streams};
 use crate::mcp::{ClientCapabilities, Id, LogLevel, ServerRequests, SessionPort, Version};
@@ -170,7 +170,7 @@ impl Session {
     }
 
     /// Appends to a request's stream; waits while its reader is behind. `last`: nothing follows.
-    pub async fn write(&self, stream: u64, kept: Kept, last: bool) {
+    pub async fn write(&self, stream: u64, kept: LoggedEvent, last: bool) {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
@@ -208,7 +208,7 @@ impl Session {
         self.lock().subscriptions.remove(uri);
     }
 
-    pub(super) fn take(&self, stream: u64, reader: u64, into: &mut VecDeque<(u64, Kept)>) -> After {
+    pub(super) fn take(&self, stream: u64, reader: u64, into: &mut VecDeque<(u64, LoggedEvent)>) -> After {
         let after = self.lock().streams.take(stream, reader, into);
         if !into.is_empty() {
             self.changed.notify_waiters();
@@ -266,7 +266,7 @@ impl SessionPort for Session {
         if !passes(&message, Some(wanted)) {
             return;
         }
-        state.streams.push(OWN, Kept::Message(message), false);
+        state.streams.push(OWN, LoggedEvent::Message(message), false);
         drop(state);
         self.changed.notify_waiters();
     }

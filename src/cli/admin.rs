@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use crate::api::{Drain, Remove, Transfer};
 
-use super::args::{OperateArgs, RemoveArgs, TargetArgs, TransferArgs};
+use super::args::{AdminArgs, RemoveArgs, TargetArgs, TransferArgs};
 use super::ask;
 use super::error::CliError;
-use super::http::Caller;
+use super::http::HttpCaller;
 
 pub(super) async fn drain(args: &TargetArgs, draining: bool) -> Result<String, CliError> {
     let body = json!(Drain { node: args.id, draining });
@@ -46,7 +46,7 @@ pub(super) async fn transfer(args: &TransferArgs) -> Result<String, CliError> {
 }
 
 async fn act(
-    args: &OperateArgs,
+    args: &AdminArgs,
     first: Option<u64>,
     never: Option<u64>,
     path: &str,
@@ -54,7 +54,7 @@ async fn act(
     done: String,
 ) -> Result<String, CliError> {
     let candidates = ask::for_action(args, first, never)?;
-    let (url, answer) = ask::post(&Caller::new(), &candidates, path, body).await?;
+    let (url, answer) = ask::post(&HttpCaller::new(), &candidates, path, body).await?;
     let value = ask::accepted(&url, &answer)?;
     Ok(if args.json { format!("{value:#}\n") } else { done })
 }

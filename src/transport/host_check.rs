@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Uri, header};
 
 /// The request came for another host, or from a page of another origin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Foreign {
+pub enum OriginError {
     /// `Host` is missing or none of ours.
     #[error("Host is missing or not one that this node answers to")]
     Host,
@@ -19,17 +19,17 @@ pub enum Foreign {
 
 /// The allow-lists. Loopback, with any port, is always on both.
 #[derive(Clone, Debug)]
-pub struct Guard {
+pub struct HostCheck {
     hosts: Vec<String>,
     origins: Vec<String>,
 }
 
-impl Guard {
+impl HostCheck {
     /// Allows `hosts` (names without port) and `origins` (scheme, name and port) beside loopback.
     #[must_use]
-    pub fn new(hosts: &[String], origins: &[String]) -> Guard {
+    pub fn new(hosts: &[String], origins: &[String]) -> HostCheck {
         let lower = |names: &[String]| names.iter().map(|name| name.to_ascii_lowercase()).collect();
-        Guard { hosts: lower(hosts), origins: lower(origins) }
+        HostCheck { hosts: lower(hosts), origins: lower(origins) }
     }
 
     /// The name that clients of a server listening on `address` may use; an address that stands for all of
@@ -46,8 +46,8 @@ impl Guard {
     /// Checks a request and returns its origin, if it has one, to be allowed to read the answer.
     ///
     /// # Errors
-    /// [`Foreign`]
-    pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<Option<HeaderValue>, Foreign> {
+    /// [`OriginError`]
+    pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<Option<HeaderValue>, OriginError> {
         let mut hosts = headers.get_all(header::HOST).iter();
         let host = match (hosts.next(), hosts.next()) {
             (Some(host), None) => host.to_str().ok(),
@@ -55,7 +55,7 @@ impl Guard {
             (Some(_), Some(_)) => None,
         };
         if !host.is_some_and(|host| self.allows_host(host)) {
-            return Err(Foreign::Host);
+            return Err(OriginError::Host);
         }
         let mut origins = headers.get_all(header::ORIGIN).iter();
         match (origins.next(), origins.next()) {
@@ -63,7 +63,7 @@ impl Guard {
             (Some(origin), None) if origin.to_str().is_ok_and(|text| self.allows_origin(text)) => {
                 Ok(Some(origin.clone()))
             }
-            _ => Err(Foreign::Origin),
+            _ => Err(OriginError::Origin),
         }
     }
 
@@ -105,8 +105,8 @@ fn is_loopback(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn check(host: Option<&str>, origin: Option<&str>) -> Result<bool, Foreign> {
-        let guard = Guard::new(&["mcp.example.com".into()], &["https://app.example.com:8443".into()]);
+    fn check(host: Option<&str>, origin: Option<&str>) -> Result<bool, OriginError> {
+        let guard = HostCheck::new(&["mcp.example.com".into()], &["https://app.example.com:8443".into()]);
         let mut headers = HeaderMap::new();
         if let Some(host) = host {
             headers.insert(header::HOST, host.parse().unwrap());
@@ -128,11 +128,11 @@ mod tests {
 
     #[test]
     fn the_address_listened_on_is_a_name_unless_it_is_all_of_them() {
-        let named = |address: &str| Guard::host_of(address.parse().unwrap());
+        let named = |address: &str| HostCheck::host_of(address.parse().unwrap());
         assert_eq!(named("10.0.0.7:8080").as_deref(), Some("10.0.0.7"));
         assert_eq!(named("[fd00::7]:8080").as_deref(), Some("[fd00::7]"));
         assert_eq!((named("0.0.0.0:8080"), named("[::]:8080")), (None, None));
-        let guard = Guard::new(&named("[fd00::7]:80").into_iter().collect::<Vec<_>>(), &[]);
+        let guard = HostCheck::new(&named("[fd00::7]:80").into_iter().collect::<Vec<_>>(), &[]);
         let headers = HeaderMap::from_iter([(header::HOST, "[fd00::7]:80".parse().unwrap())]);
         assert_eq!(guard.check(&Uri::from_static("/mcp"), &headers), Ok(None));
     }
@@ -154,9 +154,9 @@ mod tests {
             "127.0.0.1]",
         ];
         for host in foreign {
-            assert_eq!(check(Some(host), None), Err(Foreign::Host), "{host}");
+            assert_eq!(check(Some(host), None), Err(OriginError::Host), "{host}");
         }
-        assert_eq!(check(None, None), Err(Foreign::Host));
+        assert_eq!(check(None, None), Err(OriginError::Host));
     }
 
     #[test]
@@ -175,20 +175,20 @@ mod tests {
             "http://localhost.evil.com",
             "http://localhost@evil.com",
         ] {
-            assert_eq!(check(Some("localhost"), Some(origin)), Err(Foreign::Origin), "{origin}");
+            assert_eq!(check(Some("localhost"), Some(origin)), Err(OriginError::Origin), "{origin}");
         }
     }
 
     #[test]
     fn two_hosts_or_two_origins_are_foreign() {
-        let guard = Guard::new(&[], &[]);
+        let guard = HostCheck::new(&[], &[]);
         let mut headers = HeaderMap::new();
         headers.append(header::HOST, "localhost".parse().unwrap());
         assert_eq!(guard.check(&Uri::from_static("/"), &headers), Ok(None));
         headers.append(header::ORIGIN, "http://localhost".parse().unwrap());
         headers.append(header::ORIGIN, "http://localhost".parse().unwrap());
-        assert_eq!(guard.check(&Uri::from_static("/"), &headers), Err(Foreign::Origin));
+        assert_eq!(guard.check(&Uri::from_static("/"), &headers), Err(OriginError::Origin));
         headers.append(header::HOST, "localhost".parse().unwrap());
-        assert_eq!(guard.check(&Uri::from_static("/"), &headers), Err(Foreign::Host));
+        assert_eq!(guard.check(&Uri::from_static("/"), &headers), Err(OriginError::Host));
     }
 }

@@ -11,21 +11,21 @@ use serde_json::value::RawValue;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::edge::{Edge, EdgeOptions};
-use super::{Ending, Guard, Limits, listener};
+use super::service::{HttpService, HttpServiceOptions};
+use super::{Ending, HostCheck, Limits, listener};
 use crate::clock::Clock;
 use crate::mcp::Provider;
 use crate::monitor::Recorder;
 use crate::router::{Naming, Router, TaskKey};
 
 /// Providers served at one address until this is stopped or dropped.
-pub struct Alone {
+pub struct StandaloneServer {
     address: SocketAddr,
     stop: CancellationToken,
     serving: JoinHandle<io::Result<()>>,
 }
 
-impl Alone {
+impl StandaloneServer {
     /// Serves `provider` at `address`, under the name and version in `server_info`. Port 0 takes any.
     ///
     /// # Errors
@@ -34,28 +34,28 @@ impl Alone {
         provider: impl Provider,
         server_info: Box<RawValue>,
         address: SocketAddr,
-    ) -> io::Result<Alone> {
+    ) -> io::Result<StandaloneServer> {
         let listener = listener::bind(address, listener::BACKLOG)?;
         let address = listener.local_addr()?;
         let (stop, recorder, limits) =
             (CancellationToken::new(), Arc::<Recorder>::default(), Limits::default());
         let ending = Ending::at_once(stop.clone());
-        let edge = Edge::new(EdgeOptions {
+        let service = HttpService::new(HttpServiceOptions {
             router: Router::start(vec![Arc::new(provider)], 1, Naming::Never, TaskKey::random(), &stop),
             recorder: recorder.clone(),
             server_info,
             node_id: 1,
             limits: limits.clone(),
-            allowed_hosts: Guard::host_of(address).into_iter().collect(),
+            allowed_hosts: HostCheck::host_of(address).into_iter().collect(),
             allowed_origins: Vec::new(),
             clock: Clock::new(),
             drain: ending.state.clone(),
             stop: stop.clone(),
         });
-        let routes = edge.routes();
+        let routes = service.routes();
         let serving =
             tokio::spawn(async move { listener::serve(listener, routes, &limits, recorder, ending).await });
-        Ok(Alone { address, stop, serving })
+        Ok(StandaloneServer { address, stop, serving })
     }
 
     /// Where it listens.
@@ -80,7 +80,7 @@ impl Alone {
     }
 }
 
-impl Drop for Alone {
+impl Drop for StandaloneServer {
     fn drop(&mut self) {
         self.stop.cancel();
     }

@@ -12,9 +12,9 @@ use crate::mcp::RpcError;
 
 /// The end of a handler that has no result.
 #[derive(Debug)]
-pub enum Stop {
+pub enum ToolError {
     /// The client must answer first; the handler then runs again from its start. Made by
-    /// [`Call::elicit`](super::Call::elicit) and its like; pass it on with `?`.
+    /// [`HandlerCall::elicit`](super::HandlerCall::elicit) and its like; pass it on with `?`.
     InputRequired(InputRequired),
     /// The request itself is wrong, or cannot be served: a JSON-RPC error.
     Rpc(RpcError),
@@ -30,26 +30,26 @@ pub struct InputRequired {
     pub asks: Vec<Ask>,
 }
 
-impl Stop {
+impl ToolError {
     /// A failure with this text.
-    pub fn failed(why: impl Display) -> Stop {
-        Stop::Failed(why.to_string())
+    pub fn failed(why: impl Display) -> ToolError {
+        ToolError::Failed(why.to_string())
     }
 
-    /// ServerRequests for this input, in the explicit form.
+    /// Asks for this input, in the explicit form.
     #[must_use]
-    pub fn input_required(asks: Vec<Ask>) -> Stop {
-        Stop::InputRequired(InputRequired { asks })
+    pub fn input_required(asks: Vec<Ask>) -> ToolError {
+        ToolError::InputRequired(InputRequired { asks })
     }
 }
 
 /// A [`RpcError`] stays one; any other error is a failure with its text and that of its sources.
-impl<E: Error + Send + Sync + 'static> From<E> for Stop {
-    fn from(error: E) -> Stop {
+impl<E: Error + Send + Sync + 'static> From<E> for ToolError {
+    fn from(error: E) -> ToolError {
         let error: Box<dyn Error + Send + Sync> = Box::new(error);
         match error.downcast::<RpcError>() {
-            Ok(fault) => Stop::Rpc(*fault),
-            Err(error) => Stop::Failed(chain(&*error)),
+            Ok(fault) => ToolError::Rpc(*fault),
+            Err(error) => ToolError::Failed(chain(&*error)),
         }
     }
 }
@@ -74,10 +74,9 @@ mod tests {
 
     #[test]
     fn a_fault_stays_a_fault_and_other_errors_become_failures() {
-        assert!(
-            matches!(Stop::from(RpcError::invalid_params("x")), Stop::Rpc(fault) if fault.code == -32602)
-        );
+        let invalid = ToolError::from(RpcError::invalid_params("x"));
+        assert!(matches!(invalid, ToolError::Rpc(fault) if fault.code == -32602));
         let error = "x".parse::<u8>().unwrap_err();
-        assert!(matches!(Stop::from(error), Stop::Failed(text) if text.contains("invalid digit")));
+        assert!(matches!(ToolError::from(error), ToolError::Failed(text) if text.contains("invalid digit")));
     }
 }

@@ -1,27 +1,27 @@
 //! Which revision a message is of. The body decides; a header may only agree.
 //!
-//! A claim that is present but wrong is an error, never a silent fallback to another era.
+//! A revision that is named but wrong is an error, never a silent fallback to another era.
 
 use crate::mcp::{Era, MODERN_LATEST, Message, Meta, Method, RpcError, Version, code};
 
-use super::Refused;
+use super::Rejected;
 
 /// What a message is taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
+pub enum Revision {
     /// It says so itself.
     Modern(Version),
     /// It belongs to a session, or opens one.
     Legacy,
 }
 
-impl Claim {
+impl Revision {
     /// Its era.
     #[must_use]
     pub fn era(self) -> Era {
         match self {
-            Claim::Modern(_) => Era::Modern,
-            Claim::Legacy => Era::Legacy,
+            Revision::Modern(_) => Era::Modern,
+            Revision::Legacy => Era::Legacy,
         }
     }
 }
@@ -41,33 +41,35 @@ pub enum VersionHeader<'a> {
 ///
 /// # Errors
 /// -32602, -32020 or -32022 under 400, with the request's id.
-pub fn claim(message: &Message, header: VersionHeader<'_>) -> Result<Claim, Refused> {
+pub fn detect_revision(message: &Message, header: VersionHeader<'_>) -> Result<Revision, Rejected> {
     match message {
         Message::Request(request) => {
             let claimed = request.meta.protocol_version.as_deref();
             let opens = request.method == Method::Initialize;
-            of_request(claimed, opens, header).map_err(|fault| Refused::of(&request.id, fault))
+            of_request(claimed, opens, header).map_err(|fault| Rejected::of(&request.id, fault))
         }
         Message::Notification(notification) => {
             let claimed = Meta::read(&notification.params)?.protocol_version;
             Ok(of_other(claimed.as_deref(), header)?)
         }
         Message::Response(_) => match of_other(None, header)? {
-            Claim::Legacy => Ok(Claim::Legacy),
-            Claim::Modern(_) => Err(RpcError::invalid_request("no requests were sent to this client").into()),
+            Revision::Legacy => Ok(Revision::Legacy),
+            Revision::Modern(_) => {
+                Err(RpcError::invalid_request("no requests were sent to this client").into())
+            }
         },
     }
 }
 
-fn of_request(claimed: Option<&str>, opens: bool, header: VersionHeader<'_>) -> Result<Claim, RpcError> {
+fn of_request(claimed: Option<&str>, opens: bool, header: VersionHeader<'_>) -> Result<Revision, RpcError> {
     let Some(claimed) = claimed else {
         return match header {
-            _ if opens => Ok(Claim::Legacy),
-            VersionHeader::Is(version) => match known(version)?.era() {
-                Era::Legacy => Ok(Claim::Legacy),
+            _ if opens => Ok(Revision::Legacy),
+            VersionHeader::Is(version) => match parse_revision(version)?.era() {
+                Era::Legacy => Ok(Revision::Legacy),
                 Era::Modern => Err(missing("protocolVersion")),
             },
-            VersionHeader::Missing | VersionHeader::NoSuchThing => Ok(Claim::Legacy),
+            VersionHeader::Missing | VersionHeader::NoSuchThing => Ok(Revision::Legacy),
         };
     };
     match header {
@@ -79,19 +81,19 @@ fn of_request(claimed: Option<&str>, opens: bool, header: VersionHeader<'_>) -> 
         }
         _ => {}
     }
-    let version = known(claimed)?;
-    Ok(if version.era() == Era::Modern { Claim::Modern(version) } else { Claim::Legacy })
+    let version = parse_revision(claimed)?;
+    Ok(if version.era() == Era::Modern { Revision::Modern(version) } else { Revision::Legacy })
 }
 
-fn of_other(claimed: Option<&str>, header: VersionHeader<'_>) -> Result<Claim, RpcError> {
+fn of_other(claimed: Option<&str>, header: VersionHeader<'_>) -> Result<Revision, RpcError> {
     let version = match (claimed, header) {
         (Some(claimed), VersionHeader::Is(header)) if claimed != header => {
             return Err(mismatch(&format!("MCP-Protocol-Version is {header:?}, the body says {claimed:?}")));
         }
-        (Some(version), _) | (None, VersionHeader::Is(version)) => known(version)?,
-        (None, VersionHeader::Missing | VersionHeader::NoSuchThing) => return Ok(Claim::Legacy),
+        (Some(version), _) | (None, VersionHeader::Is(version)) => parse_revision(version)?,
+        (None, VersionHeader::Missing | VersionHeader::NoSuchThing) => return Ok(Revision::Legacy),
     };
-    Ok(if version.era() == Era::Modern { Claim::Modern(version) } else { Claim::Legacy })
+    Ok(if version.era() == Era::Modern { Revision::Modern(version) } else { Revision::Legacy })
 }
 
 /// -32602 under 400: a modern request lacks a member of `_meta`.
@@ -108,7 +110,7 @@ fn mismatch(why: &str) -> RpcError {
 ///
 /// # Errors
 /// -32022 under 400 with what is spoken here, if that is not.
-pub fn known(version: &str) -> Result<Version, RpcError> {
+pub fn parse_revision(version: &str) -> Result<Version, RpcError> {
     Version::known(version).ok_or_else(|| {
         let data = serde_json::json!({ "supported": Version::all(Era::Modern), "requested": version });
         let text = format!("protocol version {version:?} is not spoken here");
@@ -121,15 +123,15 @@ mod tests {
     use super::*;
     use crate::mcp::parse;
 
-    fn of(body: &str, header: VersionHeader<'_>) -> Result<Claim, i64> {
-        claim(&parse(body.as_bytes()).unwrap(), header).map_err(|refused| {
+    fn of(body: &str, header: VersionHeader<'_>) -> Result<Revision, i64> {
+        detect_revision(&parse(body.as_bytes()).unwrap(), header).map_err(|refused| {
             assert_eq!(refused.fault.status, 400);
             refused.fault.code
         })
     }
 
-    const MODERN: Result<Claim, i64> = Ok(Claim::Modern(MODERN_LATEST));
-    const LEGACY: Result<Claim, i64> = Ok(Claim::Legacy);
+    const MODERN: Result<Revision, i64> = Ok(Revision::Modern(MODERN_LATEST));
+    const LEGACY: Result<Revision, i64> = Ok(Revision::Legacy);
     const NOW: VersionHeader<'static> = VersionHeader::Is("2026-07-28");
     const OLD: VersionHeader<'static> = VersionHeader::Is("2025-06-18");
     const NEVER: VersionHeader<'static> = VersionHeader::Is("v999.0.0");
@@ -171,7 +173,7 @@ mod tests {
         let unknown = request("server/discover", Some("v999.0.0"));
         assert_eq!(of(&unknown, NEVER), Err(-32022));
         assert_eq!(of(&unknown, NOW), Err(-32020));
-        let refused = claim(&parse(unknown.as_bytes()).unwrap(), NEVER).unwrap_err();
+        let refused = detect_revision(&parse(unknown.as_bytes()).unwrap(), NEVER).unwrap_err();
         let data = refused.fault.data.unwrap();
         assert_eq!(data.get(), r#"{"requested":"v999.0.0","supported":["2026-07-28"]}"#);
     }

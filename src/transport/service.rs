@@ -1,4 +1,4 @@
-//! The edge: the routes that clients reach, over one exchange.
+//! The service: the routes that clients reach, over one exchange.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use axum::routing::any;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
-use super::guard::Guard;
+use super::host_check::HostCheck;
 use super::{Limits, streamable};
 use crate::clock::Clock;
 use crate::drain::DrainState;
@@ -17,8 +17,8 @@ use crate::mcp::ANONYMOUS;
 use crate::monitor::Recorder;
 use crate::router::Router;
 
-/// What an edge is made of.
-pub struct EdgeOptions {
+/// What the service is made of.
+pub struct HttpServiceOptions {
     /// Who serves.
     pub router: Arc<Router>,
     /// Who counts.
@@ -45,19 +45,19 @@ pub struct EdgeOptions {
 #[derive(Clone, Debug)]
 pub struct Principal(pub Arc<str>);
 
-/// The HTTP edge.
-pub struct Edge {
+/// The HTTP service.
+pub struct HttpService {
     pub(super) exchange: Arc<Exchange>,
-    pub(super) guard: Guard,
+    pub(super) host_check: HostCheck,
     pub(super) limits: Limits,
     pub(super) clock: Clock,
     pub(super) anonymous: Arc<str>,
 }
 
-impl Edge {
+impl HttpService {
     /// Starts to serve, inside a tokio runtime; its tasks end with `options.stop`.
     #[must_use]
-    pub fn new(options: EdgeOptions) -> Arc<Edge> {
+    pub fn new(options: HttpServiceOptions) -> Arc<HttpService> {
         let exchange = Exchange::start(ExchangeOptions {
             router: options.router,
             recorder: options.recorder,
@@ -68,9 +68,9 @@ impl Edge {
             drain: options.drain,
             stop: options.stop,
         });
-        Arc::new(Edge {
+        Arc::new(HttpService {
             exchange,
-            guard: Guard::new(&options.allowed_hosts, &options.allowed_origins),
+            host_check: HostCheck::new(&options.allowed_hosts, &options.allowed_origins),
             limits: options.limits,
             clock: options.clock,
             anonymous: ANONYMOUS.into(),
@@ -90,11 +90,11 @@ impl Edge {
 
     /// Who may call; other routes may ask it too.
     #[must_use]
-    pub fn guard(&self) -> &Guard {
-        &self.guard
+    pub fn host_check(&self) -> &HostCheck {
+        &self.host_check
     }
 }
 
-async fn handle(State(edge): State<Arc<Edge>>, request: Request) -> axum::response::Response {
-    streamable::handle(edge, request).await
+async fn handle(State(service): State<Arc<HttpService>>, request: Request) -> axum::response::Response {
+    streamable::handle(service, request).await
 }
