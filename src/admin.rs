@@ -1,4 +1,4 @@
-//! What operators and their tools see of a node: health, the cluster as this node knows it, and actions.
+//! Routes for operators and their tools: health, the cluster as this node knows it, and actions.
 //!
 //! Reads are open to whoever reaches the port; actions need the admin token.
 

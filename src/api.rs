@@ -1,4 +1,5 @@
-//! What a node says under `/cluster/...`, and the orders that it takes there: one set of types for both ends.
+//! Answers of a node under `/cluster/...`, and the orders that it takes there: one set of types for both
+//! ends.
 //!
 //! The node fills them, the command line reads them. What is read may be missing or unknown, so that the
 //! command line can ask a node one version older or newer. A figure is an `Option`: a node fills all that it

@@ -1,4 +1,4 @@
-//! Who a request is from, by address: the other end of the connection, or whom a trusted proxy names.
+//! Address of a client: the other end of the connection, or the one that a trusted proxy names.
 //!
 //! A proxy appends the address that it saw to `X-Forwarded-For`; what stands before that the client may have
 //! written itself. So the list is read from its end, and whom we do not trust ends the walk.

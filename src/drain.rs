@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Whether the node leaves service; a clone shares it.
 #[derive(Clone, Debug, Default)]
-pub struct DrainState(Arc<Shared>);
+pub struct DrainState(Arc<Turns>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct Turns {
     /// Odd while an operator drains the node; each drain and each end of one adds one.
     turn: AtomicU64,
     is_stopping: AtomicBool,

@@ -34,17 +34,17 @@ use crate::refusal::Refusal;
 use crate::router::Router;
 use crate::session::{Session, Sessions};
 
-/// What an exchange is made of.
+/// Parts of an exchange.
 pub struct ExchangeOptions {
-    /// Who serves.
+    /// Way to all providers.
     pub router: Arc<Router>,
-    /// Who counts.
+    /// Counters of messages and calls.
     pub recorder: Arc<Recorder>,
     /// `serverInfo`, raw: at least name and version.
     pub server_info: Box<RawValue>,
     /// The home that session ids name.
     pub node_id: u64,
-    /// What bounds it.
+    /// Bounds of sessions, requests and listeners.
     pub limits: ExchangeLimits,
     /// Time.
     pub clock: Clock,
@@ -67,7 +67,7 @@ pub struct Exchange {
     listeners: Arc<Semaphore>,
 }
 
-/// Who sends a message, as far as the transport knows.
+/// Sender of a message, as far as the transport knows.
 #[derive(Clone, Copy)]
 pub struct MessageOrigin<'a> {
     /// From credentials; `anonymous` without.
@@ -78,7 +78,7 @@ pub struct MessageOrigin<'a> {
     pub arrival: Arrival,
 }
 
-/// What goes back.
+/// Reply to one message.
 pub enum Reply {
     /// Nothing: the message was a notification or a response.
     Accepted,
@@ -174,7 +174,7 @@ impl Exchange {
         &self.stop
     }
 
-    /// Who counts.
+    /// Counters of messages and calls.
     #[must_use]
     pub fn recorder(&self) -> &Arc<Recorder> {
         &self.recorder

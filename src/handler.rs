@@ -33,7 +33,7 @@ pub use input::{Action, Answers, Ask, ElicitForm, Elicited, Root, SampleMessage,
 pub use prompt::{Argument, COMPLETIONS_MAX, Completion, Prompt, PromptMessage, PromptResult};
 pub use resource::{ReadResult, Resource, Template};
 pub use server::Server;
-pub use settings::Limits;
+pub use settings::ServerLimits;
 pub use tasks::TASKS_EXTENSION;
 pub use tool::{TaskSupport, Tool, ToolAnnotations, ToolResult};
 pub use tool_error::{InputRequired, ToolError};

@@ -29,7 +29,7 @@ pub use era::{Era, LEGACY_LATEST, MODERN_LATEST, Version};
 pub use id::{ID_BYTES_MAX, Id};
 pub use meta::{LogLevel, Meta};
 pub use method::{Method, NameHeader, Routing};
-pub use provider::{Event, Provider, Served, TASKS_EXTENSION, TaskName};
+pub use provider::{CallResult, Event, Provider, Served, TASKS_EXTENSION, TaskName};
 pub use raw_object::{MEMBERS_MAX, RawObject, raw};
 pub use responder::{
     Disconnected, Outbound, Outbox, RESPONDER_MESSAGES_MAX, Responder, SERVER_REQUESTS_MAX,

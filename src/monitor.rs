@@ -1,4 +1,4 @@
-//! What this node does, counted: connections, messages, latencies.
+//! Counters of this node: connections, messages, latencies.
 //!
 //! Recording is on the path of every message: a few relaxed atomic adds in a shard of the thread, never a
 //! lock, never an allocation.

@@ -11,10 +11,10 @@ use tracing_subscriber::EnvFilter;
 /// Our crates, as they appear in log targets.
 const OURS: &[&str] = &["erlmcp", "erlmcp_node", "erlmcp_raft", "erlmcp_storage", "erlmcp_ledger"];
 
-/// What a single word may be.
+/// Levels that a single word may name.
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 
-/// What others may say when nobody asks for more.
+/// Level of other crates when nobody asks for more.
 const OTHERS: &str = "warn,openraft=error,sled=error";
 
 /// The form of a line.
@@ -32,9 +32,9 @@ pub enum TelemetryError {
     /// The level is none, nor a list of directives.
     #[error("\"{level}\" is no log level: {why}; write info, debug, or target=level, separated by commas")]
     Level {
-        /// What was asked for.
+        /// Text that was given.
         level: String,
-        /// What is wrong with it.
+        /// Reason.
         why: String,
     },
     /// Somebody set up logging before.

@@ -1,9 +1,9 @@
 //! Upstream MCP servers: each is a child process (stdio) or a URL (Streamable HTTP), and each is one
 //! [`Provider`].
 //!
-//! What passes through stays as it was written: params and results are raw, only ids and progress tokens are
-//! ours on the way. A slow or dead upstream costs its own callers one error in bounded time and nobody else
-//! anything.
+//! Messages that pass through stay as they were written: params and results are raw, only ids and progress
+//! tokens are ours on the way. A slow or dead upstream costs its own callers one error in bounded time and
+//! nobody else anything.
 //!
 //! [`Provider`]: crate::mcp::Provider
 

@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot read its files has failed")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -34,6 +35,12 @@ const CONFINED: &[(&str, &[&str], bool)] = &[
         false,
     ),
 ];
+
+/// Folders whose types are named after the tables of JSON and TOML that they are, and are written with their
+/// module (`config::Session`, `api::Status`).
+const NAMED_BY_MODULE: &[&str] = &["src/api/", "src/config/"];
+/// Folders that are to be cut anew and keep their names until then.
+const PLANNED_MOVE: &[&str] = &["src/upstream/"];
 
 /// Crates of ours and whom each may import.
 const CRATES: &[(&str, &[&str])] =
@@ -68,7 +75,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Where the trailing `#[cfg(test)] mod name {` begins; the end of the text when there is none.
+/// Offset at which the trailing `#[cfg(test)] mod name {` begins; the end of the text when there is none.
 fn tests_start(masked: &str) -> usize {
     for (at, _) in masked.match_indices("#[cfg(test)]") {
         let rest = masked[at + "#[cfg(test)]".len()..].trim_start();
@@ -195,6 +202,21 @@ fn methods(s: &Source<'_>, faults: &mut Vec<String>) {
     }
 }
 
+/// Pronouns that a doc must not begin with: it names the thing, then says unit, owner or lifetime.
+fn pronouns(s: &Source<'_>, faults: &mut Vec<String>) {
+    if PLANNED_MOVE.iter().any(|folder| s.path.starts_with(folder)) {
+        return;
+    }
+    for (number, line) in s.text.lines().enumerate() {
+        let line = line.trim_start();
+        let doc = line.strip_prefix("/// ").or_else(|| line.strip_prefix("//! ")).unwrap_or("");
+        let word = doc.split(' ').next().unwrap_or("");
+        if ["Who", "What", "Whose", "Where"].contains(&word) {
+            faults.push(format!("{}:{}: a doc begins with a noun, not with {word}", s.path, number + 1));
+        }
+    }
+}
+
 /// Words that say "not finished". Put together here so that this file does not contain them.
 fn unfinished(path: &str, text: &str, faults: &mut Vec<String>) {
     for word in [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")] {
@@ -214,6 +236,7 @@ fn faults_in(path: &str, text: &str) -> Vec<String> {
     calls(&source, &mut faults);
     imports(&source, &mut faults);
     methods(&source, &mut faults);
+    pronouns(&source, &mut faults);
     if !source.is_test {
         faults
             .extend(layers::faults(path, &source.shipped).into_iter().map(|(at, what)| source.at(at, &what)));
@@ -244,6 +267,48 @@ fn project_files(folder: &Path, found: &mut Vec<PathBuf>) {
             found.push(entry.path());
         }
     }
+}
+
+/// Types of a shipped file by name: those that its crate has once.
+fn types(masked: &str) -> impl Iterator<Item = &str> {
+    let declared = |line: &str| {
+        let line = line.strip_prefix("pub(super) ").or(line.strip_prefix("pub(crate) ")).unwrap_or(line);
+        let line = line.strip_prefix("pub ").unwrap_or(line);
+        ["struct ", "enum ", "trait ", "type "].iter().any(|word| line.starts_with(word))
+    };
+    masked.lines().filter(move |line| declared(line)).filter_map(|line| {
+        let at = line.find("struct ").or(line.find("enum ")).or(line.find("trait ")).or(line.find("type "))?;
+        let name = line[at..].split_once(' ')?.1;
+        Some(&name[..name.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(name.len())])
+    })
+}
+
+#[test]
+fn a_type_is_found_by_its_name() {
+    let mut files = Vec::new();
+    project_files(root(), &mut files);
+    let mut places: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    for file in files {
+        let path = file.strip_prefix(root()).unwrap().to_string_lossy().replace('\\', "/");
+        let Some(krate) = ["src/", "raft/src/", "raft/ledger/src/", "storage/src/"]
+            .into_iter()
+            .find(|folder| path.starts_with(folder))
+        else {
+            continue;
+        };
+        let is_exempt = NAMED_BY_MODULE.iter().chain(PLANNED_MOVE).any(|folder| path.starts_with(folder));
+        if !path.ends_with(".rs") || is_exempt {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        let source = Source::new(&path, &text);
+        for name in types(&source.shipped) {
+            places.entry((krate.to_owned(), name.to_owned())).or_default().push(path.clone());
+        }
+    }
+    assert!(places.len() > 200, "only {} types were found", places.len());
+    let twice: Vec<_> = places.iter().filter(|(_, places)| places.len() > 1).collect();
+    assert!(twice.is_empty(), "a type's name is unique in its crate: {twice:#?}");
 }
 
 #[test]
@@ -301,6 +366,12 @@ mod samples {
         caught("src/node.rs", text, "`mcp::Method`");
         fine("src/mcp/method.rs", text);
         fine("tests/edge/wire.rs", text);
+    }
+
+    #[test]
+    fn a_doc_that_begins_with_a_pronoun_is_caught() {
+        caught("src/node.rs", "//! X.\n/// What bounds it.\nstruct A;\n", "not with What");
+        fine("src/node.rs", "//! X.\n/// Bounds of the node: what may wait.\nstruct A;\n");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Where the members are.
+//! Addresses of the members.
 //!
 //! The ledger knows best, then the address a node joined with, then what the user configured. A node that
 //! moved while everyone was down is found by the last, so all are tried in turn.
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::peer_auth::NodeTag;
 use crate::view::View;
 
-/// Where the members are. Cheap to clone.
+/// Addresses of the members. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct AddressBook {
     view: watch::Receiver<Arc<View>>,

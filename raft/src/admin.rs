@@ -1,4 +1,4 @@
-//! What an operator may ask: hand over the leadership, remove a node, drain a node. From any node.
+//! Requests of an operator: hand over the leadership, remove a node, drain a node. From any node.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ const LEADER_TIME: Duration = Duration::from_secs(3);
 /// How often the leader is asked to hand over again, while the successor catches up.
 const AGAIN_TIME: Duration = Duration::from_millis(250);
 
-/// Who should lead; `None` is the best placed voter.
+/// Node that should lead; `None` is the best placed voter.
 #[derive(Debug, Serialize, Deserialize)]
 struct LeadRequest {
     to: Option<NodeId>,
@@ -40,7 +40,7 @@ struct RemovableRequest {
     node: NodeId,
 }
 
-/// What stands in the way.
+/// Obstacle.
 #[derive(Debug, Serialize, Deserialize)]
 struct RemovableReply {
     silent_majority: Option<SilentMajority>,
@@ -53,7 +53,7 @@ struct SilentMajority {
     silent: Vec<NodeId>,
 }
 
-/// Who leads now.
+/// Node that leads now.
 #[derive(Debug, Serialize, Deserialize)]
 struct LeadReply {
     leader: NodeId,
@@ -183,7 +183,7 @@ impl Core {
         if is_done { Ok(()) } else { Err(self.not_yet(&format!("removing node {node}"))) }
     }
 
-    /// What the leader says stands in the way of removing `node`. Where it cannot be asked, the command
+    /// Obstacle to removing `node`, by the leader's word. Where it cannot be asked, the command
     /// itself finds out.
     async fn ask_removable(&self, node: NodeId) -> Option<SilentMajority> {
         let leader = self.leader()?;

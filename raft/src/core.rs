@@ -1,4 +1,4 @@
-//! What the parts of a running replica share: the consensus core, the view, the way to the others.
+//! Parts that a running replica shares: the consensus core, the view, the way to the others.
 //!
 //! Holds no decisions; those are in the files that use it. Handlers and tasks keep it in an `Arc`.
 
@@ -48,7 +48,7 @@ pub enum Fatal {
         node: NodeId,
         /// The id that both groups bear.
         cluster_id: String,
-        /// Who told, and of what.
+        /// Node that told it, and of which removal.
         elsewhere: String,
     },
     /// The group removed this node.
@@ -56,7 +56,7 @@ pub enum Fatal {
     Removed(NodeId),
 }
 
-/// What the parts of a running replica share.
+/// Parts that a running replica shares.
 pub(crate) struct Core {
     pub(crate) me: NodeTag,
     pub(crate) cluster_id: String,

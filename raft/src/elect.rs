@@ -1,4 +1,4 @@
-//! Who may stand for election: a node in the life that the group knows.
+//! Right to stand for election: a node has it in the incarnation that the group knows.
 //!
 //! openraft knows nodes by id only. A node whose id was used before reads, at the beginning of the log, of a
 //! group in which "it" votes, perhaps alone; that was its predecessor. Standing for election then would split
@@ -58,7 +58,7 @@ mod tests {
 
     const TIME: Duration = Duration::from_secs(20);
 
-    /// What a leader, node 3, sends first: the group as it was when node 1 was alone, in the life
+    /// First message of a leader, node 3: the group as it was when node 1 was alone, in the incarnation
     /// `incarnation`.
     fn beginning(incarnation: Incarnation) -> AppendEntriesRequest<TypeConfig> {
         let node = MemberNode { peer_address: "127.0.0.1:1".to_owned(), incarnation };

@@ -18,7 +18,7 @@ pub enum RaftError {
     Secret {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Reason.
         problem: String,
     },
     /// The operating system gives no random numbers.
@@ -29,7 +29,7 @@ pub enum RaftError {
     Identity {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Reason.
         problem: String,
     },
     /// The directory belongs to another node or cluster.
@@ -37,9 +37,9 @@ pub enum RaftError {
     OtherIdentity {
         /// The data directory.
         dir: PathBuf,
-        /// Who it belongs to.
+        /// Its owner.
         found: String,
-        /// Who asked.
+        /// Node that asked.
         wanted: String,
     },
     /// The store is empty although the node has voted: starting could make it vote twice.
@@ -134,7 +134,7 @@ pub enum AdminError {
     NotAVoter {
         /// The node asked for.
         node: NodeId,
-        /// Who votes.
+        /// Nodes that vote.
         voters: Vec<NodeId>,
     },
     /// There is no other voter to take over.
@@ -147,15 +147,15 @@ pub enum AdminError {
         silent.len().saturating_sub(voters.len().saturating_sub(1) / 2)
     )]
     NoMajority {
-        /// Who votes, or would vote then.
+        /// Nodes that vote, or would vote then.
         voters: Vec<NodeId>,
-        /// Who of them is silent.
+        /// Those of them that are silent.
         silent: Vec<NodeId>,
     },
     /// Begun, and not finished within the time allowed.
     #[error("{what} was begun and has not finished within {} ms", waited.as_millis())]
     NotYet {
-        /// What was begun.
+        /// Change that was begun.
         what: String,
         /// How long was waited.
         waited: Duration,

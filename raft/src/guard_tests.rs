@@ -1,4 +1,4 @@
-//! What a broken or full disk and a broken state machine may not do: guards of the rules of durability.
+//! Guards of the rules of durability: a broken or full disk and a broken state machine must not break them.
 //!
 //! Each rule here has a mutant in `tests/mutants/raft.toml`.
 

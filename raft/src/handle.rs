@@ -1,4 +1,4 @@
-//! What the rest of the node does with a running replica: propose, watch, operate.
+//! Handle of a running replica for the rest of the node: propose, watch, administer.
 //!
 //! A share in the replica, cheap to clone. Of no use after the replica stopped: proposals then fail, and the
 //! view stays as it was.
@@ -67,7 +67,7 @@ impl ReplicaHandle {
         self.core.client.clone()
     }
 
-    /// Where a member is and who must answer there, for requests of one's own over
+    /// Address of a member and the node that must answer there, for requests of one's own over
     /// [`ReplicaHandle::peer_client`].
     #[must_use]
     pub fn target(&self, node: NodeId) -> Option<Target> {

@@ -1,4 +1,4 @@
-//! Who a data directory belongs to: `identity.json`.
+//! Owner of a data directory: `identity.json`.
 //!
 //! Made by `init`, kept for life. It remembers two things the store cannot say after it was lost: that this
 //! node has voted, and that it was removed. It is written whole (temporary file, fsync, rename, fsync of the
@@ -27,7 +27,7 @@ const FILE: &str = "identity.json";
 /// The store's directory in a node's data directory.
 const STORE: &str = "store";
 
-/// Who a data directory belongs to.
+/// Owner of a data directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     format: u32,
@@ -49,7 +49,7 @@ pub struct Identity {
     pub lost: Vec<Incarnation>,
 }
 
-/// What `init` found.
+/// State that `init` found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Init {
     /// A new identity was written.
@@ -128,7 +128,7 @@ impl Identity {
         dir.join(FILE).exists()
     }
 
-    /// Where the store of this directory is.
+    /// Directory of the store.
     #[must_use]
     pub fn store_dir(dir: &Path) -> PathBuf {
         dir.join(STORE)

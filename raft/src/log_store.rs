@@ -32,7 +32,7 @@ pub(crate) struct LogStore {
     known: Arc<Mutex<Known>>,
 }
 
-/// What the store holds, kept in memory.
+/// Edges of the log in the store, kept in memory.
 #[derive(Debug, Default)]
 struct Known {
     vote: Option<Vote>,

@@ -25,7 +25,7 @@ pub(crate) struct Heartbeat<'a> {
     pub(crate) word: MajorityWord,
 }
 
-/// What a leader says of its majority.
+/// Word of a leader about its majority.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct MajorityWord {
     /// How long ago it answered; `None` when this leader knows of no time that it did.
@@ -33,7 +33,7 @@ pub(crate) struct MajorityWord {
     majority_ms: Option<u64>,
 }
 
-/// What this process knows.
+/// Knowledge of this process.
 #[derive(Debug)]
 pub(crate) struct Majority {
     clock: PeerClock,
@@ -41,7 +41,7 @@ pub(crate) struct Majority {
     answered_ms: AtomicU64,
     /// This node leads and votes alone: it is its own majority.
     is_alone: AtomicBool,
-    /// What was committed when this node first heard of a leader that knows it.
+    /// Index that was committed when this node first heard of a leader that knows it.
     begin: OnceLock<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! Who should vote: the next step from the membership as it is to the one the ledger asks for.
+//! Choice of voters: the next step from the membership as it is to the one the ledger asks for.
 //!
 //! A plain function of facts, so that every rule can be tested without a cluster. One step at a time, always
 //! an odd number of voters, and no step that the remaining healthy nodes could not finish. It never takes a
@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use erlmcp_ledger::{Incarnation, NodeId};
 
-/// What is known of one node.
+/// State of one node as far as it is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Health {
     /// For how long it has answered without a gap; `None` when it is silent now.
@@ -26,7 +26,7 @@ pub(crate) struct Wanted {
     pub(crate) draining: bool,
 }
 
-/// What a leader knows when it plans.
+/// Knowledge of a leader when it plans.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Facts {
     pub(crate) me: NodeId,
@@ -152,7 +152,7 @@ fn desired_voters(facts: &Facts, voters: &BTreeSet<NodeId>) -> BTreeSet<NodeId> 
     desired
 }
 
-/// Who gives its place up first: a silent node before a living one, then the highest id; never this node.
+/// Order of giving up a place: a silent node before a living one, then the highest id; never this node.
 fn last_but_silent_first(
     facts: &Facts,
     desired: &BTreeSet<NodeId>,

@@ -123,7 +123,7 @@ pub(crate) struct RaftPeer {
     network: Network,
     id: NodeId,
     node: MemberNode,
-    /// Where its entries go: heartbeats are messages without entries, on another channel.
+    /// Channel of its entries: heartbeats are messages without entries, on another channel.
     channel: PeerChannel,
     /// Which of its addresses is tried.
     turn: usize,

@@ -17,7 +17,7 @@ const STREAM: &str = "-";
 /// An answer whose head a peer has signed.
 #[derive(Debug, Clone)]
 pub struct ProvenAnswer {
-    /// Who answers.
+    /// Node that answers.
     pub from: NodeTag,
     /// How far its clock is ahead of ours, in milliseconds.
     pub ahead_ms: i64,

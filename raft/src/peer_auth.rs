@@ -1,4 +1,4 @@
-//! Who may speak on the peer port: HMAC-SHA256 over every request.
+//! Proof of who speaks on the peer port: HMAC-SHA256 over every request.
 //!
 //! Signed are method, path, body digest, time, nonce, sender, receiver and cluster id. The signature covers
 //! headers only (the digest stands for the body), so a stranger is turned away before a byte of the body is
@@ -72,9 +72,9 @@ pub enum AuthError {
     /// It was meant for another node, or for this one before its data was lost.
     #[error("this is node {ours}, not {theirs}")]
     Misdirected {
-        /// Who we are.
+        /// This node.
         ours: NodeTag,
-        /// Who was asked for.
+        /// Node that was asked for.
         theirs: String,
     },
     /// The clocks of the two nodes are too far apart.
@@ -127,7 +127,7 @@ impl AuthError {
 /// A request whose headers are proven; the body still has to match the digest.
 #[derive(Debug, Clone)]
 pub struct Proven {
-    /// Who sent it.
+    /// Node that sent it.
     pub from: NodeTag,
     digest: [u8; 32],
 }
@@ -146,7 +146,7 @@ impl Proven {
     }
 }
 
-/// What the peer port turned away since the start.
+/// Requests that the peer port turned away since the start.
 #[derive(Debug, Default)]
 pub struct PeerCounts {
     /// Connections without a signed request in time, or in favour of newer ones.
@@ -183,13 +183,13 @@ impl PeerAuth {
         Self { secret, me, clock, nonces: Arc::default(), counts: Arc::default(), started_ms }
     }
 
-    /// What was turned away here.
+    /// Requests turned away here.
     #[must_use]
     pub fn counts(&self) -> &PeerCounts {
         &self.counts
     }
 
-    /// Who signs.
+    /// Node that signs.
     #[must_use]
     pub fn me(&self) -> NodeTag {
         self.me

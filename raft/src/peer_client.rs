@@ -57,12 +57,12 @@ pub enum PeerChannel {
     Relay,
 }
 
-/// Where a request goes.
+/// Target of a request.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// `host:port`.
     pub address: String,
-    /// Who must answer there; `None` when that is not known yet.
+    /// Node that must answer there; `None` when that is not known yet.
     pub node: Option<NodeTag>,
 }
 
@@ -72,7 +72,7 @@ pub enum PeerError {
     /// No connection: nothing was sent.
     #[error("cannot reach {address}: {problem}")]
     Unreachable {
-        /// Where.
+        /// Its address.
         address: String,
         /// Why.
         problem: String,
@@ -80,7 +80,7 @@ pub enum PeerError {
     /// The connection broke, or the time was up: the other side may have acted.
     #[error("no answer from {address}: {problem}")]
     Lost {
-        /// Where.
+        /// Its address.
         address: String,
         /// Why.
         problem: String,
@@ -88,23 +88,23 @@ pub enum PeerError {
     /// Somebody answered who does not prove to be a peer: nothing that it says is believed.
     #[error("whoever answers at {address} does not hold this cluster's secret; it says ({code}): {message}")]
     Unproven {
-        /// Where.
+        /// Its address.
         address: String,
         /// Its word for a refusal.
         code: String,
-        /// What it said.
+        /// Its answer.
         message: String,
     },
     /// The other side said no.
     #[error("{address} refused ({code}): {message}")]
     Refused {
-        /// Where.
+        /// Its address.
         address: String,
         /// The HTTP status.
         status: StatusCode,
         /// The word for it.
         code: String,
-        /// What it said.
+        /// Its answer.
         message: String,
         /// Whom to ask instead, when it does not lead.
         leader: Option<Box<LeaderHint>>,
@@ -144,7 +144,7 @@ pub struct LeaderHint {
     pub id: NodeId,
     /// The life of its data directory.
     pub incarnation: Incarnation,
-    /// Where it is.
+    /// Its address.
     pub address: String,
 }
 
@@ -310,7 +310,7 @@ async fn read_answer(address: &str, body: Incoming) -> Result<Bytes, PeerError> 
     }
 }
 
-/// What somebody says who is no peer; most likely the operator gave one of the two another secret.
+/// Answer of somebody who is no peer; most likely the operator gave one of the two another secret.
 async fn unproven(address: &str, answer: Response<Incoming>) -> PeerError {
     let status = answer.status();
     let body = read_answer(address, answer.into_body()).await.unwrap_or_default();

@@ -50,7 +50,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// A signed request, whole.
 #[derive(Debug)]
 pub struct PeerRequest {
-    /// Who sent it. Mounted routers find it as an `Extension<NodeTag>`.
+    /// Node that sent it. Mounted routers find it as an `Extension<NodeTag>`.
     pub from: NodeTag,
     /// Its body.
     pub body: Bytes,
@@ -96,7 +96,7 @@ impl PeerReply {
     }
 }
 
-/// What the peer port serves.
+/// Service of the peer port.
 #[derive(Default)]
 pub struct PeerRoutes {
     router: Router,
@@ -263,7 +263,7 @@ impl PeerServer {
         Ok(Self { address, closing, task })
     }
 
-    /// Where it listens.
+    /// Address on which it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -277,7 +277,7 @@ impl PeerServer {
     }
 }
 
-/// Who may be connected.
+/// Connections that are let in.
 #[derive(Clone)]
 struct Port {
     strangers: Strangers,

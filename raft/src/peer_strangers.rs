@@ -20,7 +20,7 @@ const STRANGER_TIME: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Strangers(Arc<Mutex<VecDeque<Arc<Standing>>>>);
 
-/// What is known of a connection.
+/// State of a connection.
 #[derive(Debug, Default)]
 struct Standing {
     is_proven: AtomicBool,

@@ -28,9 +28,9 @@ const NEWS_TIME: Duration = Duration::from_millis(100);
 /// A receipt with the log index of its command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Committed {
-    /// Where in the log.
+    /// Index in the log.
     pub index: u64,
-    /// What the ledger said.
+    /// Answer of the ledger.
     pub receipt: Receipt,
 }
 
@@ -52,7 +52,7 @@ pub(crate) enum Attempt {
     },
     /// Not written.
     TooLarge {
-        /// What it has; [`COMMAND_BYTES_MAX`] are allowed.
+        /// Its size; [`COMMAND_BYTES_MAX`] are allowed.
         bytes: usize,
     },
 }
@@ -140,7 +140,7 @@ impl Core {
         }
     }
 
-    /// What a peer hears of an attempt that wrote nothing for certain.
+    /// Answer to a peer about an attempt that wrote nothing for certain.
     pub(crate) fn refuse_attempt(&self, attempt: &Attempt) -> PeerReply {
         match attempt {
             Attempt::NotLeader => self.refuse_not_leader(),

@@ -1,4 +1,4 @@
-//! What the peer port serves for consensus: openraft's messages, commands, joining and operators' wishes.
+//! Routes of the peer port for consensus: openraft's messages, commands, joining and operators' requests.
 //!
 //! Sizes are bounded here, before the sender is known. A message of Raft must come from the node it speaks
 //! for.

@@ -44,7 +44,7 @@ pub(crate) struct Since {
     nodes: BTreeMap<NodeId, (bool, u64)>,
 }
 
-/// What a leader remembers of its steps.
+/// Memory of a leader about its steps.
 #[derive(Debug, Default)]
 struct Memory {
     last: Option<Last>,
@@ -217,7 +217,7 @@ async fn tell_removed(core: &Core, node: NodeId, known: MemberNode) {
     }
 }
 
-/// What this node knows, as a leader.
+/// Knowledge of this node, as a leader.
 pub(crate) fn gather(core: &Core, metrics: &Metrics, is_forming: bool) -> Facts {
     let now = core.clock.uptime_ms();
     let mut memory = core.since.lock().unwrap_or_else(PoisonError::into_inner);

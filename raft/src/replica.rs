@@ -46,20 +46,20 @@ const CORE_TIME: Duration = Duration::from_secs(10);
 /// How long to wait for the reason why the state machine ended; after a panic there is none.
 const REASON_TIME: Duration = Duration::from_millis(300);
 
-/// What a replica needs to start.
+/// Options with which a replica starts.
 #[derive(Debug)]
 pub struct ReplicaOptions {
     /// The node's data directory, made by [`Identity::init`].
     pub dir: PathBuf,
-    /// Who it belongs to.
+    /// Owner of the directory.
     pub identity: Identity,
-    /// What makes this process a peer.
+    /// Secret that makes this process a peer.
     pub secret: ClusterSecret,
     /// The peer port, bound.
     pub peer_listener: TcpListener,
-    /// Where other nodes reach the peer port.
+    /// Address at which other nodes reach the peer port.
     pub advertise_peer: String,
-    /// Where clients and operators reach this node.
+    /// Address at which clients and operators reach this node.
     pub advertise_http: String,
     /// A name for people.
     pub name: String,
@@ -198,7 +198,7 @@ impl Replica {
         self.handle.clone()
     }
 
-    /// Where the peer port listens.
+    /// Address on which the peer port listens.
     #[must_use]
     pub fn peer_address(&self) -> SocketAddr {
         self.server.address()

@@ -49,7 +49,7 @@ pub(crate) struct StateMachine {
     membership: Membership,
     view: watch::Sender<Arc<View>>,
     newest_snapshot: Arc<Mutex<Option<LogId>>>,
-    /// What a test has happen instead of the next apply.
+    /// Failure that a test puts in place of the next apply.
     #[cfg(test)]
     pub(crate) at_apply: Option<fn() -> io::Error>,
 }
@@ -103,7 +103,7 @@ impl StateMachine {
         Ok((machine, watched))
     }
 
-    /// What was applied last.
+    /// Entry that was applied last.
     pub(crate) fn applied(&self) -> Option<LogId> {
         self.applied
     }

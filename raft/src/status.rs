@@ -14,7 +14,7 @@ use crate::membership::voters_for;
 use crate::reconciler::{lag, silent_for};
 use crate::types::Metrics;
 
-/// What a node is in its group.
+/// Part that a node has in its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -41,9 +41,9 @@ pub struct PeerStatus {
     pub id: NodeId,
     /// Its name for people.
     pub name: String,
-    /// Where members reach it.
+    /// Address at which members reach it.
     pub peer_address: String,
-    /// Where clients reach it.
+    /// Address at which clients reach it.
     pub http_address: String,
     /// Whether it votes.
     pub voter: bool,
@@ -70,7 +70,7 @@ pub struct Formation {
     pub text: String,
 }
 
-/// What the peer port turned away since the start; see [`crate::PeerCounts`].
+/// Requests that the peer port turned away since the start; see [`crate::PeerCounts`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TurnedAway {
@@ -109,15 +109,15 @@ pub struct ReplicaStatus {
     pub incarnation: Incarnation,
     /// The cluster.
     pub cluster_id: String,
-    /// What it is in its group.
+    /// Part that it has in its group.
     pub role: Role,
-    /// Who leads, if known.
+    /// Node that leads, if known.
     pub leader: Option<NodeId>,
     /// The term.
     pub term: u64,
-    /// Who votes, by the newest membership in the log.
+    /// Nodes that vote, by the newest membership in the log.
     pub voters: Vec<NodeId>,
-    /// Who follows without a vote.
+    /// Nodes that follow without a vote.
     pub learners: Vec<NodeId>,
     /// A change of voters is under way.
     pub changing: bool,
@@ -140,8 +140,8 @@ pub struct ReplicaStatus {
     /// Milliseconds since a majority answered its leader: on a leader by its own knowledge, elsewhere by the
     /// leader's word; `None` when none is known of since the start.
     pub majority_contact_ms: Option<u64>,
-    /// What was committed when this node first heard of its leader after the start: before it has applied
-    /// that, it may know less than it acknowledged earlier. `None` until a leader has told.
+    /// Index that was committed when this node first heard of its leader after the start: before it has
+    /// applied that, it may know less than it acknowledged earlier. `None` until a leader has told.
     pub committed_at_start: Option<u64>,
     /// The other members.
     pub peers: Vec<PeerStatus>,
@@ -151,7 +151,7 @@ pub struct ReplicaStatus {
     pub join_problem: Option<String>,
     /// The store.
     pub store: StoreStatus,
-    /// What the peer port turned away since the start.
+    /// Requests that the peer port turned away since the start.
     pub turned_away: TurnedAway,
 }
 

@@ -1,4 +1,4 @@
-//! What openraft is told about us: the types of commands, receipts and nodes.
+//! Types that openraft is given: commands, receipts and nodes.
 //!
 //! One leader a term (`leader_id_std`). A node in the membership carries its incarnation, so that a vote
 //! meant for a node that lost its data never reaches its successor under the same id; and the address it
@@ -23,7 +23,7 @@ openraft::declare_raft_types!(
 /// A node as the membership of the log knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct MemberNode {
-    /// Where it was when it joined.
+    /// Address that it had when it joined.
     pub peer_address: String,
     /// The life of its data directory.
     pub incarnation: Incarnation,

@@ -15,7 +15,7 @@ use crate::api::{Complaint, Drain, Drained, Remove, Removed, Transfer, Transferr
 use crate::client_address::ClientAddress;
 use erlmcp_raft::AdminError;
 
-/// Who gives the order; the listener tells.
+/// Address that sent the order, as the listener found it.
 type Sender = Option<Extension<ClientAddress>>;
 
 /// `POST /cluster/drain {"node":N,"draining":true}`.

@@ -23,11 +23,11 @@ const ORDER_BYTES_MAX: usize = 4096;
 /// Judges whether a request names this node and comes from one of its pages.
 pub type IsOwn = Box<dyn Fn(&Uri, &HeaderMap) -> bool + Send + Sync>;
 
-/// What the routes need.
+/// State shared by the routes.
 pub struct AdminOptions {
-    /// Where the status comes from.
+    /// Source of the status.
     pub source: Arc<StatusSource>,
-    /// Who may act.
+    /// Token that an order must carry.
     pub token: AdminToken,
     /// Whether `Host` and `Origin` of a request are this node's own: a foreign page must not read `/cluster`.
     pub is_own: IsOwn,

@@ -18,7 +18,7 @@ use crate::monitor::{Rates, Recorder, Totals};
 pub struct StatusSource {
     /// This node's part in the group.
     pub replica: ReplicaHandle,
-    /// What this node does.
+    /// Counters of this node.
     pub recorder: Arc<Recorder>,
     /// Messages, sampled once a second by [`StatusSource::sample`].
     pub rates: Mutex<Rates>,
@@ -28,9 +28,9 @@ pub struct StatusSource {
     pub clock: Clock,
     /// The name that the configuration gives the cluster.
     pub cluster_name: String,
-    /// Where clients reach this node.
+    /// Address at which clients reach this node.
     pub http_address: String,
-    /// Where members reach this node.
+    /// Address at which members reach this node.
     pub peer_address: String,
     /// Connections that this node takes at most.
     pub connections_max: u64,

@@ -13,13 +13,13 @@ pub struct Member {
     pub id: u64,
     /// Whether it votes.
     pub role: Standing,
-    /// What it does now.
+    /// State it is in now.
     pub state: State,
     /// Whether it was asked to hand over its work.
     pub draining: bool,
-    /// Where members reach it.
+    /// Address at which members reach it.
     pub peer: Option<String>,
-    /// Where clients reach it.
+    /// Address at which clients reach it.
     pub http: Option<String>,
     /// Whether it answers the leader, known on the leader only; of itself whether its store takes writes.
     pub healthy: Option<bool>,

@@ -45,7 +45,7 @@ pub struct Status {
     pub quota: Quota,
     /// The store of this node.
     pub store: Option<Store>,
-    /// What this node's peer port turned away.
+    /// Counts of what this node's peer port turned away.
     pub peer_port: Option<PeerPort>,
     /// How each upstream is, in its own words.
     pub upstreams: serde_json::Value,
@@ -73,7 +73,7 @@ pub struct ClusterPart {
 pub struct NodePart {
     /// Its id.
     pub id: u64,
-    /// What it is in its group.
+    /// Part that it has in its group.
     pub role: State,
     /// Whether new clients may come.
     pub ready: bool,

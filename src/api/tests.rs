@@ -2,7 +2,7 @@
 
 use super::{Complaint, ComplaintText, Drained, Health, Members, Removed, State, Status, Transferred};
 
-/// What a follower of two says, with every key in its place.
+/// Status of a follower of two, with every key in its place.
 const STATUS: &str = r#"{
   "cluster": {
     "id": "0a9d50437d85880f",

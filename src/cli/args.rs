@@ -21,7 +21,7 @@ pub(super) struct Cli {
     pub(super) command: Command,
 }
 
-/// What to do.
+/// Command to carry out
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Make a node's identity, cluster secret and admin token. Safe to repeat
@@ -78,14 +78,14 @@ pub(super) enum Command {
     },
 }
 
-/// Where the configuration comes from.
+/// Source of the configuration.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct ConfigArgs {
     /// A file, or a directory with cluster.toml and runtime.toml; repeat to lay one over the other.
     /// Without: config/ of the working directory, if there is one
     #[arg(long = "config", value_name = "PATH", env = "ERLMCP_CONFIG", value_delimiter = ':', global = true)]
     pub(super) config: Vec<PathBuf>,
-    /// Where nodes keep their state [key cluster.data_dir]
+    /// Directory in which nodes keep their state [key cluster.data_dir]
     #[arg(long, value_name = "DIR", global = true)]
     pub(super) data_dir: Option<PathBuf>,
     /// Set any key, such as --set connections.per_node=5000; repeat for more

@@ -111,7 +111,7 @@ fn local_candidates(args: &ConfigArgs, token_file: Option<&PathBuf>) -> Result<V
     Ok(found)
 }
 
-/// Where to reach a listener: one on all addresses is reached by loopback.
+/// Address at which a listener is reached: one on all addresses is reached by loopback.
 fn base_url(listen: SocketAddr) -> String {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -192,7 +192,7 @@ pub(super) fn accepted(url: &str, answer: &HttpAnswer) -> Result<Value, CliError
     })
 }
 
-/// What a node says when it refuses: its own words if they can be read, else the start of the body.
+/// Reason that a node gives when it refuses: its own words if they can be read, else the start of the body.
 fn complaint(body: &[u8]) -> String {
     /// Enough to recognise a proxy's error page.
     const SHOWN_CHARS: usize = 200;

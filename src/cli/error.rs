@@ -1,4 +1,4 @@
-//! What can go wrong in a command, and the exit code it means.
+//! Failures of a command, and the exit code of each.
 //!
 //! 0 it worked; 1 it did not; 2 the command line is wrong (clap says so itself); 78 the configuration
 //! opens a client port to others without a word of consent.
@@ -40,7 +40,7 @@ pub enum CliError {
         url: String,
         /// The HTTP status.
         status: u16,
-        /// What it said.
+        /// Its answer.
         message: String,
     },
     /// The operator's token cannot be had.
@@ -49,7 +49,7 @@ pub enum CliError {
         path.display()
     )]
     Token {
-        /// Where it should be.
+        /// Place where it should be.
         path: PathBuf,
         /// Why not.
         source: std::io::Error,
@@ -69,7 +69,7 @@ pub enum CliError {
     /// A file or directory of ours.
     #[error("cannot {what} {}: {source}", path.display())]
     File {
-        /// What was tried.
+        /// Step that failed.
         what: &'static str,
         /// On which file.
         path: PathBuf,
@@ -79,7 +79,7 @@ pub enum CliError {
     /// The system refused something that is not a file.
     #[error("cannot {what}: {source}")]
     System {
-        /// What was tried.
+        /// Step that failed.
         what: &'static str,
         /// Why it failed.
         source: std::io::Error,
@@ -92,7 +92,7 @@ pub enum CliError {
     TooFewFiles {
         /// The limit after we raised it.
         files: u64,
-        /// What we keep of it.
+        /// Part of it that is kept.
         reserve: u64,
     },
     /// The data directory or the cluster secret.

@@ -8,9 +8,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// The limit on open files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenFiles {
-    /// What holds now.
+    /// Limit that holds now.
     pub soft: u64,
-    /// What we may raise it to.
+    /// Limit to which it may be raised.
     pub hard: u64,
 }
 
@@ -22,7 +22,7 @@ impl OpenFiles {
         OpenFiles { soft: limit.current.unwrap_or(u64::MAX), hard: limit.maximum.unwrap_or(u64::MAX) }
     }
 
-    /// What the limit will be after [`OpenFiles::raise`] with `wanted`; 0 means as many as allowed. Never
+    /// The limit after [`OpenFiles::raise`] with `wanted`; 0 means as many as allowed. Never
     /// lowers what holds.
     #[must_use]
     pub fn reachable(&self, wanted: u64) -> u64 {
@@ -39,7 +39,7 @@ impl OpenFiles {
     /// Raises the soft limit as far as `wanted` and the system allow, and returns what holds then.
     ///
     /// # Errors
-    /// What the system says when it refuses; the old limit holds on.
+    /// Error of the system when it refuses; the old limit holds on.
     pub fn raise(wanted: u64) -> std::io::Result<Self> {
         let found = Self::read();
         let aim = found.reachable(wanted);

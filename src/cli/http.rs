@@ -31,7 +31,7 @@ pub enum CallError {
     /// The address is not one we can call.
     #[error("\"{url}\" is no address of a node; it must look like http://127.0.0.1:8080")]
     Address {
-        /// What was given.
+        /// Address as it was given.
         url: String,
     },
     /// Nobody is there.
@@ -55,12 +55,12 @@ pub enum CallError {
     Broken {
         /// Whom we called.
         url: String,
-        /// What is wrong.
+        /// Reason.
         why: String,
     },
 }
 
-/// What a node answered.
+/// Answer of a node.
 #[derive(Debug)]
 pub(super) struct HttpAnswer {
     pub(super) status: StatusCode,

@@ -27,7 +27,7 @@ pub(super) const JOIN_FILE: &str = "join";
 /// Random bytes of an admin token.
 const TOKEN_BYTES: usize = 32;
 
-/// What `init` did.
+/// Outcome of `init`.
 #[derive(Debug)]
 pub(super) struct Done {
     pub(super) identity: Identity,
@@ -82,7 +82,7 @@ pub(super) fn make(config: &Config, join: Option<&str>) -> Result<Done, CliError
     Ok(Done { identity, outcome, made_secret: !has_secret, made_token })
 }
 
-/// What is said where a node is left without the secret of its cluster.
+/// Advice where a node is left without the secret of its cluster.
 pub(super) fn lost_secret(config: &Config) -> CliError {
     CliError::Identity(format!(
         "{} is missing, but {} holds node {} of its cluster: copy the file from another member (mode 600), \

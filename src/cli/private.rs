@@ -1,6 +1,6 @@
 //! Whether others than the owner can read a file that holds a secret.
 //!
-//! Where a container mounts its secrets read-only, with mode 444, nobody in there can change that; such a
+//! In a container that mounts its secrets read-only, with mode 444, nobody can change that; such a
 //! file is used, with a warning where everyone can read it.
 
 use std::io;
@@ -40,7 +40,7 @@ impl Exposure {
         self.mode & EVERYONE != 0
     }
 
-    /// What to do about it.
+    /// Advice.
     pub(super) fn remedy(self) -> &'static str {
         if self.is_mounted_read_only { "mount it with mode 400 for this user" } else { "chmod 600" }
     }

@@ -6,7 +6,7 @@ use crate::config::{Config, ConfigError, Sources};
 
 use super::args::ConfigArgs;
 
-/// Where files are looked for when none are named.
+/// Directories in which files are looked for when none are named.
 const DEFAULT_DIR: &str = "config";
 
 /// The files of a configuration directory, in order. `bench.toml` is laid over only when named.

@@ -100,7 +100,7 @@ fn must_leave_room(config: &Config, open_files: OpenFiles) -> Result<(), CliErro
     Ok(())
 }
 
-/// What `init --join` left for the first start.
+/// Addresses that `init --join` left for the first start.
 fn remembered_join(node_dir: &Path) -> Result<Option<String>, CliError> {
     let path = node_dir.join(JOIN_FILE);
     match std::fs::read_to_string(&path) {

@@ -1,6 +1,6 @@
 //! `status`, `members` and `healthcheck`: what a node says about its cluster, for people or machines.
 //!
-//! What is shown is one node's view, and it says whose. Drawing is a pure function of the answer.
+//! A page shows one node's view, and says whose. Drawing is a pure function of the answer.
 
 mod draw;
 

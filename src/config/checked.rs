@@ -23,11 +23,11 @@ pub struct Config {
     pub node_id: u64,
     /// Every section as written, defaults filled in.
     pub sections: Sections,
-    /// Where HTTP listens.
+    /// Address on which HTTP listens.
     pub http_listen: SocketAddr,
     /// Proxies whose word about the client's address counts.
     pub trusted_proxies: Vec<IpNet>,
-    /// Where the other nodes are heard.
+    /// Address on which the other nodes are heard.
     pub peer_listen: SocketAddr,
     /// HOST:PORT that this node tells others to reach it by.
     pub peer_advertise: String,
@@ -41,7 +41,7 @@ pub struct Config {
     pub secret_file: PathBuf,
     /// The file with the operator's token.
     pub admin_token_file: PathBuf,
-    /// Where each value came from.
+    /// Source of each value.
     pub settings: Settings,
 }
 
@@ -107,7 +107,7 @@ impl Config {
     }
 }
 
-/// Where this node listens.
+/// Addresses on which this node listens.
 struct Ports {
     http: SocketAddr,
     peer: SocketAddr,

@@ -153,7 +153,7 @@ fn two_nodes_of_one_number_are_refused() {
     );
 }
 
-/// What the cluster would be founded with.
+/// Numbers that the cluster would be founded with.
 fn founded(config: &Config) -> (Limits, Budget) {
     let (quota, budget) = (&config.sections.quota, &config.sections.budget);
     let lease_ms = match quota.lease_ms {

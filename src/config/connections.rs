@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::key::{Fallback, Key, Kind};
 use super::sections::defaults;
 
-/// What a connection may cost, on every transport.
+/// Costs that a connection may cause, on every transport.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Connections {

@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration, and how to say it: where, which key, what value, what is allowed.
+//! Problems of a configuration, and how to say them: where, which key, what value, what is allowed.
 //!
 //! All faults are collected, so that a user mends a file once and not fault by fault.
 
@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Who set a key. Later ones override earlier ones.
+/// Source that set a key. Later ones override earlier ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// Nobody: the built-in value.
@@ -47,39 +47,39 @@ pub enum Problem {
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// What the parser said.
+        /// Message of the parser.
         what: String,
     },
     /// There is no such key.
     #[error("{origin}: unknown key {key}{}", hint(*nearest))]
     Unknown {
-        /// Who named it.
+        /// Source that named it.
         origin: Origin,
-        /// What was named.
+        /// Name that is not known.
         key: String,
-        /// What may have been meant.
+        /// Known name that it resembles.
         nearest: Option<&'static str>,
     },
     /// A value that the key cannot have.
     #[error("{origin}: {key} is {value}; it must be {wanted}")]
     Value {
-        /// Who set it.
+        /// Source that set it.
         origin: Origin,
         /// The key.
         key: String,
-        /// What it was set to, shortened.
+        /// Value that it was set to, shortened.
         value: String,
-        /// What it may be.
+        /// Values that it may have.
         wanted: String,
     },
     /// A key that must be given is not.
     #[error("{origin}: {key} is missing; it must be {wanted}")]
     Missing {
-        /// Where it is missing.
+        /// Place where it is missing.
         origin: Origin,
         /// The key.
         key: String,
-        /// What it may be.
+        /// Values that it may have.
         wanted: String,
     },
     /// A client port that faces a network although nothing authenticates there.
@@ -88,7 +88,7 @@ pub enum Problem {
          listen on 127.0.0.1 behind a proxy that does, or accept the risk with --insecure"
     )]
     Insecure {
-        /// Who set it.
+        /// Source that set it.
         origin: Origin,
         /// The key.
         key: &'static str,

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::key::{Fallback, Key, Kind};
 use super::sections::defaults;
 
-/// What is common to all upstreams.
+/// Settings common to all upstreams.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gateway {

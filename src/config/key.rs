@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use toml::Value;
 
-/// What a key may hold.
+/// Values that a key may hold.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
     /// A whole number, both ends included.
@@ -85,13 +85,13 @@ pub enum Fallback {
 pub struct Key {
     /// Section and name, such as `connections.per_node`.
     pub path: &'static str,
-    /// What it may hold.
+    /// Values that it may hold.
     pub kind: Kind,
-    /// What one counts, or "".
+    /// Unit of its number, or "".
     pub unit: &'static str,
     /// Its value when not given.
     pub fallback: Fallback,
-    /// What it does and why it is as it is.
+    /// Its effect, and the reason for its default.
     pub about: &'static str,
 }
 
@@ -178,7 +178,7 @@ impl Key {
     /// Whether `value` is allowed.
     ///
     /// # Errors
-    /// What it must be, as the end of the sentence "it must be ...".
+    /// The values allowed, as the end of the sentence "it must be ...".
     pub fn check(&self, value: &Value) -> Result<(), String> {
         let fits = match (self.kind, value) {
             (Kind::Int { min, max } | Kind::IntOr { min, max, .. }, Value::Integer(n)) => {

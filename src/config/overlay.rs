@@ -35,13 +35,13 @@ const OTHER_VARIABLES: &[&str] = &[
     "ERLMCP_URL",
 ];
 
-/// What a list of nodes looks like in a variable.
+/// Form of a list of nodes in a variable.
 const NODES_FORM: &str = "a list such as \"1=10.0.0.1:9200,2=10.0.0.2:9200\"";
 
 /// Longest value shown in a message; a secret pasted into the wrong place should not end up in a log.
 const SHOWN_CHARS_MAX: usize = 40;
 
-/// Where values come from, beside the defaults.
+/// Sources of values, beside the defaults.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// Files to read, in order; each must exist.
@@ -110,7 +110,7 @@ impl Settings {
         self.lists.get(path).map_or((&[], &Origin::Default), |(elements, origin)| (elements, origin))
     }
 
-    /// What was set although it does nothing in this release, in the order of the table.
+    /// Keys that were set although they have no effect in this release, in the order of the table.
     pub fn without_effect(&self) -> impl Iterator<Item = (&'static Key, &Value, &Origin)> {
         PLANNED.iter().filter_map(|key| {
             let (value, origin) = self.without_effect.get(key.path)?;
@@ -134,7 +134,7 @@ impl Settings {
         (!paths.is_empty()).then(|| format!("{origins}: these keys have no effect in this release: {keys}"))
     }
 
-    /// Where a key's value is from.
+    /// Source of a key's value.
     #[must_use]
     pub fn origin(&self, path: &str) -> Origin {
         let is_within = |list: &str| path.strip_prefix(list).is_some_and(|rest| !rest.starts_with('_'));

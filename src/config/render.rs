@@ -72,7 +72,7 @@ pub fn render(file: Shipped) -> String {
     out
 }
 
-/// What a key does, its range and unit.
+/// Effect of a key, its range and unit.
 #[must_use]
 pub fn explanation(key: &Key) -> String {
     let mut text = key.about.to_string();
@@ -90,7 +90,7 @@ pub fn explanation(key: &Key) -> String {
     text
 }
 
-/// What an element of this list is.
+/// Purpose of an element of this list.
 pub(super) fn list_head(section: &str) -> &'static str {
     match section {
         "cluster.nodes" => {
@@ -102,7 +102,7 @@ pub(super) fn list_head(section: &str) -> &'static str {
     }
 }
 
-/// What to show for a key without a default.
+/// Text in place of the value of a key without a default.
 fn example(key: &Key) -> String {
     let text = match key.path {
         "cluster.nodes.id" => return "1".to_string(),

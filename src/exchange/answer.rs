@@ -1,4 +1,4 @@
-//! What a request ends with.
+//! Response of a request, encoded.
 
 use bytes::Bytes;
 use serde_json::value::RawValue;

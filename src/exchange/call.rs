@@ -13,7 +13,7 @@ use crate::session::passes;
 
 type ResponseFuture = Pin<Box<dyn Future<Output = EncodedResponse> + Send>>;
 
-/// What a call does next.
+/// Next item of a call.
 #[derive(Debug)]
 pub enum StreamItem {
     /// A message before the result, or a hangup.

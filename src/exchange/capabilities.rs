@@ -1,4 +1,4 @@
-//! What the catalog says of a request: whether it is offered, and whether it could be sent twice.
+//! Facts of the catalog about a request: whether it is offered, and whether it could be sent twice.
 
 use crate::mcp::{Catalog, Era, Method, RawObject, Request};
 

@@ -1,4 +1,4 @@
-//! What changes outside requests, told to legacy sessions on their own stream; and the end of idle sessions.
+//! Changes outside requests, told to legacy sessions on their own stream; and the end of idle sessions.
 //!
 //! Levels, not edges: versions are compared, and a message that still waits in a session is not queued again.
 

@@ -1,4 +1,4 @@
-//! What the node says of itself: the answers to `initialize` and `server/discover`.
+//! Description that the node gives of itself: the answers to `initialize` and `server/discover`.
 
 use std::sync::Arc;
 

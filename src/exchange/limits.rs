@@ -1,4 +1,4 @@
-//! What bounds the exchange.
+//! Bounds of the exchange.
 
 use crate::session::SessionLimits;
 

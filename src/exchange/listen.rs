@@ -26,7 +26,7 @@ const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 /// The lists that a filter has a flag for.
 const FLAGGED: [ListKind; 3] = [ListKind::Tools, ListKind::Prompts, ListKind::Resources];
 
-/// What a listener wants and gets.
+/// Wishes of a listener that are honoured.
 #[derive(Debug, Default)]
 struct Filter {
     lists: Vec<ListKind>,

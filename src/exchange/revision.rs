@@ -6,7 +6,7 @@ use crate::mcp::{Era, MODERN_LATEST, Message, Meta, Method, RpcError, Version, c
 
 use super::Rejected;
 
-/// What a message is taken for.
+/// Revision that a message is taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revision {
     /// It says so itself.

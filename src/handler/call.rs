@@ -40,7 +40,7 @@ pub(super) struct CallState {
     pub(super) stop: CancellationToken,
     pub(super) rounds: Mutex<Rounds>,
     progress: Mutex<f64>,
-    /// Where to say that this call wants to be a task; `None` where it cannot be one.
+    /// Channel on which this call says that it is to be a task; `None` where it cannot be one.
     pub(super) task_requested: Mutex<Option<oneshot::Sender<oneshot::Sender<()>>>>,
     pub(super) task: OnceLock<TaskRef>,
 }
@@ -70,13 +70,13 @@ impl HandlerCall {
         })))
     }
 
-    /// Who asks: principal, revision, session.
+    /// The client that asks: principal, revision, session.
     #[must_use]
     pub fn caller(&self) -> &Caller {
         &self.0.caller
     }
 
-    /// What the client can be asked for: `call.client().has("sampling")`.
+    /// Questions that the client takes: `call.client().has("sampling")`.
     #[must_use]
     pub fn client(&self) -> &ClientCapabilities {
         &self.0.caller.capabilities
@@ -245,7 +245,7 @@ impl HandlerCall {
         rounds.taken.get(key).or_else(|| rounds.offered.get(key)).cloned()
     }
 
-    /// What this handler kept in an earlier round of the same request; `None` in the first.
+    /// Value that this handler kept in an earlier round of the same request; `None` in the first.
     ///
     /// # Errors
     /// serde_json's own words if it has another shape.

@@ -1,4 +1,4 @@
-//! What each kind of handler gets: the call, and what belongs to tools, prompts, resources or completions
+//! Input of each kind of handler: the call, and what belongs to tools, prompts, resources or completions
 //! alone.
 
 use std::collections::BTreeMap;
@@ -109,7 +109,7 @@ impl ReadCall {
         ReadCall { call, uri: uri.into(), variables: Arc::new(variables) }
     }
 
-    /// What is read.
+    /// URI that is read.
     #[must_use]
     pub fn uri(&self) -> &str {
         &self.uri
@@ -158,13 +158,13 @@ impl CompleteCall {
         Ok(CompleteCall { caller: caller.clone(), value, others: others.unwrap_or_default() })
     }
 
-    /// Who asks.
+    /// The client that asks.
     #[must_use]
     pub fn caller(&self) -> &Caller {
         &self.caller
     }
 
-    /// What has been typed so far.
+    /// Text typed so far.
     #[must_use]
     pub fn value(&self) -> &str {
         &self.value
@@ -184,7 +184,7 @@ impl CompleteCall {
     }
 }
 
-/// What is wrong, without the line and column of a text that the reader does not see.
+/// The error without the line and column of a text that the reader does not see.
 fn without_place(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let end = text.rfind(" at line ").unwrap_or(text.len());

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 /// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct Content {
-    /// What it is.
+    /// The content itself.
     #[serde(flatten)]
     pub block: Block,
     /// For whom it is and how much it matters.
@@ -78,7 +78,7 @@ pub struct Annotations {
     pub last_modified: Option<String>,
 }
 
-/// Who speaks or reads.
+/// Roles that speak or read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -91,7 +91,7 @@ pub enum Role {
 /// The contents of a resource, whole or a part.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Contents {
-    /// Whose contents; empty: of the resource that is being read.
+    /// URI of the resource; empty: the one that is being read.
     pub uri: String,
     /// Media type; `None`: that of the resource that is being read.
     #[serde(rename = "mimeType", skip_serializing_if = "Option::is_none")]

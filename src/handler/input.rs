@@ -1,4 +1,4 @@
-//! What can be asked of the client, and its answers.
+//! Questions to the client, and its answers.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -110,7 +110,7 @@ impl Ask {
 /// ```
 #[derive(Clone, Debug)]
 pub struct ElicitForm {
-    /// What the user reads.
+    /// Text that the user reads.
     pub message: String,
     /// `requestedSchema`: an object of texts, numbers, booleans and choices.
     pub schema: Value,
@@ -144,7 +144,7 @@ impl ElicitForm {
     }
 }
 
-/// What the user did with a form or a page.
+/// Answer of the user to a form or a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
@@ -159,7 +159,7 @@ pub enum Action {
 /// The answer to a form or a page. The fields come from the user and were not checked against the schema.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Elicited {
-    /// What the user did.
+    /// Choice of the user.
     pub action: Action,
     /// The fields, if the user agreed.
     #[serde(default)]
@@ -193,7 +193,7 @@ impl Elicited {
     }
 }
 
-/// What the client's model is asked.
+/// Question to the client's model.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SampleParams {
@@ -215,9 +215,9 @@ pub struct SampleParams {
 /// One message to the client's model.
 #[derive(Clone, Debug, Serialize)]
 pub struct SampleMessage {
-    /// Who says it.
+    /// Role of the speaker.
     pub role: Role,
-    /// What.
+    /// The content.
     pub content: Content,
 }
 
@@ -237,11 +237,11 @@ impl SampleParams {
     }
 }
 
-/// What the client's model answered.
+/// Answer of the client's model.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Sampled {
-    /// Who says it: usually the assistant.
+    /// Role of the speaker: usually the assistant.
     pub role: Role,
     /// One block of content, or a list.
     pub content: Value,

@@ -1,4 +1,4 @@
-//! What a prompt says about itself, what getting it ends with, and completions of arguments.
+//! Description of a prompt, the result of getting it, and completions of arguments.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -20,10 +20,10 @@ pub struct Prompt {
     /// For people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// What it is for.
+    /// Its purpose.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// What the client fills in.
+    /// Arguments that the client fills in.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub arguments: Vec<Argument>,
     /// Pictures.
@@ -45,7 +45,7 @@ pub struct Argument {
     /// For people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// What it means.
+    /// Its meaning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Whether it must be given; without it the prompt is refused (-32602) before its handler runs.
@@ -87,16 +87,16 @@ impl Prompt {
 /// One message of a prompt.
 #[derive(Clone, Debug, Serialize)]
 pub struct PromptMessage {
-    /// Who says it.
+    /// Role of the speaker.
     pub role: Role,
-    /// What.
+    /// The content.
     pub content: Content,
 }
 
-/// What getting a prompt ends with. Text and lists of messages turn into one by themselves.
+/// Result of getting a prompt. Text and lists of messages turn into one by themselves.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct PromptResult {
-    /// What it is for.
+    /// Its purpose.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// The conversation so far.

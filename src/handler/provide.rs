@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
 use tokio::sync::{broadcast, watch};
 
 use super::call::HandlerCall;
@@ -15,11 +14,9 @@ use super::tasks;
 use super::tool::TaskSupport;
 use super::tool_error::ToolError;
 use crate::mcp::{
-    Caller, Catalog, Era, Event, ListKind, Method, Notification, Provider, RawObject, Request, Responder,
-    RpcError, Served,
+    CallResult, Caller, Catalog, Era, Event, ListKind, Method, Notification, Provider, RawObject, Request,
+    Responder, RpcError, Served,
 };
-
-type CallResult = Result<Box<RawValue>, RpcError>;
 
 impl Provider for Server {
     fn name(&self) -> &str {
@@ -75,7 +72,7 @@ fn required(params: &RawObject, member: &str) -> Result<String, RpcError> {
     params.text(member).ok_or_else(|| RpcError::invalid_params(format!("{member} is missing or no string")))
 }
 
-/// Who reads `uri`: the resource of that name, else the first template that fits.
+/// Handler that reads `uri`: of the resource of that name, else of the first template that fits.
 fn reader(registry: &Registry, uri: &str) -> Option<HandlerFn> {
     let listed = registry.resources.find(uri).map(|entry| entry.work.clone());
     let by_pattern = || registry.templates.iter().find(|entry| entry.own.matches(uri).is_some());

@@ -1,4 +1,4 @@
-//! What a server offers right now, by name, and the catalogs that it publishes of it.
+//! Offer of a server right now, by name, and the catalogs that it publishes of it.
 //!
 //! Every change publishes a whole new catalog per era with a grown version; nobody has to catch each one.
 

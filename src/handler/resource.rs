@@ -1,4 +1,4 @@
-//! What a resource or a template says about itself, and what reading one ends with.
+//! Description of a resource or a template, and the result of reading one.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -15,7 +15,7 @@ use super::content::{Annotations, Contents, Icon};
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Resource {
-    /// What clients read it by.
+    /// URI by which clients read it.
     pub uri: String,
     /// Short name.
     pub name: String,
@@ -121,7 +121,7 @@ impl Template {
     }
 }
 
-/// What reading a resource ends with. Text, bytes and [`Contents`] turn into one by themselves.
+/// Result of reading a resource. Text, bytes and [`Contents`] turn into one by themselves.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadResult {
@@ -130,7 +130,7 @@ pub struct ReadResult {
     /// How long a modern client may keep them, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,
-    /// Who may keep them: `private` (the default of the node) or `public`.
+    /// Scope of caches that may keep them: `private` (the default of the node) or `public`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_scope: Option<String>,
     /// `_meta`.

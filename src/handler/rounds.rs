@@ -1,4 +1,4 @@
-//! What a handler remembers from one round of a request to the next (multi round-trip requests of
+//! State of a handler from one round of a request to the next (multi round-trip requests of
 //! 2026-07-28).
 //!
 //! A modern client keeps it for us as `requestState`, sealed: bound to the server, the principal, the
@@ -25,14 +25,14 @@ pub(super) struct Rounds {
     pub(super) ended: u32,
     /// Answers that the handler took, by key.
     pub(super) taken: BTreeMap<String, Box<RawValue>>,
-    /// What the handler keeps for itself.
+    /// Value that the handler keeps for itself.
     pub(super) state: Option<Box<RawValue>>,
     /// Answers of this request that the handler has not asked for (yet): not believed, not kept.
     #[serde(skip)]
     pub(super) offered: BTreeMap<String, Box<RawValue>>,
 }
 
-/// What a sealed state is bound to.
+/// Bytes that a sealed state is bound to.
 pub(super) fn binding(server: &str, principal: &str, method: &str, params: &RawObject) -> Vec<u8> {
     let mut bound = Vec::new();
     for part in [server, principal, method] {

@@ -15,7 +15,7 @@ use super::prompt::{Completion, Prompt, PromptResult};
 use super::registry::{Complete, Registry, Shared};
 use super::resource::{ReadResult, Resource, Template};
 
-use super::settings::{Limits, Settings};
+use super::settings::{ServerLimits, Settings};
 use super::tasks::TaskTable;
 use super::tool::{Tool, ToolResult};
 use super::tool_error::ToolError;
@@ -74,7 +74,7 @@ impl Server {
         let settings = Settings {
             seal: Arc::new(SealKey::derive(&secret, "request state")),
             clock: || Clock::new().unix_ms(),
-            limits: Limits::default(),
+            limits: ServerLimits::default(),
         };
         let shared = Server::assemble(name, version, settings, Registry::default());
         Server { shared: Arc::new(shared) }
@@ -100,7 +100,7 @@ impl Server {
         shared
     }
 
-    /// What only the server itself may do, before anybody has a handle.
+    /// Changes that only the server itself may make, before anybody has a handle.
     fn own(&mut self) -> &mut Shared {
         let Some(shared) = Arc::get_mut(&mut self.shared) else {
             panic!("settings of a server come before its first handle")
@@ -129,7 +129,7 @@ impl Server {
 
     /// The same with other limits.
     #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Server {
+    pub fn limits(mut self, limits: ServerLimits) -> Server {
         let shared = self.own();
         shared.tasks = TaskTable::new(limits.clone(), shared.settings.clock, shared.events.clone());
         shared.settings.limits = limits;

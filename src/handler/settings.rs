@@ -1,4 +1,4 @@
-//! What the operator or the embedding program decides about a server: key, clock, limits.
+//! Settings of a server by the operator or the embedding program: key, clock, limits.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use crate::mcp::SealKey;
 
 /// Bounds of what one server holds for its clients.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct ServerLimits {
     /// Longest wait for a client's answer, and life of a sealed state, in milliseconds. 10 minutes: a
     /// person answers.
     pub input_wait_ms: u64,
@@ -18,9 +18,9 @@ pub struct Limits {
     pub task_poll_ms: u64,
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { input_wait_ms: 600_000, tasks_max: 1_000, task_ttl_ms: 3_600_000, task_poll_ms: 500 }
+impl Default for ServerLimits {
+    fn default() -> ServerLimits {
+        ServerLimits { input_wait_ms: 600_000, tasks_max: 1_000, task_ttl_ms: 3_600_000, task_poll_ms: 500 }
     }
 }
 
@@ -28,5 +28,5 @@ pub(super) struct Settings {
     pub(super) seal: Arc<SealKey>,
     /// Unix time in milliseconds.
     pub(super) clock: fn() -> u64,
-    pub(super) limits: Limits,
+    pub(super) limits: ServerLimits,
 }

@@ -1,4 +1,4 @@
-//! What a tool says about itself, and what a call of it ends with.
+//! Description of a tool, and the result of a call.
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -76,7 +76,7 @@ pub enum TaskSupport {
     /// Never: [`HandlerCall::start_task`](super::HandlerCall::start_task) does nothing.
     #[default]
     Forbidden,
-    /// Where the client knows tasks; others wait for the result.
+    /// A task where the client knows tasks; others wait for the result.
     Optional,
     /// Only clients that know tasks can call it; the rest get -32021, and legacy clients do not see it.
     Required,
@@ -170,7 +170,7 @@ impl Tool {
     }
 }
 
-/// What a call of a tool ends with. Text, [`Content`] and lists of it turn into one by themselves.
+/// Result of a call of a tool. Text, [`Content`] and lists of it turn into one by themselves.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ToolResult {

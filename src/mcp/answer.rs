@@ -1,5 +1,5 @@
-//! What the modern era wants on every result: `resultType`, the server's name, and how long a list may be
-//! kept.
+//! Members that the modern era wants on every result: `resultType`, the server's name, and how long a list
+//! may be kept.
 
 use serde_json::value::RawValue;
 

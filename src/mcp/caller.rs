@@ -1,4 +1,4 @@
-//! Who sends a request, as far as the one who serves it needs to know.
+//! Sender of a request, as far as the one who serves it needs to know.
 
 use std::sync::Arc;
 
@@ -16,9 +16,9 @@ pub const ANONYMOUS: &str = "anonymous";
 pub struct Caller {
     /// Revision that the request is served under.
     pub version: Version,
-    /// Who it is, from credentials; `anonymous` without.
+    /// Name from credentials; `anonymous` without.
     pub principal: Arc<str>,
-    /// What the client can be asked for.
+    /// Questions that the client takes.
     pub capabilities: Arc<ClientCapabilities>,
     /// `clientInfo`, raw, where the client sent it.
     pub client_info: Option<Arc<RawValue>>,
@@ -36,7 +36,7 @@ impl Caller {
     }
 }
 
-/// What a server may do with a legacy session beside answering its requests.
+/// Port of a legacy session, for a server that has more to say than answers to its requests.
 pub trait SessionPort: Send + Sync {
     /// The session's id: unique in the cluster.
     fn key(&self) -> &str;

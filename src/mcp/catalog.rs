@@ -1,4 +1,4 @@
-//! What a provider offers, as one whole value: readers watch the newest, so a missed change cannot matter.
+//! Offer of a provider, as one whole value: readers watch the newest, so a missed change cannot matter.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ impl ListKind {
     pub const ALL: [ListKind; 4] =
         [ListKind::Tools, ListKind::Prompts, ListKind::Resources, ListKind::Templates];
 
-    /// What an error calls an entry.
+    /// Word by which an error calls an entry.
     #[must_use]
     pub fn noun(self) -> &'static str {
         match self {

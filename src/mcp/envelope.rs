@@ -24,7 +24,7 @@ pub struct Request {
     pub method: Method,
     /// The members of `params`, raw; empty if there were none.
     pub params: RawObject,
-    /// What `params._meta` says.
+    /// Content of `params._meta`.
     pub meta: Meta,
     /// `Mcp-Param-*` headers as received (name without the prefix, value), to be passed on to an upstream.
     pub param_headers: Vec<(String, String)>,

@@ -21,7 +21,7 @@ pub enum LogLevel {
     Emergency,
 }
 
-/// What a request says about itself. Unknown members stay in [`Request::params`](super::Request).
+/// Metadata of a request. Unknown members stay in [`Request::params`](super::Request).
 #[derive(Clone, Debug, Default)]
 pub struct Meta {
     /// `io.modelcontextprotocol/protocolVersion`: present means that the request claims an era.

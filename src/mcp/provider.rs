@@ -9,8 +9,10 @@ use tokio::sync::{broadcast, watch};
 
 use super::{Caller, Catalog, Era, Method, Notification, Request, Responder, RpcError};
 
+/// `result` of one served request, raw, or the error.
+pub type CallResult = Result<Box<RawValue>, RpcError>;
 /// The future of one served request: its `result`, raw, or the fault.
-pub type Served<'a> = Pin<Box<dyn Future<Output = Result<Box<RawValue>, RpcError>> + Send + 'a>>;
+pub type Served<'a> = Pin<Box<dyn Future<Output = CallResult> + Send + 'a>>;
 
 /// The extension's name in capabilities (2026-07-28).
 pub const TASKS_EXTENSION: &str = "io.modelcontextprotocol/tasks";
@@ -51,7 +53,7 @@ pub trait Provider: Send + Sync + 'static {
     /// The newest catalog for clients of `era`; `None` if it cannot serve that era.
     fn catalog(&self, era: Era) -> Option<watch::Receiver<Arc<Catalog>>>;
 
-    /// What happens outside requests; a receiver that lags must take it as "anything may have changed".
+    /// Events outside requests; a receiver that lags must take it as "anything may have changed".
     fn events(&self) -> broadcast::Receiver<Event>;
 
     /// Serves one request (`tools/call`, `prompts/get`, `resources/read`, `completion/complete`,

@@ -20,14 +20,14 @@ pub const RESPONDER_MESSAGES_MAX: usize = 64;
 /// Questions to one client that may be open at once.
 pub const SERVER_REQUESTS_MAX: usize = 64;
 
-/// What travels through a responder.
+/// Item that travels through a responder.
 #[derive(Clone, Debug)]
 pub enum Outbound {
     /// One JSON-RPC message, encoded.
     Message(Bytes),
     /// Legacy SSE: close the stream now; the client comes back after `retry_ms` with its last event id.
     CloseStream {
-        /// What the client is told to wait, in milliseconds.
+        /// Pause that the client is told to make, in milliseconds.
         retry_ms: u64,
     },
 }
@@ -63,7 +63,7 @@ pub struct Responder {
     cancelled: CancellationToken,
 }
 
-/// What a request asks its client, and whether anybody hears.
+/// Open questions of a request to its client, and whether anybody hears.
 #[derive(Default)]
 struct Asking {
     /// Its questions that are open.
@@ -72,7 +72,7 @@ struct Asking {
     is_unheard: bool,
 }
 
-/// What comes out of a responder.
+/// Receiving end of a responder.
 pub struct Outbox {
     receiver: mpsc::Receiver<Outbound>,
     asking: Arc<watch::Sender<Asking>>,

@@ -14,9 +14,9 @@ pub enum NodeError {
     /// A port cannot be had.
     #[error("cannot listen on {address} for {what}: {source}{}", hint(source))]
     Bind {
-        /// What it is for.
+        /// Purpose of the port.
         what: &'static str,
-        /// Where.
+        /// Address of the port.
         address: SocketAddr,
         /// The system's answer.
         source: std::io::Error,
@@ -32,7 +32,7 @@ pub enum NodeError {
     /// Threads or signals cannot be had.
     #[error("cannot {what}: {source}")]
     System {
-        /// What was tried.
+        /// Step that failed.
         what: &'static str,
         /// The system's answer.
         source: std::io::Error,
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
     use crate::cli::CliError;
 
-    /// What stands in the table for what differs.
+    /// Placeholder in the table for the part that differs.
     const ANY: &str = "…";
 
     fn name(fatal: &Fatal) -> &'static str {

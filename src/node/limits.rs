@@ -8,7 +8,7 @@ use crate::transport::Limits;
 
 use super::options;
 
-/// What bounds connections, requests, streams and sessions of this node.
+/// Bounds of connections, requests, streams and sessions of this node.
 pub(super) fn edge(launch: &Launch) -> Limits {
     let sections = &launch.config.sections;
     let (http, connections) = (&sections.http, &sections.connections);

@@ -49,7 +49,7 @@ pub(super) fn naming(config: &Config) -> Naming {
     }
 }
 
-/// Where clients and operators reach this node.
+/// Address at which clients and operators reach this node.
 pub(super) fn advertised_http(config: &Config) -> String {
     let listed =
         config.nodes.iter().find(|node| node.id == config.node_id).and_then(|node| node.http.clone());
@@ -65,7 +65,7 @@ fn reachable(address: SocketAddr) -> String {
     format!("{}:{}", name.nodename().to_string_lossy(), address.port())
 }
 
-/// What the replica is to run with.
+/// Options of the replica.
 pub(super) fn replica(
     launch: &Launch,
     identity: Identity,

@@ -104,7 +104,7 @@ async fn run_node(launch: Launch, bound: Bound, control: &Handle) -> Result<(), 
     outcome.map(|_| ())
 }
 
-/// What clients and operators are served from.
+/// Service for clients and operators.
 struct Parts {
     source: Arc<StatusSource>,
     upstreams: Arc<Upstreams>,

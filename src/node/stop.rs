@@ -1,4 +1,4 @@
-//! What ends a node: a signal, or the end of its replica.
+//! Ends of a node: a signal, or the end of its replica.
 
 use std::future::Future;
 

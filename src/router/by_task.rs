@@ -10,13 +10,13 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::created::{Created, HELD_MAX, OWNED_MAX};
-use super::dispatch::{CallResult, RoutedRequest};
+use super::dispatch::RoutedRequest;
 use super::owner::Owner;
 use super::task_ids::Says;
 use super::task_key::{Purpose, TaskKey};
 use crate::mcp::{
-    Caller, Era, Method, Provider, RawObject, RpcError, TASKS_EXTENSION, TaskName, code, created_task,
-    may_name_task, raw,
+    CallResult, Caller, Era, Method, Provider, RawObject, RpcError, TASKS_EXTENSION, TaskName, code,
+    created_task, may_name_task, raw,
 };
 
 /// The tasks of all providers.
@@ -101,7 +101,7 @@ impl Tasks {
         Some((self.place(&upstream)?, own))
     }
 
-    /// Where the provider `name` stands.
+    /// Place of the provider `name`.
     pub(super) fn place(&self, name: &str) -> Option<usize> {
         self.providers.iter().position(|provider| provider.name() == name)
     }

@@ -83,7 +83,7 @@ impl Created {
         books.by_owner.entry(owner.clone()).or_default().insert(print, age);
     }
 
-    /// What `owner` created and is remembered.
+    /// Tasks that `owner` created and that are remembered.
     pub(super) fn of(&self, owner: &Owner) -> Mine {
         let books = self.lock();
         Mine(books.by_owner.get(owner).map(|owned| owned.keys().copied().collect()).unwrap_or_default())

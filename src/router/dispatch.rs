@@ -14,8 +14,8 @@ use super::merge::{Merged, Route};
 use super::names::{Naming, prefixed};
 use super::task_key::TaskKey;
 use crate::mcp::{
-    Caller, Catalog, Era, Event, ListKind, Method, Notification, Provider, RawObject, Request, Responder,
-    Routing, RpcError, Served, TaskName, add_cache_meta, code, raw,
+    CallResult, Caller, Catalog, Era, Event, ListKind, Method, Notification, Provider, RawObject, Request,
+    Responder, Routing, RpcError, Served, TaskName, add_cache_meta, code, raw,
 };
 
 /// Events of all providers that may wait for the slowest reader; one that lags takes it as "anything may have
@@ -67,7 +67,7 @@ impl Router {
         }
     }
 
-    /// What happens outside requests, of all providers.
+    /// Events outside requests, of all providers.
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
@@ -265,8 +265,6 @@ fn shown_contents(result: &RawValue, own: &str, shown: &str) -> Box<RawValue> {
     members.set("contents", raw(&contents));
     members.to_raw()
 }
-
-pub(super) type CallResult = Result<Box<RawValue>, RpcError>;
 
 /// One request on its way to a provider.
 pub(super) struct RoutedRequest<'a> {

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 /// One annotated parameter of a tool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderParam {
-    /// Where the value stands in `arguments`: property names from the outside in.
+    /// Path of the value in `arguments`: property names from the outside in.
     pub path: Vec<String>,
     /// Header name after `Mcp-Param-`.
     pub header: String,

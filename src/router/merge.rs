@@ -9,7 +9,7 @@ use super::headers::{HeaderParam, header_params};
 use super::names::{Naming, Uses, prefixed};
 use crate::mcp::{Catalog, Item, List, ListKind, RawObject, ServerCapabilities, TASKS_EXTENSION, raw};
 
-/// Where a name leads: the provider by its place, and the name that it uses itself.
+/// Target of a name: the provider by its place, and the name that it uses itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Route {
     pub(super) provider: usize,
@@ -66,7 +66,7 @@ impl Merged {
         }
     }
 
-    /// Where `name` of the list `kind` leads.
+    /// Target of `name` in the list `kind`.
     pub(super) fn route(&self, kind: ListKind, name: &str) -> Option<&Route> {
         match kind {
             ListKind::Tools => self.tools.get(name),

@@ -1,4 +1,4 @@
-//! Whose an upstream's task is: the legacy session's that created it, else the principal's.
+//! Owner of an upstream's task: the legacy session that created it, else the principal.
 //!
 //! A client without session and without credentials is nobody: for it, knowing a task's id is the right to
 //! it.
@@ -31,7 +31,7 @@ impl Owner {
         !self.0.is_empty()
     }
 
-    /// What seals are bound to.
+    /// Bytes that seals are bound to.
     pub(super) fn binding(&self) -> &[u8] {
         self.0.as_bytes()
     }

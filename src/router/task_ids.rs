@@ -1,23 +1,23 @@
-//! Where task ids stand in what an upstream says, in both eras: only they are replaced.
+//! Task ids in the messages of an upstream, in both eras: only they are replaced.
 //!
 //! An id that hides (a key written with escapes, a message with repeated keys) stays the upstream's own,
 //! which no client can use.
 
 use crate::mcp::{Method, RELATED_TASK, RawObject, is_new_task, may_name_task, raw};
 
-/// What a message says of a task.
+/// Relation of a message to a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Says {
     /// It may be a new one: the result of a call.
     MayCreate,
     /// It is one: results of `tasks/get`, `tasks/cancel`, `tasks/update`, an entry of a list, a notification.
     IsTask,
-    /// What came of one: the result of `tasks/result`.
+    /// The outcome of one: the result of `tasks/result`.
     CameOf,
 }
 
 impl Says {
-    /// What results of `method` say.
+    /// Relation of results of `method` to a task.
     pub(super) fn in_result_of(method: &Method) -> Says {
         match method {
             Method::TasksResult => Says::CameOf,

@@ -14,12 +14,12 @@ use ring::{hkdf, hmac};
 
 use super::owner::Owner;
 
-/// What is sealed; its word stands before the seal and is part of what the seal is bound to.
+/// Purpose of a seal; its word stands before the seal and is part of what the seal is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// A task's id.
     Task,
-    /// Where a list of tasks goes on.
+    /// Continuation of a list of tasks.
     Cursor,
 }
 

@@ -7,18 +7,18 @@ use serde_json::value::RawValue;
 
 use super::by_task::Tasks;
 use super::created::Mine;
-use super::dispatch::{CallResult, RoutedRequest};
+use super::dispatch::RoutedRequest;
 use super::listing::PAGE_ITEMS_MAX;
 use super::owner::Owner;
 use super::task_ids::Says;
 use super::task_key::Purpose;
-use crate::mcp::{Era, Method, RawObject, RpcError, code, raw};
+use crate::mcp::{CallResult, Era, Method, RawObject, RpcError, code, raw};
 
 /// Pages of providers read for one of ours: an upstream whose tasks are all others' must not keep one request
 /// for ever, nor send the client through hundreds of empty pages.
 const ASKS_MAX: usize = 16;
 
-/// Where the next page begins.
+/// Beginning of the next page.
 struct At {
     place: usize,
     cursor: Option<String>,

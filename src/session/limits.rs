@@ -1,4 +1,4 @@
-//! What bounds sessions.
+//! Bounds of sessions.
 
 /// Limits of sessions; the defaults are those of `config/*.toml`.
 #[derive(Clone, Debug)]

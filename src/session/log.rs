@@ -34,7 +34,7 @@ impl FromStr for EventId {
     }
 }
 
-/// What a stream carries.
+/// Content of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoggedEvent {
     /// One JSON-RPC message.
@@ -72,7 +72,7 @@ pub(super) struct StreamLog {
     pub(super) unread_since_ms: Option<u64>,
 }
 
-/// What a reader finds after it took everything there was.
+/// State of a stream once a reader has taken everything there was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum After {
     /// More may come.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::Session;
 use super::log::{After, EventId, LoggedEvent};
 
-/// What was asked to be replayed is not there (any more).
+/// The events to be replayed are not there (any more).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("nothing is kept for that event id")]
 pub struct StreamGone;
@@ -36,7 +36,7 @@ impl Reader {
         self.start
     }
 
-    /// Whose stream it is.
+    /// Session of the stream.
     #[must_use]
     pub fn session(&self) -> &Arc<Session> {
         &self.session

@@ -21,14 +21,14 @@ use super::streams::{Budget, OWN, Streams};
 use crate::mcp::{ClientCapabilities, Id, LogLevel, ServerRequests, SessionPort, Version};
 use crate::refusal::Refusal;
 
-/// What a client said of itself when it opened the session.
+/// Description that a client gave of itself when it opened the session.
 #[derive(Clone)]
 pub struct Hello {
-    /// Whose session it is: only the same principal may use it.
+    /// Owner of the session: only the same principal may use it.
     pub principal: Arc<str>,
     /// The revision agreed on.
     pub version: Version,
-    /// What the client can be asked for.
+    /// Questions that the client takes.
     pub capabilities: Arc<ClientCapabilities>,
     /// `clientInfo`, raw.
     pub client_info: Option<Arc<RawValue>>,
@@ -92,7 +92,7 @@ impl Session {
         &self.id
     }
 
-    /// Who opened it, and as what.
+    /// Opener of the session, and the description it gave.
     #[must_use]
     pub fn hello(&self) -> &Hello {
         &self.hello

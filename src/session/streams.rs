@@ -1,7 +1,7 @@
 //! All streams of one session, within the bytes that the session and the node may keep.
 //!
-//! What a reader took already goes first; then what nobody waits for, oldest first; results last, and only
-//! when the node is full.
+//! Messages that a reader took already go first; then those nobody waits for, oldest first; results last, and
+//! only when the node is full.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -142,7 +142,7 @@ impl Sessions {
         self.unlisten(uri, session);
     }
 
-    /// Who wants to hear of `uri`.
+    /// Sessions that subscribe to `uri`.
     #[must_use]
     pub fn subscribers(&self, uri: &str) -> Vec<Arc<Session>> {
         lock(&self.listeners)

@@ -1,5 +1,5 @@
-//! What a modern request repeats in its headers, for those on the way who do not read bodies: it must say
-//! what the body says.
+//! Headers in which a modern request repeats its body, for those on the way who do not read bodies: they must
+//! say what the body says.
 //!
 //! An intermediary may have routed by a header, so a header that differs, is missing, or comes twice is
 //! refused.

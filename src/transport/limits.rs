@@ -1,4 +1,4 @@
-//! What bounds connections, requests and streams, and whom the edge believes.
+//! Bounds of connections, requests and streams, and the proxies that the edge believes.
 
 use crate::client_address::TrustedProxies;
 use crate::exchange::ExchangeLimits;
@@ -32,7 +32,7 @@ pub struct Limits {
     pub http2_send_bytes_max: usize,
     /// A comment goes out on a stream that was quiet for this long, in milliseconds.
     pub sse_keepalive_ms: u64,
-    /// What clients are told to wait before they reconnect a stream, in milliseconds.
+    /// Pause that clients are told to make before they reconnect a stream, in milliseconds.
     pub sse_retry_ms: u64,
     /// A legacy answer that takes longer becomes a stream, so that it survives its connection, in
     /// milliseconds.

@@ -2,8 +2,8 @@
 //! stopping.
 //!
 //! One request each, about the node itself; everything else is refused as if these places were not there.
-//! Who does not say what it wants gives its place to the next, so that silence cannot take them all. Not
-//! counted as connections of clients.
+//! A connection that does not say its purpose gives its place to the next, so that silence cannot take them
+//! all. Not counted as connections of clients.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -100,7 +100,7 @@ impl Reserve {
         }
     }
 
-    /// What is to be done with a connection that is not let in: one request is answered if it is about the
+    /// Fate of a connection that is not let in: one request is answered if it is about the
     /// node, else `refusal` is said. With a `slot` it takes no place. `None`: close it.
     pub(super) fn admit(
         &self,
@@ -212,7 +212,7 @@ async fn respond(
     routes.call(Request::from_parts(parts, Body::from(body.to_bytes()))).await
 }
 
-/// What stays reachable whatever the clients do.
+/// Routes that stay reachable whatever the clients do.
 fn is_about_the_node(path: &str) -> bool {
     matches!(path, "/livez" | "/readyz" | "/health") || path.starts_with("/cluster/")
 }

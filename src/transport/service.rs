@@ -17,17 +17,17 @@ use crate::mcp::ANONYMOUS;
 use crate::monitor::Recorder;
 use crate::router::Router;
 
-/// What the service is made of.
+/// Parts of the service.
 pub struct HttpServiceOptions {
-    /// Who serves.
+    /// Way to all providers.
     pub router: Arc<Router>,
-    /// Who counts.
+    /// Counters of messages and calls.
     pub recorder: Arc<Recorder>,
     /// `serverInfo`, raw: at least name and version.
     pub server_info: Box<RawValue>,
     /// The home that session ids name.
     pub node_id: u64,
-    /// What bounds it.
+    /// Bounds of connections, requests and streams.
     pub limits: Limits,
     /// Names, without port, that a `Host` header may carry beside loopback's.
     pub allowed_hosts: Vec<String>,
@@ -41,7 +41,8 @@ pub struct HttpServiceOptions {
     pub stop: CancellationToken,
 }
 
-/// Who sends a request, from credentials; a layer that checks them puts it into the request's extensions.
+/// Principal that sends a request, from credentials; a layer that checks them puts it into the request's
+/// extensions.
 #[derive(Clone, Debug)]
 pub struct Principal(pub Arc<str>);
 
@@ -82,13 +83,13 @@ impl HttpService {
         Routes::new().route("/mcp", any(handle)).with_state(self.clone())
     }
 
-    /// What the messages are handed to.
+    /// Exchange that the messages are handed to.
     #[must_use]
     pub fn exchange(&self) -> &Arc<Exchange> {
         &self.exchange
     }
 
-    /// Who may call; other routes may ask it too.
+    /// Check of Host and Origin; other routes may ask it too.
     #[must_use]
     pub fn host_check(&self) -> &HostCheck {
         &self.host_check

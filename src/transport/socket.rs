@@ -60,7 +60,7 @@ impl Drop for Serving {
     }
 }
 
-/// What the socket waits for.
+/// Event that the socket waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wait {
     First,

@@ -20,7 +20,7 @@ use crate::session::{EventId, LoggedEvent, Reader};
 
 const QUIET: Bytes = Bytes::from_static(b": quiet\n\n");
 
-/// Where the events of a stream come from.
+/// Source of the events of a stream.
 pub(super) trait EventSource: Send + 'static {
     /// The next chunk, ready to be sent; `None` at the end. Loses nothing if it is dropped while it waits.
     fn next(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
@@ -48,7 +48,7 @@ pub(super) fn response(source: impl EventSource, keepalive_ms: u64) -> Response 
 /// call.
 pub(super) struct Calling {
     pub(super) call: Option<PendingCall>,
-    /// What the call yielded before it became a stream.
+    /// Item that the call yielded before it became a stream.
     pub(super) first: Option<Bytes>,
 }
 

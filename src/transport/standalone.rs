@@ -58,13 +58,13 @@ impl StandaloneServer {
         Ok(StandaloneServer { address, stop, serving })
     }
 
-    /// Where it listens.
+    /// Address on which it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What clients connect to.
+    /// URL that clients connect to.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}/mcp", self.address)

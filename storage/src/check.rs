@@ -14,7 +14,7 @@ use crate::log::{Edges, Reader};
 use crate::record;
 use crate::snapshot::Snapshots;
 
-/// What the scan found.
+/// Findings of the scan.
 pub(crate) struct Scan {
     pub(crate) edges: Edges,
     pub(crate) last_seq: u64,

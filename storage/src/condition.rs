@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use crate::error::StorageError;
 use crate::space::Shortage;
 
-/// What the store can do now.
+/// Condition of the store: what it can do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreHealth {
     /// Everything.
@@ -34,7 +34,7 @@ pub(crate) type Listener = Box<dyn Fn(&StoreHealth) + Send + Sync>;
 #[derive(Default)]
 pub(crate) struct Condition {
     failed: OnceLock<Arc<str>>,
-    /// What the last refused write needed; 0 while nothing is refused.
+    /// Bytes that the last refused write needed; 0 while nothing is refused.
     needed_bytes: AtomicU64,
     listeners: Mutex<Vec<Listener>>,
 }
@@ -67,7 +67,7 @@ impl Condition {
         }
     }
 
-    /// What the last refused write needed: who was refused is welcome again when that much is free.
+    /// Bytes that the last refused write needed: who was refused is welcome again when that much is free.
     pub(crate) fn needed_bytes(&self) -> u64 {
         self.needed_bytes.load(Ordering::SeqCst)
     }

@@ -32,7 +32,7 @@ pub(crate) const FORMAT_VERSION: u32 = 1;
 /// How long sled's own threads may take to let go of its file after the last use.
 const RELEASE_LIMIT: Duration = Duration::from_secs(5);
 
-/// Where things are below a data directory.
+/// Places of things below a data directory.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
     pub(crate) dir: PathBuf,
@@ -249,7 +249,7 @@ pub(crate) fn check_format(dir: &Path, trees: &Trees) -> Result<(), StorageError
     Ok(())
 }
 
-/// What sled's refusal to read means: the system's answer, or damage.
+/// Meaning of sled's refusal to read: the system's answer, or damage.
 pub(crate) fn open_error(dir: &Path, error: sled::Error) -> StorageError {
     match error {
         sled::Error::Io(e) if e.raw_os_error().is_some() && e.kind() != ErrorKind::NotFound => {

@@ -1,5 +1,5 @@
-//! What every caller and the commit thread share: the open trees, the edges of the log, the numbers, the
-//! condition.
+//! State that every caller and the commit thread share: the open trees, the edges of the log, the numbers,
+//! the condition.
 //!
 //! All use of sled goes through [`Engine::run`], so that an error or a panic inside sled makes the store fail
 //! once and for ever. No lock is held while a caller's callback runs.
@@ -54,7 +54,7 @@ pub(crate) struct Engine {
     lock: Mutex<Option<DirLock>>,
 }
 
-/// What opening a store has found.
+/// Findings of opening a store.
 pub(crate) struct Opened {
     pub(crate) layout: Layout,
     pub(crate) trees: Trees,

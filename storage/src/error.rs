@@ -1,4 +1,4 @@
-//! What can go wrong outside of this program: the disk, its space, its content, or how the store is used.
+//! Failures outside of this program: the disk, its space, its content, or how the store is used.
 //!
 //! One enum for the crate. A message says what was tried on which thing; nothing here is logged by the one
 //! who returns it.
@@ -14,14 +14,14 @@ pub enum StorageError {
     /// A call to the file system failed.
     #[error("cannot {action} {path}: {source}")]
     Io {
-        /// What was tried, as a verb.
+        /// Step that failed, as a verb.
         action: &'static str,
         /// On which file or directory.
         path: PathBuf,
         /// The system's answer.
         source: Arc<io::Error>,
     },
-    /// What is on disk is not what was written, or part of it is missing.
+    /// The content on disk is not what was written, or part of it is missing.
     #[error("{path} is damaged: {what}")]
     Corrupt {
         /// The data directory, or the file inside it.
@@ -64,7 +64,7 @@ pub enum StorageError {
     /// There is not enough space; nothing was written. Try again when `health` says so.
     #[error("cannot {action}: disk full (free {free_bytes} B, need {needed_bytes} B)")]
     DiskFull {
-        /// What was tried.
+        /// Step that failed.
         action: String,
         /// Bytes free for this user.
         free_bytes: u64,

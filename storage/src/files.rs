@@ -57,7 +57,7 @@ pub(crate) mod journal {
         SYNCED.with_borrow_mut(|synced| synced.push(path.to_path_buf()));
     }
 
-    /// What was made durable since it was last asked for, in order.
+    /// Paths made durable since they were last asked for, in order.
     pub(crate) fn take() -> Vec<PathBuf> {
         SYNCED.take()
     }

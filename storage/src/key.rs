@@ -30,7 +30,7 @@ pub enum MetaKey {
     Purged,
     /// The id of the newest snapshot that is in use.
     SnapshotId,
-    /// What describes the state beside its keys, such as the last applied log id and the membership.
+    /// Description of the state beside its keys, such as the last applied log id and the membership.
     StateMeta,
 }
 

@@ -17,7 +17,7 @@ use crate::record;
 const DELETE_KEYS_MAX: usize = 256;
 /// Bytes of an entry in one record; one more tells how many parts follow.
 const ENTRY_PART_BYTES: usize = PART_BYTES - 1;
-/// What an entry costs beside its bytes: keys, headers, pages.
+/// Bytes that an entry costs beside its own: keys, headers, pages.
 const ENTRY_OVERHEAD_BYTES: u64 = 256;
 
 /// The lowest and the highest index that is stored. Both are `None` for an empty log.
@@ -29,7 +29,7 @@ pub struct LogBounds {
     pub last: Option<u64>,
 }
 
-/// Where the log begins and ends.
+/// Edges of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Edges {
     /// The highest purged index; keys up to it are leftovers.

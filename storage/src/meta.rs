@@ -6,7 +6,7 @@ use crate::error::StorageError;
 use crate::key::{META_BYTES_MAX, MetaKey, Space};
 use crate::record;
 
-/// What a value costs beside its bytes.
+/// Bytes that a value costs beside its own.
 const OVERHEAD_BYTES: u64 = 256;
 
 /// Stores `value` under `key`. Returns the number to make durable.

@@ -22,9 +22,9 @@ use crate::files;
 const START: &str = "snap.";
 /// How the name of one ends that was never finished.
 const UNFINISHED: &str = ".generating";
-/// Where the copy is, inside the store.
+/// Path of the copy, inside the store.
 const COPY: &str = "sled-start.copy";
-/// Where the last damaged ones are kept for people to look at, inside the store.
+/// Directory of the last damaged ones, kept for people to look at, inside the store.
 const ASIDE: &str = "sled-start.aside";
 
 /// Opens the trees at `layout` and checks all of them. `acknowledged` is the number up to which nothing may

@@ -27,7 +27,7 @@ const HEADER_BYTES: usize = 8 + 4 + 3 * 8;
 pub struct StoredSnapshot {
     /// Its id, as given.
     pub id: String,
-    /// What describes it.
+    /// Description of it.
     pub meta: Vec<u8>,
     /// The state itself.
     pub body: Vec<u8>,

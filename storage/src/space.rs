@@ -22,7 +22,7 @@ pub(crate) struct Room {
     faults: Faults,
 }
 
-/// What is free and what would have to be.
+/// Bytes that are free and that would have to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shortage {
     pub(crate) free_bytes: u64,

@@ -254,7 +254,7 @@ pub fn bytes(text: &str) -> Bytes {
 /// Longest time that a test waits for anything.
 pub const TIMEOUTS: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// What `work` yields, or the end of the test.
+/// Output of `work`, or the end of the test.
 pub async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
     tokio::time::timeout(TIMEOUTS, work).await.unwrap_or_else(|_| panic!("{what}: not in time"))
 }

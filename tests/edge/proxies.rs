@@ -13,7 +13,7 @@ async fn behind_proxies(connections_max: usize) -> Server {
     Server::with(Limits { trusted_proxies, connections_max, ..Limits::default() }).await
 }
 
-/// Who the node takes the sender of a request for.
+/// Address that the node takes for the sender of a request.
 async fn client(wire: &mut Wire, lines: &[&str]) -> String {
     let lines: String = lines.iter().map(|line| format!("X-Forwarded-For: {line}\r\n")).collect();
     wire.send(&format!("GET /cluster/client HTTP/1.1\r\nhost: localhost\r\n{lines}\r\n")).await;

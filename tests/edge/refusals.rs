@@ -1,4 +1,4 @@
-//! What is refused before it is served: each status and code, and that node and connection are unharmed.
+//! Refusals before anything is served: each status and code, and that node and connection are unharmed.
 
 use serde_json::json;
 

@@ -143,7 +143,7 @@ pub(crate) fn functions(masked: &str) -> Vec<(usize, &str, usize)> {
     found
 }
 
-/// Where the body opens: the first brace outside brackets; none if a semicolon comes first.
+/// Offset at which the body opens: the first brace outside brackets; none if a semicolon comes first.
 fn body_start(signature: &str) -> Option<usize> {
     let mut depth = 0i32;
     for (i, c) in signature.char_indices() {

@@ -1,10 +1,11 @@
 //! One client never sees what is another's: random interleavings of three clients of both eras at one shared
 //! child that speaks for calls that were given up or took too long, and for tasks, too.
 //!
-//! What each client has to get is worked out here from the rules alone: a message that names its request goes
-//! to that request's client; one that names none goes to a client only if everything at the child is that
-//! client's; a task exists for its owner only. Time stands still but in the steps that let it pass, so when
-//! a call takes too long is part of the seed. `ERLMCP_ISOLATION_SEEDS=500` runs more than the default.
+//! Messages that each client has to get are worked out here from the rules alone: a message that names its
+//! request goes to that request's client; one that names none goes to a client only if everything at the
+//! child is that client's; a task exists for its owner only. Time stands still but in the steps that let it
+//! pass, so when a call takes too long is part of the seed. `ERLMCP_ISOLATION_SEEDS=500` runs more than the
+//! default.
 
 mod people;
 mod tasks;
@@ -57,7 +58,7 @@ impl Call {
     }
 }
 
-/// What happened in a run; where some of it never does, nothing is shown.
+/// Events of a run; where some of it never does, nothing is shown.
 #[derive(Debug, Default)]
 struct Tally {
     told: usize,
@@ -92,7 +93,7 @@ struct Run {
     calls: Vec<Call>,
     tasks: Vec<Task>,
     minted: usize,
-    /// What each person has to have heard at the end.
+    /// Messages that each person has to have heard at the end.
     due: Vec<BTreeSet<String>>,
     tally: Tally,
 }
@@ -136,7 +137,7 @@ impl Run {
         self.speaker.obey(json!({ "await_cancel": call.name })).await;
     }
 
-    /// Who has waited too long waits no more; the child goes on.
+    /// A client that has waited too long waits no more; the child goes on.
     async fn pass_time(&mut self) {
         tokio::time::advance(Duration::from_millis(STEP_MS)).await;
         for call in self.calls.iter_mut().filter(|call| call.is_waited_for()) {

@@ -263,7 +263,7 @@ impl Client {
     }
 }
 
-/// What a client got.
+/// Messages that a client got.
 #[derive(Debug)]
 pub struct Answer {
     pub outcome: Result<Box<RawValue>, RpcError>,

@@ -1,4 +1,4 @@
-//! What a shared upstream says without saying for whom, and calls that were given up: by symptom.
+//! Messages of a shared upstream that do not say for whom, and calls that were given up: by symptom.
 
 use std::time::Duration;
 

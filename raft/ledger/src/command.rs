@@ -23,7 +23,7 @@ pub enum Command {
         cluster_id: String,
         /// The founder.
         node: NodeId,
-        /// What the founder says about itself.
+        /// Description that the founder gives of itself.
         claim: MemberClaim,
         /// The first limits.
         limits: Limits,
@@ -34,7 +34,7 @@ pub enum Command {
     PutMember {
         /// Its id.
         node: NodeId,
-        /// What it says about itself.
+        /// Description that it gives of itself.
         claim: MemberClaim,
         /// It has been a member before; if the ledger does not know it, it was removed.
         returning: bool,
@@ -58,7 +58,7 @@ pub enum Command {
     },
     /// Sets the cluster's slots, or a tenant's; a tenant's `None` takes its own limit away.
     SetLimit {
-        /// Whose; `None` is the cluster.
+        /// Tenant whose limit it is; `None` is the cluster.
         tenant: Option<Tenant>,
         /// Slots.
         connections: Option<u32>,
@@ -74,7 +74,7 @@ pub enum Command {
     },
     /// Sets the cluster's rate, or a tenant's; a tenant's `None` takes its own budget away.
     SetBudget {
-        /// Whose; `None` is the cluster.
+        /// Tenant whose budget it is; `None` is the cluster.
         tenant: Option<Tenant>,
         /// Rate and burst.
         budget: Option<Budget>,

@@ -34,7 +34,7 @@ pub struct Change {
     pub value: Option<String>,
 }
 
-/// What is known of the cluster as a whole; the first key that a ledger gets.
+/// Facts of the cluster as a whole; the first key that a ledger gets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Cluster {
     v: u32,

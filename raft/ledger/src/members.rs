@@ -15,12 +15,12 @@ pub const MEMBERS_MAX: usize = 64;
 /// The longest address or name of a member, in bytes; bounded by the log entry that names all members.
 const TEXT_BYTES_MAX: usize = 128;
 
-/// What a node says about itself when it joins or moves.
+/// Description that a node gives of itself when it joins or moves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberClaim {
-    /// Where other members reach it, `host:port`.
+    /// Address at which other members reach it, `host:port`.
     pub peer_address: String,
-    /// Where clients and operators reach it, `host:port`.
+    /// Address at which clients and operators reach it, `host:port`.
     pub http_address: String,
     /// The life of its data directory.
     pub incarnation: Incarnation,
@@ -32,7 +32,7 @@ pub struct MemberClaim {
     pub reads: u32,
 }
 
-/// What every release reads.
+/// Version of commands that every release reads.
 const fn first_version() -> u32 {
     1
 }
@@ -65,9 +65,9 @@ fn is_text(text: &str) -> bool {
 /// A member as the ledger holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberRecord {
-    /// Where other members reach it, `host:port`.
+    /// Address at which other members reach it, `host:port`.
     pub peer_address: String,
-    /// Where clients and operators reach it, `host:port`.
+    /// Address at which clients and operators reach it, `host:port`.
     pub http_address: String,
     /// The life of its data directory.
     pub incarnation: Incarnation,

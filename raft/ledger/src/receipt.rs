@@ -75,13 +75,13 @@ pub enum Reason {
     /// A number or text is out of its range.
     #[error("{problem}")]
     OutOfRange {
-        /// What must hold.
+        /// Condition that must hold.
         problem: String,
     },
     /// A tenant's number may not exceed the cluster's.
     #[error("tenant {tenant} would be above the cluster's {what} of {whole}")]
     AboveCluster {
-        /// Whose number.
+        /// Owner of the number.
         tenant: Tenant,
         /// Which number.
         what: String,

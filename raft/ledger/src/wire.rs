@@ -28,9 +28,9 @@ pub enum LedgerError {
     /// Of our version and yet unreadable.
     #[error("cannot read {what}: {source}")]
     Malformed {
-        /// What was read.
+        /// Thing that was read.
         what: String,
-        /// What the reader said.
+        /// Error of the reader.
         source: serde_json::Error,
     },
     /// A key that this release does not know, although the version is right.

@@ -1,4 +1,4 @@
-//! What a command costs while others look at the state, as a figure:
+//! Cost of a command while others look at the state, as a figure:
 //! `cargo test --release -p erlmcp-ledger --test cost -- --ignored --nocapture`.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a measurement reads a clock")]
 

@@ -23,7 +23,7 @@ pub struct Cluster {
     pub addresses: BTreeMap<NodeId, SocketAddr>,
     listeners: BTreeMap<NodeId, TcpListener>,
     pub timing: Timing,
-    /// What each node's disk is told to break.
+    /// Faults of the disk of each node.
     pub faults: BTreeMap<NodeId, Faults>,
     expected: u64,
 }

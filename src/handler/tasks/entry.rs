@@ -12,7 +12,7 @@ use super::time::rfc3339;
 use crate::handler::input::{Ask, requests};
 use crate::mcp::{RawObject, RpcError, raw};
 
-/// Where a task is.
+/// State of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::handler) enum Status {

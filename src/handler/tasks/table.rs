@@ -1,6 +1,6 @@
 //! The tasks of one server: bounded in number and in time.
 //!
-//! What a client may see is decided here: an unknown id and the id of another principal look alike.
+//! This table decides what a client may see: an unknown id and the id of another principal look alike.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::entry::{Status, TaskEntry};
 use crate::handler::input::Ask;
-use crate::handler::settings::Limits;
+use crate::handler::settings::ServerLimits;
 use crate::handler::tool_error::ToolError;
 use crate::mcp::{Event, Method, RawObject, RpcError, TaskName};
 
@@ -31,7 +31,7 @@ pub(in crate::handler) fn random_id() -> String {
 
 /// All tasks.
 pub(in crate::handler) struct TaskTable {
-    limits: Limits,
+    limits: ServerLimits,
     clock: fn() -> u64,
     events: broadcast::Sender<Event>,
     entries: Mutex<HashMap<Arc<str>, TaskEntry>>,
@@ -40,7 +40,7 @@ pub(in crate::handler) struct TaskTable {
 
 impl TaskTable {
     pub(in crate::handler) fn new(
-        limits: Limits,
+        limits: ServerLimits,
         clock: fn() -> u64,
         events: broadcast::Sender<Event>,
     ) -> Arc<TaskTable> {
@@ -186,7 +186,7 @@ pub(in crate::handler) struct TaskRef {
 }
 
 impl TaskRef {
-    /// What the client gets in place of a result.
+    /// Object that the client gets in place of a result.
     pub(in crate::handler) fn created(&self) -> RawObject {
         let mut members =
             self.table.lock().get(&self.id).map(|entry| entry.members(&self.id)).unwrap_or_default();

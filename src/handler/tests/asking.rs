@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::client::Client;
-use crate::handler::{Ask, ElicitForm, Limits, SampleParams, Server, Tool, ToolCall, ToolError};
+use crate::handler::{Ask, ElicitForm, SampleParams, Server, ServerLimits, Tool, ToolCall, ToolError};
 use crate::mcp::{Era, Id, RawObject, Response};
 
 fn server() -> Server {
@@ -104,7 +104,7 @@ async fn a_handler_that_asks_forever_is_stopped() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_never_answers_is_not_waited_for_forever() {
-    let limits = Limits { input_wait_ms: 1_000, ..Limits::default() };
+    let limits = ServerLimits { input_wait_ms: 1_000, ..ServerLimits::default() };
     let client = client(server().limits(limits), &json!({ "elicitation": {} }));
     let result = client.call("name", json!({})).await.unwrap();
     assert!(text(&result).contains("no answer from the client in 1000 ms"), "{result}");

@@ -85,7 +85,7 @@ impl Wire {
         RawObject::parse(std::str::from_utf8(&bytes).unwrap()).unwrap()
     }
 
-    /// What came before the result.
+    /// Messages that came before the result.
     pub(super) fn messages(mut self) -> Vec<Value> {
         let mut all = Vec::new();
         while let Some(Outbound::Message(bytes)) = self.frames.try_recv() {

@@ -1,4 +1,4 @@
-//! What a server offers, answers and changes.
+//! Offers, answers and changes of a server.
 
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::{Value, json};
 
 use super::client::Client;
-use crate::handler::{Ask, ElicitForm, Limits, Prompt, PromptCall, Server, Tool, ToolCall, ToolError};
+use crate::handler::{Ask, ElicitForm, Prompt, PromptCall, Server, ServerLimits, Tool, ToolCall, ToolError};
 use crate::mcp::{Era, RpcError, SealKey};
 
 static NOW_MS: AtomicU64 = AtomicU64::new(1_000_000);
@@ -119,7 +119,7 @@ async fn a_state_is_good_for_its_own_request_only() {
 
 #[tokio::test]
 async fn a_state_ends() {
-    let limits = Limits { input_wait_ms: 1_000, ..Limits::default() };
+    let limits = ServerLimits { input_wait_ms: 1_000, ..ServerLimits::default() };
     let client = modern(server(b"s").limits(limits).clock(|| NOW_MS.load(Ordering::Relaxed)));
     let state = start(&client, "two").await;
     NOW_MS.fetch_add(999, Ordering::Relaxed);

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, broadcast};
 
 use super::client::Client;
 use crate::handler::{
-    Ask, ElicitForm, Limits, Server, TASKS_EXTENSION, TaskSupport, Tool, ToolCall, ToolError,
+    Ask, ElicitForm, Server, ServerLimits, TASKS_EXTENSION, TaskSupport, Tool, ToolCall, ToolError,
 };
 use crate::mcp::{Era, Event, Provider, RpcError};
 
@@ -194,7 +194,7 @@ static NOW_MS: AtomicU64 = AtomicU64::new(0);
 
 #[tokio::test(start_paused = true)]
 async fn tasks_are_bounded_in_number_and_in_time() {
-    let limits = Limits { tasks_max: 2, task_ttl_ms: 1_000, ..Limits::default() };
+    let limits = ServerLimits { tasks_max: 2, task_ttl_ms: 1_000, ..ServerLimits::default() };
     let server = server(&Arc::default()).limits(limits).clock(|| NOW_MS.load(Ordering::Relaxed));
     let client = client(server);
     let handle = client.server.handle();

@@ -1,4 +1,4 @@
-//! What the tests of the store share: short ways to write and to wait. No test of its own.
+//! Parts that the tests of the store share: short ways to write and to wait. No test of its own.
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};

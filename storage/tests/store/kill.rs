@@ -21,7 +21,7 @@ const LIES: &str = "ERLMCP_KILL_LIES";
 const KEPT: u64 = 300;
 const STATE_KEYS: [&str; 3] = ["applied", "copy/1", "copy/2"];
 
-/// What the process was told to be durable.
+/// Entries that the process was told to be durable.
 #[derive(Debug, Default, Clone, Copy)]
 struct Acknowledged {
     entry: Option<u64>,
@@ -127,7 +127,7 @@ fn run_and_kill(dir: &Path, seed: u64, lines: u64, lies: bool, acknowledged: &mu
     victim.wait().unwrap();
 }
 
-/// What is missing after a kill, in words.
+/// Entries missing after a kill, in words.
 fn verify(dir: &Path, acknowledged: Acknowledged) -> Result<(), String> {
     let store = Store::open(dir, options()).map_err(|error| error.to_string())?;
     let bounds = store.log_bounds();

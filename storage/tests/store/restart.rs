@@ -1,4 +1,4 @@
-//! What was acknowledged is there after a restart, whatever was done before it.
+//! Acknowledged writes are there after a restart, whatever was done before it.
 
 use crate::common::{append, entries, options, reopen, wait};
 use erlmcp_storage::{ENTRY_BYTES_MAX, LogBounds, MetaKey, StateWrite, StorageError, Store};

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{Client, SOON, command, fake, script};
 
-/// What a client gets in the end.
+/// Result of a client in the end.
 pub type Outcome = Result<Value, RpcError>;
 
 /// A shared child that can be told what to say.

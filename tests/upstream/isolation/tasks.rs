@@ -131,7 +131,7 @@ impl Run {
         }
     }
 
-    /// What was asked for in vain has changed nothing at the child.
+    /// Questions asked in vain have changed nothing at the child.
     pub async fn judge_tasks(&mut self, seed: u64) {
         let there = self.speaker.obey(json!({ "tasks": true })).await;
         let expected: BTreeMap<_, _> = self.tasks.iter().map(|task| (&task.own, task.status)).collect();
