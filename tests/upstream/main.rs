@@ -8,6 +8,7 @@
     reason = "tests"
 )]
 
+mod cost;
 mod fake_http;
 mod http;
 mod isolation;

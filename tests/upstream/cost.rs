@@ -1,0 +1,48 @@
+//! Calls in a row, to be counted by `scripts/instructions.py`: the difference of two runs is what one costs.
+
+use std::sync::Arc;
+
+use erlmcp::mcp::Provider;
+use erlmcp::upstream::{Reach, UpstreamOptions};
+
+use crate::fake_http::serve;
+use crate::support::{Client, fake, quick, start_one};
+
+/// Calls of a run, as the script asks for.
+fn calls() -> usize {
+    std::env::var("ERLMCP_CALLS").ok().and_then(|calls| calls.parse().ok()).unwrap_or(1)
+}
+
+async fn call(provider: &Arc<dyn Provider>, client: &Client) {
+    for _ in 0..calls() {
+        client.call(provider, "echo", r#"{"text":"hello"}"#).await.result();
+    }
+}
+
+#[tokio::test]
+#[ignore = "counted by scripts/instructions.py"]
+async fn http_legacy() {
+    let server = serve("legacy").await;
+    let url = Reach::Url { url: server.url.clone(), headers: Vec::new() };
+    let (upstreams, provider) = start_one(quick(UpstreamOptions::new("web", url)));
+    call(&provider, &Client::legacy()).await;
+    upstreams.stop().await;
+}
+
+#[tokio::test]
+#[ignore = "counted by scripts/instructions.py"]
+async fn http_modern() {
+    let server = serve("modern").await;
+    let url = Reach::Url { url: server.url.clone(), headers: Vec::new() };
+    let (upstreams, provider) = start_one(quick(UpstreamOptions::new("web", url)));
+    call(&provider, &Client::modern()).await;
+    upstreams.stop().await;
+}
+
+#[tokio::test]
+#[ignore = "counted by scripts/instructions.py"]
+async fn stdio_legacy() {
+    let (upstreams, provider) = start_one(fake("fake", &[]));
+    call(&provider, &Client::legacy()).await;
+    upstreams.stop().await;
+}
