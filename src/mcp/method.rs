@@ -160,6 +160,7 @@ methods! {
     ResourcesList = "resources/list", BOTH.list(ListKind::Resources);
     TemplatesList = "resources/templates/list", BOTH.list(ListKind::Templates);
     ResourcesRead = "resources/read", BOTH.needs("resources").routed(Routing::Uri).named_by("uri").kept(0);
+    ResourcesDirectory = "resources/directory/read", BOTH.needs("resources").routed(Routing::Uri);
     ResourcesSubscribe = "resources/subscribe", LEGACY.needs("resources").routed(Routing::Uri);
     ResourcesUnsubscribe = "resources/unsubscribe", LEGACY.needs("resources").routed(Routing::Uri);
     Complete = "completion/complete", BOTH.needs("completions").routed(Routing::Reference);

@@ -418,6 +418,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_directory_is_read_from_the_provider_that_has_it() {
+        let providers = [mirror("a", &[], &[], &["skill://x"]), mirror("b", &[], &[], &["skill://y"])];
+        let (router, _stop) = start(&providers);
+        let read = async |uri: &str| {
+            ask(&router, "resources/directory/read", &format!(r#"{{"uri":"{uri}"}}"#)).await
+        };
+        assert!(read("skill://y").await.unwrap().contains(r#""from":"b""#));
+        assert_eq!(read("skill://z").await, Err(-32002));
+    }
+
+    #[tokio::test]
     async fn a_changed_catalog_is_seen_and_its_new_tool_can_be_called() {
         let provider = mirror("a", &["x"], &[], &[]);
         let (router, _stop) = start(std::slice::from_ref(&provider));
