@@ -10,7 +10,6 @@ mod changes;
 mod hello;
 mod interest;
 mod legacy;
-mod limits;
 mod listen;
 mod modern;
 mod revision;
@@ -23,10 +22,11 @@ use tokio_util::sync::CancellationToken;
 
 pub use answer::{EncodedResponse, Rejected};
 pub use call::{PendingCall, StreamItem};
-pub use limits::ExchangeLimits;
+pub use listen::LISTENERS_MAX;
 pub use revision::{Revision, VersionHeader, detect_revision, parse_revision};
 
 use crate::clock::Clock;
+use crate::config::ServiceConfig;
 use crate::drain::{Arrival, DrainState};
 use crate::mcp::{Era, Message, Method};
 use crate::monitor::Recorder;
@@ -44,8 +44,10 @@ pub struct ExchangeOptions {
     pub server_info: Box<RawValue>,
     /// The home that session ids name.
     pub node_id: u64,
-    /// Bounds of sessions, requests and listeners.
-    pub limits: ExchangeLimits,
+    /// Sections of the configuration that bound requests and sessions.
+    pub config: Arc<ServiceConfig>,
+    /// Open `subscriptions/listen` streams; [`LISTENERS_MAX`] but in tests.
+    pub listeners_max: usize,
     /// Time.
     pub clock: Clock,
     /// Whether new clients are let in.
@@ -59,7 +61,7 @@ pub struct Exchange {
     router: Arc<Router>,
     recorder: Arc<Recorder>,
     server_info: Box<RawValue>,
-    limits: ExchangeLimits,
+    config: Arc<ServiceConfig>,
     clock: Clock,
     drain: DrainState,
     stop: CancellationToken,
@@ -95,12 +97,12 @@ impl Exchange {
     #[must_use]
     pub fn start(options: ExchangeOptions) -> Arc<Exchange> {
         let exchange = Arc::new(Exchange {
-            sessions: Sessions::new(options.node_id, options.limits.sessions.clone()),
-            listeners: Arc::new(Semaphore::new(options.limits.listeners_max)),
+            sessions: Sessions::new(options.node_id, options.config.clone()),
+            listeners: Arc::new(Semaphore::new(options.listeners_max)),
             router: options.router,
             recorder: options.recorder,
             server_info: options.server_info,
-            limits: options.limits,
+            config: options.config,
             clock: options.clock,
             drain: options.drain,
             stop: options.stop,

@@ -6,7 +6,6 @@
 mod bind;
 mod drain;
 mod error;
-mod limits;
 mod options;
 mod run;
 mod stop;

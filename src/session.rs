@@ -5,7 +5,6 @@
 
 mod id;
 mod level;
-mod limits;
 mod log;
 mod reader;
 #[allow(clippy::module_inception, reason = "one noun, one file")]
@@ -15,7 +14,6 @@ mod table;
 
 pub use id::{ID_LENGTH_MAX, home, mint};
 pub use level::passes;
-pub use limits::SessionLimits;
 pub use log::{EventId, LoggedEvent};
 pub use reader::{Reader, StreamGone};
 pub use session::{Hello, NotBegun, RunningRequest, Session};

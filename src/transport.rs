@@ -7,7 +7,6 @@ mod ending;
 mod headers;
 mod host_check;
 mod legacy;
-mod limits;
 pub mod listener;
 mod modern;
 mod reserve;
@@ -19,6 +18,5 @@ mod streamable;
 
 pub use ending::Ending;
 pub use host_check::{HostCheck, OriginError};
-pub use limits::Limits;
 pub use service::{HttpService, HttpServiceOptions, Principal};
 pub use standalone::StandaloneServer;

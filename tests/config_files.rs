@@ -103,7 +103,6 @@ const HANDED_ON: &[(&str, &str)] = &[
     ("cluster.data_dir", "node_dir"),
     ("cluster.secret_file", "secret_file"),
     ("http.listen", "http_listen"),
-    ("http.trusted_proxies", "trusted_proxies"),
     ("peer.listen", "peer_listen"),
     ("peer.advertise", "peer_advertise"),
     ("connections.insecure", "is_insecure_bind"),

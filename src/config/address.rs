@@ -1,7 +1,8 @@
 //! Addresses as users write them: to listen on, and to be reached by.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 
 /// Address to listen on.
@@ -40,4 +41,13 @@ impl<'de> Deserialize<'de> for Address {
         let text = String::deserialize(deserializer)?;
         Ok(if text == "auto" { Address::Auto } else { Address::At(text) })
     }
+}
+
+/// A block of addresses, or a single one; `None` if `text` is neither.
+///
+/// Addresses of clients are never IPv4 within IPv6, so that a block written so would hold nobody: it is none.
+#[must_use]
+pub fn network(text: &str) -> Option<IpNet> {
+    let block: Option<IpNet> = text.parse().ok().or_else(|| text.parse().ok().map(IpAddr::into));
+    block.filter(|block| block.addr().to_canonical() == block.addr())
 }

@@ -7,10 +7,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::address::{Address, Listen};
+use super::address::{Address, Listen, network};
 use super::cluster::KnownNode;
 use super::error::{ConfigError, Problem};
 use super::overlay::{Settings, Sources};
@@ -25,8 +24,6 @@ pub struct Config {
     pub sections: Sections,
     /// Address on which HTTP listens.
     pub http_listen: SocketAddr,
-    /// Proxies whose word about the client's address counts.
-    pub trusted_proxies: Vec<IpNet>,
     /// Address on which the other nodes are heard.
     pub peer_listen: SocketAddr,
     /// HOST:PORT that this node tells others to reach it by.
@@ -73,7 +70,7 @@ impl Config {
         let mut check = Check { node_id, settings: &settings, sections: &sections, faults: Vec::new() };
         check.order();
         check.lists();
-        let trusted_proxies = check.proxies();
+        check.proxies();
         let ports = check.ports();
         check.exposure(&ports);
         let faults = check.faults;
@@ -93,7 +90,6 @@ impl Config {
         Ok(Config {
             node_id,
             http_listen: ports.http,
-            trusted_proxies,
             peer_listen: ports.peer,
             peer_advertise,
             nodes,
@@ -189,19 +185,14 @@ impl Check<'_> {
         }
     }
 
-    fn proxies(&mut self) -> Vec<IpNet> {
-        let mut blocks = Vec::new();
-        for text in &self.sections.http.trusted_proxies {
-            match block(text) {
-                Some(block) => blocks.push(block),
-                None => self.fault(
-                    "http.trusted_proxies",
-                    format!("\"{text}\""),
-                    "an IP address or a block of them, such as \"10.0.0.7\", \"10.0.0.0/8\" or \"fd00::/8\"",
-                ),
-            }
+    fn proxies(&mut self) {
+        for text in self.sections.http.trusted_proxies.iter().filter(|text| network(text).is_none()) {
+            self.fault(
+                "http.trusted_proxies",
+                format!("\"{text}\""),
+                "an IP address or a block of them, such as \"10.0.0.7\", \"10.0.0.0/8\" or \"fd00::/8\"",
+            );
         }
-        blocks
     }
 
     fn ports(&mut self) -> Ports {
@@ -261,13 +252,6 @@ fn known_nodes(sections: &Sections, node_id: u64, own_peer: SocketAddr) -> Vec<K
         http: (id != node_id).then(|| format!("127.0.0.1:{}", base + id - 1)),
     };
     (1..=count).chain((node_id > count).then_some(node_id)).map(local).collect()
-}
-
-/// A block of addresses, or a single one. Addresses of clients are never IPv4 within IPv6, so that a block
-/// written so would hold nobody.
-fn block(text: &str) -> Option<IpNet> {
-    let block: Option<IpNet> = text.parse().ok().or_else(|| text.parse().ok().map(IpAddr::into));
-    block.filter(|block| block.addr().to_canonical() == block.addr())
 }
 
 fn is_http(url: &str) -> bool {

@@ -53,7 +53,8 @@ fn a_list_is_taken_as_it_is_and_tells_what_to_advertise() {
 fn a_trusted_proxy_is_an_address_or_a_block_and_nothing_else() {
     let proxies = |list: &str| config(1, &[], &format!("[http]\ntrusted_proxies = {list}\n"));
     let fine = proxies(r#"["10.1.2.3", "192.168.0.0/16", "fd00::1", "2001:db8::/32", "0.0.0.0/0"]"#).unwrap();
-    let blocks: Vec<_> = fine.trusted_proxies.iter().map(ToString::to_string).collect();
+    let blocks = fine.sections.http.trusted_proxies.iter().filter_map(|text| super::super::network(text));
+    let blocks: Vec<_> = blocks.map(|block| block.to_string()).collect();
     assert_eq!(blocks, ["10.1.2.3/32", "192.168.0.0/16", "fd00::1/128", "2001:db8::/32", "0.0.0.0/0"]);
     for bad in [
         "",

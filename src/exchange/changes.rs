@@ -11,6 +11,9 @@ use tokio::sync::broadcast::error::RecvError;
 use super::{Exchange, capabilities};
 use crate::mcp::{Catalog, Era, Event, ListKind, Method, RawObject, encode_notification, raw};
 
+/// How often idle sessions are looked for: a small part of the shortest life that one has without use.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+
 /// The versions of what clients hear changes of; templates count as resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Versions {
@@ -100,7 +103,7 @@ fn tell_subscribers(exchange: &Exchange, uri: &str) {
 
 async fn sweeps(exchange: Arc<Exchange>) {
     loop {
-        tokio::time::sleep(Duration::from_millis(exchange.limits.sweep_ms)).await;
+        tokio::time::sleep(SWEEP_INTERVAL).await;
         exchange.sweep(exchange.clock.monotonic_ms()).await;
     }
 }

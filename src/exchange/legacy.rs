@@ -130,7 +130,7 @@ impl Exchange {
             biased;
             served = self.router.serve(request, caller, responder) => served,
             () = self.deadline(responder) => {
-                let timeout_ms = self.limits.request_ms;
+                let timeout_ms = self.config.http.request_timeout_ms;
                 let data = serde_json::json!({ "timeoutMs": timeout_ms });
                 let text = format!("{} was not answered within {timeout_ms} ms", request.method);
                 Err(RpcError::internal(text).with_data(&data))
@@ -148,12 +148,13 @@ impl Exchange {
     /// Returns when a draining node can wait no longer.
     async fn drained(&self) {
         self.stop.cancelled().await;
-        tokio::time::sleep(Duration::from_millis(self.limits.drain_ms)).await;
+        // Less than the transport waits, so that the answer gets out.
+        tokio::time::sleep(Duration::from_millis(self.config.drain.timeout_ms / 5 * 4)).await;
     }
 
     /// The time that the client takes to answer questions does not count, within its own bound.
     async fn deadline(&self, responder: &Responder) {
-        let request = Duration::from_millis(self.limits.request_ms);
+        let request = Duration::from_millis(self.config.http.request_timeout_ms);
         tokio::time::sleep(request).await;
         let asked = async {
             while responder.is_asking() {
@@ -161,7 +162,8 @@ impl Exchange {
                 tokio::time::sleep(request).await;
             }
         };
-        let _ = tokio::time::timeout(Duration::from_millis(self.limits.asks_ms), asked).await;
+        let answers = Duration::from_secs(self.config.session.elicitation_timeout_s);
+        let _ = tokio::time::timeout(answers, asked).await;
     }
 
     pub(super) fn on_notification(&self, notification: &Notification, session: &Arc<Session>) {

@@ -21,6 +21,10 @@ use crate::mcp::{
 };
 use crate::refusal::Refusal;
 
+/// Open `subscriptions/listen` streams on a node: as many as sessions, which they stand for.
+pub const LISTENERS_MAX: usize = 100_000;
+/// Resources, and tasks, that one such stream may name.
+const NAMES_MAX: usize = 1_000;
 const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 
 /// The lists that a filter has a flag for.
@@ -50,7 +54,7 @@ pub(super) struct Listening {
 /// -32602 for a malformed filter; the refusal if there are too many listeners.
 pub(super) fn open(exchange: &Exchange, request: &Request, caller: &Caller) -> Result<Listening, RpcError> {
     let mut catalog = exchange.router.catalog(Era::Modern);
-    let (mut filter, tasks) = read(request, &catalog.borrow_and_update(), exchange.limits.listen_names_max)?;
+    let (mut filter, tasks) = read(request, &catalog.borrow_and_update())?;
     let own = |id: String| Some((exchange.router.task(caller, &id)?, id));
     filter.tasks = tasks.into_iter().filter_map(own).collect();
     let permit = exchange.listeners.clone().try_acquire_owned();
@@ -61,11 +65,7 @@ pub(super) fn open(exchange: &Exchange, request: &Request, caller: &Caller) -> R
 }
 
 /// The filter without its tasks, and the task ids that are wanted.
-fn read(
-    request: &Request,
-    catalog: &Catalog,
-    names_max: usize,
-) -> Result<(Filter, HashSet<String>), RpcError> {
+fn read(request: &Request, catalog: &Catalog) -> Result<(Filter, HashSet<String>), RpcError> {
     let bad = |what: String| RpcError::invalid_params(format!("params.notifications{what}")).with_status(400);
     let wanted =
         request.params.read::<RawObject>("notifications").map_err(|error| bad(format!(": {error}")))?;
@@ -81,8 +81,8 @@ fn read(
     let names = |member: &str| {
         let names = wanted.read::<Vec<String>>(member).map_err(|error| bad(format!(".{member}: {error}")))?;
         let names = names.unwrap_or_default();
-        if names.len() > names_max {
-            return Err(bad(format!(".{member} has more than {names_max} entries")));
+        if names.len() > NAMES_MAX {
+            return Err(bad(format!(".{member} has more than {NAMES_MAX} entries")));
         }
         Ok(names.into_iter().collect::<HashSet<_>>())
     };

@@ -7,7 +7,7 @@ use erlmcp_ledger::{Budget, Limits};
 use erlmcp_raft::{ClusterSecret, Identity, PeerRoutes, ReplicaOptions, Timing};
 
 use crate::cli::Launch;
-use crate::config::{Config, Lease, Names};
+use crate::config::{Config, Lease, Names, ServiceConfig};
 use crate::mcp::raw;
 use crate::router::Naming;
 use serde_json::value::RawValue;
@@ -20,11 +20,14 @@ pub(super) fn worker_threads(config: &Config) -> usize {
     }
 }
 
-/// Connections that this node takes: as configured, and no more than its open files allow.
-pub(super) fn connections_max(launch: &Launch) -> u64 {
-    let connections = &launch.config.sections.connections;
-    let files = launch.open_files.soft.saturating_sub(u64::from(connections.reserve_files));
-    u64::from(connections.per_node).min(files)
+/// Sections that serve clients, with `http.connections_max` lowered to what this node can take: no more than
+/// `connections.per_node`, nor than its open files allow.
+pub(super) fn service(launch: &Launch) -> ServiceConfig {
+    let mut config = ServiceConfig::from(&launch.config.sections);
+    let files = launch.open_files.soft.saturating_sub(config.connections.reserve_files.into());
+    let connections_max = config.http.connections_max.min(config.connections.per_node);
+    config.http.connections_max = connections_max.min(clamp(files));
+    config
 }
 
 /// How long a share lasts; `None` if for ever.

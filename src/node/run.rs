@@ -14,14 +14,16 @@ use super::bind::Bound;
 use super::drain;
 use super::error::NodeError;
 use super::stop::{self, Signals};
-use super::{limits, options, upstreams};
+use super::{options, upstreams};
 use crate::admin::{Admin, AdminOptions, AdminToken, Readiness, StatusSource, node_tools};
 use crate::cli::Launch;
 use crate::clock::Clock;
+use crate::config::ServiceConfig;
+use crate::exchange::LISTENERS_MAX;
 use crate::mcp::{Provider, SealKey};
 use crate::monitor::Recorder;
 use crate::router::{Router, TaskKey};
-use crate::transport::{Ending, HostCheck, HttpService, HttpServiceOptions, listener};
+use crate::transport::{Ending, HttpService, HttpServiceOptions, listener};
 use crate::upstream::Upstreams;
 
 /// How often totals are noted for the rates.
@@ -64,7 +66,9 @@ async fn run_node(launch: Launch, bound: Bound, control: &Handle) -> Result<(), 
     let upstreams = Arc::new(upstreams::start(config)?);
     let ending = Ending::default();
     let readiness = Readiness::new(options::lease_ms(config), ending.state.clone());
-    let source = Arc::new(status_source(&launch, &replica, readiness, upstreams.clone()));
+    let service = Arc::new(options::service(&launch));
+    let source = status_source(&launch, &service, &replica, readiness, upstreams.clone());
+    let source = Arc::new(source);
     let mut tasks = JoinSet::new();
     tasks.spawn(sample(source.clone(), ending.drain.clone()));
     let following = drain::follow(config.node_id, replica.handle().view(), ending.state.clone());
@@ -74,7 +78,7 @@ async fn run_node(launch: Launch, bound: Bound, control: &Handle) -> Result<(), 
         bound.http,
         &mut tasks,
         &ending,
-        Parts { source, upstreams: upstreams.clone(), token, seal, task_key },
+        Parts { service, source, upstreams: upstreams.clone(), token, seal, task_key },
     );
     tracing::info!(node = config.node_id, http = %config.http_listen, peers = %config.peer_listen, "started");
 
@@ -106,6 +110,7 @@ async fn run_node(launch: Launch, bound: Bound, control: &Handle) -> Result<(), 
 
 /// Service for clients and operators.
 struct Parts {
+    service: Arc<ServiceConfig>,
     source: Arc<StatusSource>,
     upstreams: Arc<Upstreams>,
     token: AdminToken,
@@ -121,23 +126,19 @@ fn serve(launch: &Launch, http: TcpListener, tasks: &mut JoinSet<()>, ending: &E
     let mut providers: Vec<Arc<dyn Provider>> = vec![Arc::new(own)];
     providers.extend(behind);
     let recorder = parts.source.recorder.clone();
-    let limits = limits::edge(launch);
     let edge = HttpService::new(HttpServiceOptions {
         router: Router::start(providers, 1, options::naming(config), parts.task_key, &ending.drain),
         recorder: recorder.clone(),
         server_info: options::server_info(),
         node_id: config.node_id,
-        limits: limits.clone(),
-        allowed_hosts: {
-            let named = config.sections.http.allowed_hosts.iter().cloned();
-            named.chain(HostCheck::host_of(config.http_listen)).collect()
-        },
-        allowed_origins: config.sections.http.allowed_origins.clone(),
+        config: parts.service.clone(),
+        listeners_max: LISTENERS_MAX,
+        address: config.http_listen,
         clock: parts.source.clock,
         drain: ending.state.clone(),
         stop: ending.drain.clone(),
     });
-    let guarding = edge.clone();
+    let (guarding, service) = (edge.clone(), parts.service);
     let admin = Admin::routes(AdminOptions {
         source: parts.source,
         token: parts.token,
@@ -146,7 +147,7 @@ fn serve(launch: &Launch, http: TcpListener, tasks: &mut JoinSet<()>, ending: &E
     let routes = edge.routes().merge(admin);
     let ending = ending.clone();
     tasks.spawn(async move {
-        if let Err(error) = listener::serve(http, routes, &limits, recorder, ending).await {
+        if let Err(error) = listener::serve(http, routes, &service, recorder, ending).await {
             tracing::error!(%error, "cannot serve HTTP");
         }
     });
@@ -172,6 +173,7 @@ fn load_identity(launch: &Launch) -> Result<(Identity, ClusterSecret), NodeError
 
 fn status_source(
     launch: &Launch,
+    service: &ServiceConfig,
     replica: &Replica,
     readiness: Readiness,
     upstreams: Arc<Upstreams>,
@@ -186,7 +188,7 @@ fn status_source(
         cluster_name: config.sections.cluster.name.clone(),
         http_address: options::advertised_http(config),
         peer_address: config.peer_advertise.clone(),
-        connections_max: options::connections_max(launch),
+        connections_max: service.http.connections_max.into(),
         started_unix_ms: clock.unix_ms(),
         started_ms: clock.monotonic_ms(),
         upstreams_wait_ms: config.sections.gateway.start_wait_ms,

@@ -13,13 +13,23 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::SessionLimits;
 use super::level::passes;
 use super::log::{After, EventId, LoggedEvent};
 use super::reader::{Reader, StreamGone};
 use super::streams::{Budget, OWN, Streams};
+use crate::config::ServiceConfig;
 use crate::mcp::{ClientCapabilities, Id, LogLevel, ServerRequests, SessionPort, Version};
 use crate::refusal::Refusal;
+
+/// Resources that one session may subscribe to: what a person or an agent can follow, so that no session
+/// fills the node's index.
+const SUBSCRIPTIONS_MAX: usize = 1_000;
+/// A session whose client said nothing after `initialize` ends after this, in milliseconds: clients that
+/// only look in are many.
+const UNUSED_MS: u64 = 60_000;
+/// A finished stream that nobody reads is forgotten after this, in milliseconds: a client that wants its rest
+/// reconnects sooner.
+const REPLAY_KEEP_MS: u64 = 300_000;
 
 /// Description that a client gave of itself when it opened the session.
 #[derive(Clone)]
@@ -46,7 +56,7 @@ pub struct Session {
     state: Mutex<State>,
     pub(super) changed: Notify,
     tasks: TaskTracker,
-    limits: Arc<SessionLimits>,
+    config: Arc<ServiceConfig>,
 }
 
 struct State {
@@ -60,7 +70,7 @@ impl Session {
     pub(super) fn new(
         id: Arc<str>,
         hello: Hello,
-        limits: Arc<SessionLimits>,
+        config: Arc<ServiceConfig>,
         budget: Arc<Budget>,
         tasks: TaskTracker,
         now_ms: u64,
@@ -70,7 +80,7 @@ impl Session {
             log_level: None,
             subscriptions: BTreeSet::new(),
             running: HashMap::new(),
-            streams: Streams::new(limits.replay_bytes_max, budget),
+            streams: Streams::new(config.session.replay_bytes_max, budget),
         };
         Session {
             id,
@@ -82,7 +92,7 @@ impl Session {
             state: Mutex::new(state),
             changed: Notify::new(),
             tasks,
-            limits,
+            config,
         }
     }
 
@@ -124,7 +134,7 @@ impl Session {
         if state.running.contains_key(id) {
             return Err(NotBegun::SameId);
         }
-        if state.running.len() >= self.limits.requests_max {
+        if state.running.len() >= self.config.limits.requests_in_flight as usize {
             return Err(NotBegun::Refused(Refusal::RequestsFull));
         }
         let cancelled = self.ended.child_token();
@@ -196,7 +206,7 @@ impl Session {
     /// False if it has as many as it may, or has ended.
     pub(super) fn subscribe(&self, uri: &Arc<str>) -> bool {
         let mut state = self.lock();
-        let full = state.subscriptions.len() >= self.limits.subscriptions_max;
+        let full = state.subscriptions.len() >= SUBSCRIPTIONS_MAX;
         if self.ended.is_cancelled() || full && !state.subscriptions.contains(uri) {
             return false;
         }
@@ -228,14 +238,14 @@ impl Session {
     /// Whether it has had no request and no reader for as long as it may.
     pub(super) fn is_idle(&self, now_ms: u64) -> bool {
         let mut state = self.lock();
-        state.streams.sweep(now_ms, self.limits.replay_keep_ms);
+        state.streams.sweep(now_ms, REPLAY_KEEP_MS);
         if state.streams.is_read() || !state.running.is_empty() {
             self.touch(now_ms);
             return false;
         }
         let is_used = self.is_used.load(Ordering::Relaxed);
-        let idle_ms =
-            if is_used { self.limits.idle_ms } else { self.limits.unused_ms.min(self.limits.idle_ms) };
+        let idle_ms = self.config.session.idle_s * 1_000;
+        let idle_ms = if is_used { idle_ms } else { UNUSED_MS.min(idle_ms) };
         now_ms.saturating_sub(self.used_ms.load(Ordering::Relaxed)) >= idle_ms
     }
 

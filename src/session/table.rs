@@ -7,15 +7,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::task::TaskTracker;
 
-use super::SessionLimits;
 use super::id::{ID_LENGTH_MAX, mint};
 use super::session::{Hello, Session};
 use super::streams::Budget;
+use crate::config::ServiceConfig;
 use crate::mcp::ANONYMOUS;
 use crate::refusal::Refusal;
 
 /// Parts of the table, each with its own lock.
 const SHARDS: usize = 32;
+/// Bytes kept for streams that may break, for all sessions of this node together: 256 MiB, so that no number
+/// of clients takes the memory of the node.
+const REPLAY_NODE_BYTES_MAX: usize = 268_435_456;
 
 type Shard = Mutex<HashMap<Arc<str>, Arc<Session>>>;
 type BySession = HashMap<Arc<str>, Arc<Session>>;
@@ -23,7 +26,7 @@ type BySession = HashMap<Arc<str>, Arc<Session>>;
 /// All sessions of this node.
 pub struct Sessions {
     node_id: u64,
-    limits: Arc<SessionLimits>,
+    config: Arc<ServiceConfig>,
     shards: Box<[Shard]>,
     counts: Mutex<Counts>,
     listeners: Mutex<HashMap<Arc<str>, BySession>>,
@@ -40,11 +43,11 @@ struct Counts {
 impl Sessions {
     /// No sessions; ids will name `node_id` as their home.
     #[must_use]
-    pub fn new(node_id: u64, limits: SessionLimits) -> Sessions {
+    pub fn new(node_id: u64, config: Arc<ServiceConfig>) -> Sessions {
         Sessions {
             node_id,
-            budget: Budget::new(limits.replay_node_bytes_max),
-            limits: Arc::new(limits),
+            budget: Budget::new(REPLAY_NODE_BYTES_MAX),
+            config,
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             counts: Mutex::default(),
             listeners: Mutex::default(),
@@ -58,20 +61,20 @@ impl Sessions {
     /// [`Refusal::SessionsFull`] or [`Refusal::PrincipalSessionsFull`].
     pub fn open(&self, hello: Hello, now_ms: u64) -> Result<Arc<Session>, Refusal> {
         {
-            let mut counts = lock(&self.counts);
-            if counts.all >= self.limits.per_node_max {
+            let (mut counts, limits) = (lock(&self.counts), &self.config.session);
+            if counts.all >= limits.per_node_max as usize {
                 return Err(Refusal::SessionsFull);
             }
             let of_principal = counts.by_principal.entry(hello.principal.clone()).or_default();
-            if *of_principal >= self.limits.per_principal_max && &*hello.principal != ANONYMOUS {
+            if *of_principal >= limits.per_principal_max as usize && &*hello.principal != ANONYMOUS {
                 return Err(Refusal::PrincipalSessionsFull);
             }
             *of_principal += 1;
             counts.all += 1;
         }
         let id = mint(self.node_id);
-        let (limits, budget, tasks) = (self.limits.clone(), self.budget.clone(), self.tasks.clone());
-        let session = Arc::new(Session::new(id.clone(), hello, limits, budget, tasks, now_ms));
+        let (config, budget, tasks) = (self.config.clone(), self.budget.clone(), self.tasks.clone());
+        let session = Arc::new(Session::new(id.clone(), hello, config, budget, tasks, now_ms));
         lock(self.shard(&id)).insert(id, session.clone());
         Ok(session)
     }
@@ -205,11 +208,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
     use crate::mcp::{Id, LEGACY_LATEST, SessionPort};
     use crate::session::{EventId, LoggedEvent};
 
-    fn sessions(limits: SessionLimits) -> Sessions {
-        Sessions::new(1, limits)
+    fn sessions(session: config::Session) -> Sessions {
+        Sessions::new(1, Arc::new(ServiceConfig { session, ..ServiceConfig::default() }))
     }
 
     fn sweep(sessions: &Sessions, now_ms: u64) -> Vec<Arc<Session>> {
@@ -228,7 +232,7 @@ mod tests {
     #[test]
     fn the_limits_of_node_and_principal_hold_and_are_given_back() {
         let sessions =
-            sessions(SessionLimits { per_node_max: 3, per_principal_max: 2, ..SessionLimits::default() });
+            sessions(config::Session { per_node_max: 3, per_principal_max: 2, ..config::Session::default() });
         let first = sessions.open(hello("a"), 0).unwrap();
         sessions.open(hello("a"), 0).unwrap();
         assert_eq!(sessions.open(hello("a"), 0).err(), Some(Refusal::PrincipalSessionsFull));
@@ -242,14 +246,14 @@ mod tests {
 
     #[test]
     fn one_clients_without_credentials_do_not_lock_the_others_out() {
-        let sessions = sessions(SessionLimits { per_principal_max: 1, ..SessionLimits::default() });
+        let sessions = sessions(config::Session { per_principal_max: 1, ..config::Session::default() });
         sessions.open(hello(ANONYMOUS), 0).unwrap();
         sessions.open(hello(ANONYMOUS), 0).unwrap();
     }
 
     #[test]
     fn a_session_that_its_client_never_used_ends_sooner() {
-        let sessions = sessions(SessionLimits::default());
+        let sessions = sessions(config::Session::default());
         let used = sessions.open(hello("a"), 0).unwrap();
         sessions.open(hello("a"), 0).unwrap();
         assert!(sessions.find(used.id(), "a", 0).is_some());
@@ -261,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_session_of_somebody_else_looks_as_if_it_did_not_exist() {
-        let sessions = sessions(SessionLimits::default());
+        let sessions = sessions(config::Session::default());
         let session = sessions.open(hello("alice"), 0).unwrap();
         assert!(sessions.find(session.id(), "alice", 0).is_some());
         assert!(sessions.find(session.id(), "mallory", 0).is_none());
@@ -272,25 +276,25 @@ mod tests {
 
     #[test]
     fn idle_sessions_end_on_time_and_open_streams_or_requests_keep_them() {
-        let sessions = sessions(SessionLimits { idle_ms: 100, ..SessionLimits::default() });
+        let sessions = sessions(config::Session { idle_s: 1, ..config::Session::default() });
         let idle = sessions.open(hello("a"), 0).unwrap();
         let reading = sessions.open(hello("a"), 0).unwrap();
         let reader = reading.read(None).unwrap();
         let busy = sessions.open(hello("a"), 0).unwrap();
         let running = busy.begin(&Id::from_number(1)).ok().unwrap();
-        assert!(sweep(&sessions, 99).is_empty());
-        let ended = sweep(&sessions, 100);
+        assert!(sweep(&sessions, 999).is_empty());
+        let ended = sweep(&sessions, 1_000);
         assert_eq!(ended.iter().map(|s| s.id().clone()).collect::<Vec<_>>(), [idle.id().clone()]);
         assert!(idle.ended().is_cancelled());
         drop((reader, running));
-        assert!(sweep(&sessions, 199).is_empty());
-        assert_eq!(sweep(&sessions, 200).len(), 2);
+        assert!(sweep(&sessions, 1_999).is_empty());
+        assert_eq!(sweep(&sessions, 2_000).len(), 2);
         assert!(sessions.is_empty());
     }
 
     #[test]
     fn the_end_of_a_session_frees_streams_subscriptions_and_requests() {
-        let sessions = sessions(SessionLimits::default());
+        let sessions = sessions(config::Session::default());
         let session = sessions.open(hello("a"), 0).unwrap();
         assert!(sessions.subscribe(&session, "test://x"));
         session.push(bytes::Bytes::from_static(b"kept"));
@@ -306,14 +310,16 @@ mod tests {
 
     #[test]
     fn requests_and_subscriptions_of_a_session_are_bounded() {
-        let limits = SessionLimits { requests_max: 1, subscriptions_max: 1, ..SessionLimits::default() };
-        let sessions = sessions(limits);
+        let mut config = ServiceConfig::default();
+        config.limits.requests_in_flight = 1;
+        let sessions = Sessions::new(1, Arc::new(config));
         let session = sessions.open(hello("a"), 0).unwrap();
         let running = session.begin(&Id::from_number(1)).ok().unwrap();
         assert!(session.begin(&Id::from_number(1)).is_err());
         assert!(session.begin(&Id::from_number(2)).is_err());
         drop(running);
         assert!(session.begin(&Id::from_number(2)).is_ok());
+        assert!((1..1_000).all(|n| sessions.subscribe(&session, &n.to_string())));
         assert!(sessions.subscribe(&session, "a") && sessions.subscribe(&session, "a"));
         assert!(!sessions.subscribe(&session, "b"));
         sessions.unsubscribe(&session, "a");
@@ -322,7 +328,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_newer_reader_replaces_the_older_and_gets_every_message_once() {
-        let sessions = sessions(SessionLimits::default());
+        let sessions = sessions(config::Session::default());
         let session = sessions.open(hello("a"), 0).unwrap();
         let mut old = session.read(None).unwrap();
         session.push(bytes::Bytes::from_static(b"1"));
@@ -341,7 +347,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_writer_waits_for_a_reader_that_is_behind_and_not_for_one_that_left() {
-        let sessions = sessions(SessionLimits { replay_bytes_max: 4, ..SessionLimits::default() });
+        let sessions = sessions(config::Session { replay_bytes_max: 4, ..config::Session::default() });
         let session = sessions.open(hello("a"), 0).unwrap();
         let mut reader = session.open_stream();
         let stream = reader.stream();

@@ -6,6 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderValue, Uri, header};
 
+use crate::config::ServiceConfig;
+
 /// The request came for another host, or from a page of another origin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OriginError {
@@ -25,21 +27,15 @@ pub struct HostCheck {
 }
 
 impl HostCheck {
-    /// Allows `hosts` (names without port) and `origins` (scheme, name and port) beside loopback.
+    /// Allows the hosts (names without port) and origins (scheme, name and port) that the configuration
+    /// names, and the host of `address`, on which the service listens, beside loopback.
     #[must_use]
-    pub fn new(hosts: &[String], origins: &[String]) -> HostCheck {
-        let lower = |names: &[String]| names.iter().map(|name| name.to_ascii_lowercase()).collect();
-        HostCheck { hosts: lower(hosts), origins: lower(origins) }
-    }
-
-    /// The name that clients of a server listening on `address` may use; an address that stands for all of
-    /// the host's is none.
-    #[must_use]
-    pub fn host_of(address: SocketAddr) -> Option<String> {
-        match address.ip() {
-            ip if ip.is_unspecified() => None,
-            IpAddr::V4(ip) => Some(ip.to_string()),
-            IpAddr::V6(ip) => Some(format!("[{ip}]")),
+    pub fn new(config: &ServiceConfig, address: SocketAddr) -> HostCheck {
+        let http = &config.http;
+        let lower = |name: &String| name.to_ascii_lowercase();
+        HostCheck {
+            hosts: http.allowed_hosts.iter().map(lower).chain(host_of(address)).collect(),
+            origins: http.allowed_origins.iter().map(lower).collect(),
         }
     }
 
@@ -81,6 +77,16 @@ impl HostCheck {
     }
 }
 
+/// The name that clients of a server listening on `address` may use; an address that stands for all of the
+/// host's is none.
+fn host_of(address: SocketAddr) -> Option<String> {
+    match address.ip() {
+        ip if ip.is_unspecified() => None,
+        IpAddr::V4(ip) => Some(ip.to_string()),
+        IpAddr::V6(ip) => Some(format!("[{ip}]")),
+    }
+}
+
 /// The name in `name[:port]`, brackets of IPv6 included; `None` if it is something else.
 fn without_port(host: &str) -> Option<&str> {
     let end = match host.find(']') {
@@ -105,8 +111,15 @@ fn is_loopback(name: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn allowing(hosts: &[&str], origins: &[&str], address: &str) -> HostCheck {
+        let mut config = ServiceConfig::default();
+        config.http.allowed_hosts = hosts.iter().map(ToString::to_string).collect();
+        config.http.allowed_origins = origins.iter().map(ToString::to_string).collect();
+        HostCheck::new(&config, address.parse().unwrap())
+    }
+
     fn check(host: Option<&str>, origin: Option<&str>) -> Result<bool, OriginError> {
-        let guard = HostCheck::new(&["mcp.example.com".into()], &["https://app.example.com:8443".into()]);
+        let guard = allowing(&["mcp.example.com"], &["https://app.example.com:8443"], "127.0.0.1:80");
         let mut headers = HeaderMap::new();
         if let Some(host) = host {
             headers.insert(header::HOST, host.parse().unwrap());
@@ -128,11 +141,11 @@ mod tests {
 
     #[test]
     fn the_address_listened_on_is_a_name_unless_it_is_all_of_them() {
-        let named = |address: &str| HostCheck::host_of(address.parse().unwrap());
+        let named = |address: &str| host_of(address.parse().unwrap());
         assert_eq!(named("10.0.0.7:8080").as_deref(), Some("10.0.0.7"));
         assert_eq!(named("[fd00::7]:8080").as_deref(), Some("[fd00::7]"));
         assert_eq!((named("0.0.0.0:8080"), named("[::]:8080")), (None, None));
-        let guard = HostCheck::new(&named("[fd00::7]:80").into_iter().collect::<Vec<_>>(), &[]);
+        let guard = allowing(&[], &[], "[fd00::7]:80");
         let headers = HeaderMap::from_iter([(header::HOST, "[fd00::7]:80".parse().unwrap())]);
         assert_eq!(guard.check(&Uri::from_static("/mcp"), &headers), Ok(None));
     }
@@ -181,7 +194,7 @@ mod tests {
 
     #[test]
     fn two_hosts_or_two_origins_are_foreign() {
-        let guard = HostCheck::new(&[], &[]);
+        let guard = allowing(&[], &[], "0.0.0.0:80");
         let mut headers = HeaderMap::new();
         headers.append(header::HOST, "localhost".parse().unwrap());
         assert_eq!(guard.check(&Uri::from_static("/"), &headers), Ok(None));

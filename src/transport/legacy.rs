@@ -17,6 +17,8 @@ use crate::session::{EventId, LoggedEvent, OWN_STREAM, Reader, Session};
 
 /// The first revision whose clients know an event without data as a place to start again.
 const PRIMED_SINCE: &str = "2025-11-25";
+/// An answer that takes longer becomes a stream, so that it survives its connection, in milliseconds.
+const SSE_AFTER_MS: u64 = 1_000;
 
 /// A call that is finished even if the connection that waits for it goes.
 struct Held {
@@ -35,7 +37,7 @@ impl Drop for Held {
 /// Answers with what comes out of `call`: JSON if the result comes first and soon, else a stream.
 pub(super) async fn respond(service: &HttpService, call: PendingCall, session: Arc<Session>) -> Response {
     let mut held = Held { call: Some(call), session };
-    let soon = Duration::from_millis(service.limits.sse_after_ms);
+    let soon = Duration::from_millis(SSE_AFTER_MS);
     let step = {
         let Some(call) = &mut held.call else { unreachable!("it was put there") };
         tokio::select! {
@@ -104,8 +106,8 @@ fn stream(
 ) -> Response {
     let primes = is_primed(reader.session().hello().version);
     sse::response(
-        Reading::new(reader, primes, drain, service.limits.sse_retry_ms),
-        service.limits.sse_keepalive_ms,
+        Reading::new(reader, primes, drain, service.config.http.sse_retry_ms),
+        service.config.http.sse_keepalive_ms,
     )
 }
 

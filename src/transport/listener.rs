@@ -28,17 +28,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::answer;
 use super::reserve::Reserve;
 use super::socket::{Activity, Socket, Timeouts};
-use super::{Ending, Limits};
+use super::{Ending, answer};
 use crate::client_address::TrustedProxies;
+use crate::config::{self, ServiceConfig};
 use crate::drain::DrainState;
 use crate::monitor::Recorder;
 use crate::refusal::Refusal;
 
 /// Connections that the kernel holds for us to accept.
 pub const BACKLOG: u32 = 2048;
+/// Answers that wait for a slow reader of one HTTP/2 stream, in bytes; as much as its window by default.
+const HTTP2_SEND_BYTES_MAX: usize = 65_536;
 /// Pause after accept failed for want of files or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Silence on an HTTP/2 connection after which we ask whether the client is there.
@@ -74,7 +76,7 @@ pub fn bind(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListen
 pub async fn serve(
     listener: std::net::TcpListener,
     routes: Router,
-    limits: &Limits,
+    config: &ServiceConfig,
     recorder: Arc<Recorder>,
     ending: Ending,
 ) -> io::Result<()> {
@@ -82,18 +84,19 @@ pub async fn serve(
     let _drained = ending.drained.clone().drop_guard();
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
+    let server = ConnectionServer::new(routes.clone(), config, &ending);
     let gate = Gate {
-        reserve: Reserve::new(routes.clone(), limits.trusted_proxies.clone()),
-        server: ConnectionServer::new(routes, limits, &ending),
-        slots: Arc::new(Semaphore::new(limits.connections_max)),
+        reserve: Reserve::new(routes, server.proxies.clone()),
+        server,
+        slots: Arc::new(Semaphore::new(config.http.connections_max as usize)),
         recorder,
         clients: TaskTracker::new(),
         probes: TaskTracker::new(),
         over: CancellationToken::new(),
         ending,
-        nodelay: limits.tcp_nodelay,
+        nodelay: config.connections.tcp_nodelay,
     };
-    tokio::join!(gate.accept(listener), gate.drain(Duration::from_millis(limits.drain_ms)));
+    tokio::join!(gate.accept(listener), gate.drain(Duration::from_millis(config.drain.timeout_ms)));
     gate.probes.close();
     if tokio::time::timeout(CLOSE_TIME, gate.probes.wait()).await.is_err() {
         gate.over.cancel();
@@ -200,7 +203,8 @@ struct ConnectionServer {
 }
 
 impl ConnectionServer {
-    fn new(routes: Router, limits: &Limits, ending: &Ending) -> ConnectionServer {
+    fn new(routes: Router, config: &ServiceConfig, ending: &Ending) -> ConnectionServer {
+        let (limits, connections) = (&config.http, &config.connections);
         let mut http = auto::Builder::new(TokioExecutor::new());
         http.http1()
             .timer(TokioTimer::new())
@@ -212,21 +216,22 @@ impl ConnectionServer {
             .max_concurrent_streams(limits.http2_streams_max)
             .initial_stream_window_size(limits.http2_stream_window_bytes)
             .initial_connection_window_size(limits.http2_connection_window_bytes)
-            .max_send_buf_size(limits.http2_send_bytes_max)
+            .max_send_buf_size(HTTP2_SEND_BYTES_MAX)
             .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT);
         let timeouts = Timeouts {
-            first: Duration::from_millis(limits.first_message_ms),
-            head: Duration::from_millis(limits.header_ms),
-            idle: Duration::from_millis(limits.idle_ms),
-            write: Duration::from_millis(limits.write_stall_ms),
+            first: Duration::from_millis(limits.first_message_timeout_ms),
+            head: Duration::from_millis(limits.header_timeout_ms),
+            idle: Duration::from_secs(connections.idle_timeout_s),
+            write: Duration::from_millis(connections.write_stall_ms),
         };
+        let proxies = limits.trusted_proxies.iter().filter_map(|block| config::network(block));
         ConnectionServer {
             routes: TowerToHyperService::new(routes),
             http: Arc::new(http),
             timeouts,
-            proxies: limits.trusted_proxies.clone(),
+            proxies: TrustedProxies::new(&proxies.collect::<Vec<_>>()),
             state: ending.state.clone(),
             stop: ending.drain.clone(),
             kill: CancellationToken::new(),

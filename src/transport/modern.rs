@@ -12,7 +12,7 @@ use crate::mcp::Outbound;
 
 /// Answers with what comes out of `call`; with `prefers_stream` a result is a stream of one event.
 pub(super) async fn respond(service: &HttpService, mut call: PendingCall, prefers_stream: bool) -> Response {
-    let keepalive_ms = service.limits.sse_keepalive_ms;
+    let keepalive_ms = service.config.http.sse_keepalive_ms;
     if call.is_listening() {
         return sse::response(Calling { call: Some(call), first: None }, keepalive_ms);
     }

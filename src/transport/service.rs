@@ -1,5 +1,6 @@
 //! The service: the routes that clients reach, over one exchange.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router as Routes;
@@ -9,8 +10,9 @@ use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
 use super::host_check::HostCheck;
-use super::{Limits, streamable};
+use super::streamable;
 use crate::clock::Clock;
+use crate::config::ServiceConfig;
 use crate::drain::DrainState;
 use crate::exchange::{Exchange, ExchangeOptions};
 use crate::mcp::ANONYMOUS;
@@ -27,12 +29,12 @@ pub struct HttpServiceOptions {
     pub server_info: Box<RawValue>,
     /// The home that session ids name.
     pub node_id: u64,
-    /// Bounds of connections, requests and streams.
-    pub limits: Limits,
-    /// Names, without port, that a `Host` header may carry beside loopback's.
-    pub allowed_hosts: Vec<String>,
-    /// Origins, such as `https://app.example.com`, whose pages may call beside loopback's.
-    pub allowed_origins: Vec<String>,
+    /// Sections of the configuration that bound it and say who may call.
+    pub config: Arc<ServiceConfig>,
+    /// Open `subscriptions/listen` streams; [`LISTENERS_MAX`](crate::exchange::LISTENERS_MAX) but in tests.
+    pub listeners_max: usize,
+    /// Address listened on, whose host a `Host` header may carry.
+    pub address: SocketAddr,
     /// Time.
     pub clock: Clock,
     /// Whether new clients are let in.
@@ -50,7 +52,7 @@ pub struct Principal(pub Arc<str>);
 pub struct HttpService {
     pub(super) exchange: Arc<Exchange>,
     pub(super) host_check: HostCheck,
-    pub(super) limits: Limits,
+    pub(super) config: Arc<ServiceConfig>,
     pub(super) clock: Clock,
     pub(super) anonymous: Arc<str>,
 }
@@ -64,15 +66,16 @@ impl HttpService {
             recorder: options.recorder,
             server_info: options.server_info,
             node_id: options.node_id,
-            limits: options.limits.exchange.clone(),
+            config: options.config.clone(),
+            listeners_max: options.listeners_max,
             clock: options.clock,
             drain: options.drain,
             stop: options.stop,
         });
         Arc::new(HttpService {
             exchange,
-            host_check: HostCheck::new(&options.allowed_hosts, &options.allowed_origins),
-            limits: options.limits,
+            host_check: HostCheck::new(&options.config, options.address),
+            config: options.config,
             clock: options.clock,
             anonymous: ANONYMOUS.into(),
         })

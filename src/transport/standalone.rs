@@ -12,8 +12,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::service::{HttpService, HttpServiceOptions};
-use super::{Ending, HostCheck, Limits, listener};
+use super::{Ending, listener};
 use crate::clock::Clock;
+use crate::config::ServiceConfig;
+use crate::exchange::LISTENERS_MAX;
 use crate::mcp::Provider;
 use crate::monitor::Recorder;
 use crate::router::{Naming, Router, TaskKey};
@@ -37,24 +39,24 @@ impl StandaloneServer {
     ) -> io::Result<StandaloneServer> {
         let listener = listener::bind(address, listener::BACKLOG)?;
         let address = listener.local_addr()?;
-        let (stop, recorder, limits) =
-            (CancellationToken::new(), Arc::<Recorder>::default(), Limits::default());
+        let (stop, recorder, config) =
+            (CancellationToken::new(), Arc::<Recorder>::default(), Arc::<ServiceConfig>::default());
         let ending = Ending::at_once(stop.clone());
         let service = HttpService::new(HttpServiceOptions {
             router: Router::start(vec![Arc::new(provider)], 1, Naming::Never, TaskKey::random(), &stop),
             recorder: recorder.clone(),
             server_info,
             node_id: 1,
-            limits: limits.clone(),
-            allowed_hosts: HostCheck::host_of(address).into_iter().collect(),
-            allowed_origins: Vec::new(),
+            config: config.clone(),
+            listeners_max: LISTENERS_MAX,
+            address,
             clock: Clock::new(),
             drain: ending.state.clone(),
             stop: stop.clone(),
         });
         let routes = service.routes();
         let serving =
-            tokio::spawn(async move { listener::serve(listener, routes, &limits, recorder, ending).await });
+            tokio::spawn(async move { listener::serve(listener, routes, &config, recorder, ending).await });
         Ok(StandaloneServer { address, stop, serving })
     }
 

@@ -52,8 +52,8 @@ async fn post(service: &Arc<HttpService>, request: Request<Body>) -> Result<Resp
         let text = "Accept must list application/json and text/event-stream";
         return Err(RpcError::invalid_request(text).with_status(406).into());
     }
-    let limits = &service.limits;
-    let body = body::read(headers, body, limits.body_bytes_max, limits.first_message_ms).await?;
+    let http = &service.config.http;
+    let body = body::read(headers, body, http.body_bytes_max, http.first_message_timeout_ms).await?;
     let mut message = parse(&body)?;
     drop(body);
     let version = version_header(headers).map_err(|fault| Rejected { id: id_of(&message), fault })?;

@@ -1,6 +1,6 @@
 //! A node that an operator drains: new clients are refused, those it has are served wherever they come from.
 
-use erlmcp::transport::{Ending, Limits};
+use erlmcp::transport::Ending;
 use serde_json::json;
 
 use crate::fake::{call, request, until};
@@ -10,7 +10,7 @@ use crate::wire::{Answer, Wire};
 
 async fn start() -> (Server, Ending) {
     let ending = Ending::default();
-    (Server::ending(Limits::default(), ending.clone()).await, ending)
+    (Server::ending(|_| {}, ending.clone()).await, ending)
 }
 
 /// A connection that the node has accepted.

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use erlmcp::transport::Limits;
 use tokio::time::Instant;
 
 use crate::server::{Server, initialize};
@@ -16,7 +15,7 @@ const SOON: Duration = Duration::from_millis(500);
 
 /// A node whose slots are all taken by the connections that come with it.
 async fn full() -> (Server, Vec<Wire>) {
-    let server = Server::with(Limits { connections_max: 3, ..Limits::default() }).await;
+    let server = Server::with(|config| config.http.connections_max = 3).await;
     let mut idle = Vec::new();
     for _ in 0..3 {
         let mut wire = server.wire().await;

@@ -119,9 +119,7 @@ async fn an_id_may_be_used_again_only_after_its_answer() {
 
 #[tokio::test]
 async fn requests_of_one_session_are_bounded() {
-    let mut limits = erlmcp::transport::Limits::default();
-    limits.exchange.sessions.requests_max = 1;
-    let server = Server::with(limits).await;
+    let server = Server::with(|config| config.limits.requests_in_flight = 1).await;
     let (session, mut wire) = (server.session().await, server.wire().await);
     wire.send_post(&[("mcp-session-id", &session)], &call(1, "wait", &json!({}))).await;
     server.fake.until_running(1).await;
@@ -149,9 +147,7 @@ async fn notifications_reach_the_provider_and_responses_nobody_waits_for_are_acc
 
 #[tokio::test]
 async fn sessions_are_bounded_and_refused_with_the_requests_id() {
-    let mut limits = erlmcp::transport::Limits::default();
-    limits.exchange.sessions.per_node_max = 1;
-    let server = Server::with(limits).await;
+    let server = Server::with(|config| config.session.per_node_max = 1).await;
     server.session().await;
     let refused = server.wire().await.post(&[], &initialize("2025-11-25")).await;
     assert_eq!((refused.fault(), refused.json()["id"].as_u64()), ((503, 50_302), Some(0)));

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use erlmcp::transport::Limits;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
@@ -19,7 +18,7 @@ fn padded(size: usize) -> String {
 
 #[tokio::test]
 async fn a_body_may_have_the_limit_and_not_one_byte_more() {
-    let server = Server::with(Limits { body_bytes_max: 1024, ..Limits::default() }).await;
+    let server = Server::with(|config| config.http.body_bytes_max = 1024).await;
     for (size, status) in [(1023, 200), (1024, 200), (1025, 413), (1 << 20, 413)] {
         let mut wire = server.wire().await;
         wire.send_post(&[], "").await;
@@ -41,7 +40,7 @@ async fn a_body_may_have_the_limit_and_not_one_byte_more() {
 
 #[tokio::test]
 async fn an_oversize_body_is_refused_although_it_never_ends() {
-    let server = Server::with(Limits { body_bytes_max: 1024, ..Limits::default() }).await;
+    let server = Server::with(|config| config.http.body_bytes_max = 1024).await;
     let mut wire = server.wire().await;
     wire.send("POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n").await;
     wire.send("transfer-encoding: chunked\r\n\r\n1000\r\n").await;
@@ -51,7 +50,7 @@ async fn an_oversize_body_is_refused_although_it_never_ends() {
 
 #[tokio::test]
 async fn a_head_that_is_too_large_is_431() {
-    let server = Server::with(Limits { header_bytes_max: 8192, ..Limits::default() }).await;
+    let server = Server::with(|config| config.http.header_bytes_max = 8192).await;
     for (size, status) in [(7000, 400), (8192, 431), (100_000, 431)] {
         let mut wire = server.wire().await;
         let fill = "x".repeat(size);
@@ -63,7 +62,11 @@ async fn a_head_that_is_too_large_is_431() {
 
 #[tokio::test]
 async fn a_client_that_never_finishes_its_head_is_closed() {
-    let server = Server::with(Limits { first_message_ms: 100, header_ms: 100, ..Limits::default() }).await;
+    let server = Server::with(|config| {
+        config.http.first_message_timeout_ms = 100;
+        config.http.header_timeout_ms = 100;
+    })
+    .await;
     for start in ["", "P", "POST /mcp HTTP/1.1\r\nhost:", "PRI * HTTP/2.0\r\n"] {
         let mut wire = server.wire().await;
         wire.send(start).await;
@@ -77,7 +80,7 @@ async fn a_client_that_never_finishes_its_head_is_closed() {
 
 #[tokio::test]
 async fn a_client_that_never_finishes_its_body_is_told_and_closed() {
-    let server = Server::with(Limits { first_message_ms: 100, ..Limits::default() }).await;
+    let server = Server::with(|config| config.http.first_message_timeout_ms = 100).await;
     let mut wire = server.wire().await;
     wire.send("POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n").await;
     wire.send("content-length: 100\r\n\r\n{").await;
@@ -87,8 +90,11 @@ async fn a_client_that_never_finishes_its_body_is_told_and_closed() {
 
 #[tokio::test]
 async fn an_idle_connection_stays_for_its_time_and_no_longer() {
-    let limits = Limits { first_message_ms: 100, header_ms: 100, idle_ms: 400, ..Limits::default() };
-    let server = Server::with(limits).await;
+    let server = Server::with(|config| {
+        (config.http.first_message_timeout_ms, config.http.header_timeout_ms) = (100, 100);
+        config.connections.idle_timeout_s = 1;
+    })
+    .await;
     let mut wire = server.wire().await;
     assert_eq!(wire.post(&[], &initialize("2025-11-25")).await.status, 200);
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -98,7 +104,7 @@ async fn an_idle_connection_stays_for_its_time_and_no_longer() {
 
 #[tokio::test]
 async fn one_connection_more_than_the_limit_is_told_to_come_back() {
-    let server = Server::with(Limits { connections_max: 2, ..Limits::default() }).await;
+    let server = Server::with(|config| config.http.connections_max = 2).await;
     let (mut first, mut second) = (server.wire().await, server.wire().await);
     for wire in [&mut first, &mut second] {
         assert_eq!(wire.post(&[], &initialize("2025-11-25")).await.status, 200);
@@ -164,7 +170,7 @@ async fn http2_without_negotiation_carries_many_requests_at_once() {
 
 #[tokio::test]
 async fn a_drain_lets_running_requests_finish_and_closes_the_rest() {
-    let mut server = Server::with(Limits { drain_ms: 600_000, ..Limits::default() }).await;
+    let mut server = Server::with(|config| config.drain.timeout_ms = 600_000).await;
     let (session, mut idle) = (server.session().await, server.wire().await);
     let (mut busy, mut own) = (server.wire().await, server.wire().await);
     idle.legacy(&session, &call(1, "echo", &json!({}))).await;
@@ -183,7 +189,7 @@ async fn a_drain_lets_running_requests_finish_and_closes_the_rest() {
 
 #[tokio::test]
 async fn a_drain_ends_in_time_whatever_runs() {
-    let mut server = Server::with(Limits { drain_ms: 100, ..Limits::default() }).await;
+    let mut server = Server::with(|config| config.drain.timeout_ms = 100).await;
     let (session, mut busy) = (server.session().await, server.wire().await);
     busy.send_post(&[("mcp-session-id", &session)], &call(2, "wait", &json!({}))).await;
     server.fake.until_running(1).await;
@@ -194,9 +200,7 @@ async fn a_drain_ends_in_time_whatever_runs() {
 
 #[tokio::test]
 async fn a_request_that_outlasts_a_drain_is_answered_before_its_connection_closes() {
-    let mut limits = Limits { drain_ms: 600_000, ..Limits::default() };
-    limits.exchange.drain_ms = 50;
-    let mut server = Server::with(limits).await;
+    let mut server = Server::with(|config| config.drain.timeout_ms = 1_000).await;
     let (session, mut busy) = (server.session().await, server.wire().await);
     busy.send_post(&[("mcp-session-id", &session)], &call(2, "wait", &json!({}))).await;
     let mut again = server.wire().await;

@@ -1,7 +1,6 @@
 //! Modern clients: each request stands alone, and closing its stream cancels it.
 
 use erlmcp::mcp::{Event, TaskName};
-use erlmcp::transport::Limits;
 use serde_json::{Value, json};
 
 use crate::server::Server;
@@ -246,9 +245,7 @@ async fn closing_the_connection_cancels_before_and_within_the_stream() {
 
 #[tokio::test]
 async fn a_request_is_answered_at_its_deadline() {
-    let mut limits = Limits::default();
-    limits.exchange.request_ms = 50;
-    let server = Server::with(limits).await;
+    let server = Server::with(|config| config.http.request_timeout_ms = 50).await;
     let answer = ask(&mut server.wire().await, "tools/call", tool("wait", json!({}))).await;
     assert_eq!(answer.fault(), (200, -32_603));
     assert_eq!(answer.json()["error"]["data"]["timeoutMs"], 50);
@@ -327,10 +324,7 @@ async fn a_listener_gets_a_result_when_the_node_drains() {
 
 #[tokio::test]
 async fn listeners_are_bounded_and_their_place_is_given_back() {
-    let mut limits = Limits::default();
-    limits.exchange.listeners_max = 1;
-    limits.exchange.listen_names_max = 1;
-    let server = Server::with(limits).await;
+    let server = Server::listening(1).await;
     let listen = || json!({ "notifications": { "resourceSubscriptions": ["a"] } });
     let mut first = server.wire().await;
     send(&mut first, "subscriptions/listen", listen()).await;
@@ -338,7 +332,8 @@ async fn listeners_are_bounded_and_their_place_is_given_back() {
     first.message().await.unwrap();
     let refused = ask(&mut server.wire().await, "subscriptions/listen", listen()).await;
     assert_eq!((refused.fault(), refused.header("retry-after").is_some()), ((503, 50_303), true));
-    let many = json!({ "notifications": { "resourceSubscriptions": ["a", "b"] } });
+    let many: Vec<_> = (0..1_001).map(|n| n.to_string()).collect();
+    let many = json!({ "notifications": { "resourceSubscriptions": many } });
     for bad in [many, json!({}), json!({ "notifications": { "toolsListChanged": 1 } })] {
         let answer = ask(&mut server.wire().await, "subscriptions/listen", bad.clone()).await;
         assert_eq!(answer.fault(), (400, -32_602), "{bad}");

@@ -1,16 +1,15 @@
 //! Behind proxies: whose word about the client's address counts, over real connections.
 
-use erlmcp::client_address::TrustedProxies;
-use erlmcp::transport::Limits;
-
 use crate::server::{Server, initialize};
 use crate::wire::Wire;
 
 /// A node that trusts who connects from this machine, and a second proxy before that one.
-async fn behind_proxies(connections_max: usize) -> Server {
-    let blocks = ["127.0.0.0/8", "10.0.0.0/8"].map(|block| block.parse().unwrap());
-    let trusted_proxies = TrustedProxies::new(&blocks);
-    Server::with(Limits { trusted_proxies, connections_max, ..Limits::default() }).await
+async fn behind_proxies(connections_max: u32) -> Server {
+    Server::with(|config| {
+        config.http.trusted_proxies = vec!["127.0.0.0/8".to_owned(), "10.0.0.0/8".to_owned()];
+        config.http.connections_max = connections_max;
+    })
+    .await
 }
 
 /// Address that the node takes for the sender of a request.

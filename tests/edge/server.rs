@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use erlmcp::client_address::ClientAddress;
 use erlmcp::clock::Clock;
+use erlmcp::config::ServiceConfig;
+use erlmcp::exchange::LISTENERS_MAX;
 use erlmcp::mcp::{Provider, raw};
 use erlmcp::monitor::Recorder;
 use erlmcp::router::{Naming, Router, TaskKey};
-use erlmcp::transport::{Ending, HttpService, HttpServiceOptions, Limits, listener};
+use erlmcp::transport::{Ending, HttpService, HttpServiceOptions, listener};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -33,15 +35,36 @@ impl Drop for Server {
 
 impl Server {
     pub async fn start() -> Server {
-        Server::with(Limits::default()).await
+        Server::with(|_| {}).await
     }
 
-    pub async fn with(limits: Limits) -> Server {
-        Server::ending(limits, Ending::at_once(CancellationToken::new())).await
+    /// One of whose configuration the test changes something.
+    pub async fn with(change: impl FnOnce(&mut ServiceConfig)) -> Server {
+        Server::ending(change, Ending::at_once(CancellationToken::new())).await
     }
 
     /// One whose end is in the hands of the test.
-    pub async fn ending(limits: Limits, ending: Ending) -> Server {
+    pub async fn ending(change: impl FnOnce(&mut ServiceConfig), ending: Ending) -> Server {
+        Server::bounded(change, LISTENERS_MAX, ending).await
+    }
+
+    /// One that lets so many clients listen.
+    pub async fn listening(listeners_max: usize) -> Server {
+        Server::bounded(|_| {}, listeners_max, Ending::at_once(CancellationToken::new())).await
+    }
+
+    async fn bounded(
+        change: impl FnOnce(&mut ServiceConfig),
+        listeners_max: usize,
+        ending: Ending,
+    ) -> Server {
+        let mut config = ServiceConfig::default();
+        config.http.allowed_hosts = vec!["mcp.example.com".to_owned()];
+        config.http.allowed_origins = vec!["https://app.example.com".to_owned()];
+        change(&mut config);
+        let config = Arc::new(config);
+        let socket = listener::bind("127.0.0.1:0".parse().unwrap(), 64).unwrap();
+        let address = socket.local_addr().unwrap();
         let fake = Fake::new();
         let stop = ending.drain.clone();
         let recorder = Arc::new(Recorder::default());
@@ -57,18 +80,16 @@ impl Server {
             recorder: recorder.clone(),
             server_info: raw(&json!({ "name": "test", "version": "1" })),
             node_id: 7,
-            limits: limits.clone(),
-            allowed_hosts: vec!["mcp.example.com".to_owned()],
-            allowed_origins: vec!["https://app.example.com".to_owned()],
+            config: config.clone(),
+            listeners_max,
+            address,
             clock: Clock::new(),
             drain: ending.state.clone(),
             stop: stop.clone(),
         });
-        let socket = listener::bind("127.0.0.1:0".parse().unwrap(), 64).unwrap();
-        let address = socket.local_addr().unwrap();
         let (routes, counting) = (edge.routes().merge(about_the_node()), recorder.clone());
         let serving =
-            tokio::spawn(async move { listener::serve(socket, routes, &limits, counting, ending).await });
+            tokio::spawn(async move { listener::serve(socket, routes, &config, counting, ending).await });
         Server { address, edge, fake, recorder, stop, serving }
     }
 

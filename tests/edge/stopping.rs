@@ -1,15 +1,16 @@
 //! A node that stops: clients go first, probes are answered until the port closes.
 
-use erlmcp::transport::{Ending, Limits};
+use erlmcp::config::ServiceConfig;
+use erlmcp::transport::Ending;
 use serde_json::json;
 
 use crate::fake::{call, in_time, until};
 use crate::server::{Server, initialize};
 use crate::wire::{Answer, Wire};
 
-async fn start(limits: Limits) -> (Server, Ending) {
+async fn start(change: impl FnOnce(&mut ServiceConfig)) -> (Server, Ending) {
     let ending = Ending::default();
-    (Server::ending(limits, ending.clone()).await, ending)
+    (Server::ending(change, ending.clone()).await, ending)
 }
 
 async fn livez(wire: &mut Wire) -> Answer {
@@ -25,7 +26,7 @@ fn is_sent_away(answer: &Answer) {
 
 #[tokio::test]
 async fn probes_are_answered_through_the_drain_and_after_it_until_the_port_closes() {
-    let (mut server, ending) = start(Limits { drain_ms: 600_000, ..Limits::default() }).await;
+    let (mut server, ending) = start(|config| config.drain.timeout_ms = 600_000).await;
     let (session, mut busy) = (server.session().await, server.wire().await);
     busy.send_post(&[("mcp-session-id", &session)], &call(1, "wait", &json!({}))).await;
     server.fake.until_running(1).await;
@@ -49,7 +50,11 @@ async fn probes_are_answered_through_the_drain_and_after_it_until_the_port_close
 
 #[tokio::test]
 async fn probes_are_answered_although_no_slot_is_free_in_the_drain() {
-    let (server, ending) = start(Limits { connections_max: 1, drain_ms: 600_000, ..Limits::default() }).await;
+    let (server, ending) = start(|config| {
+        config.http.connections_max = 1;
+        config.drain.timeout_ms = 600_000;
+    })
+    .await;
     let session = server.session().await;
     until("the slot is free", || server.recorder.totals().connections == 0).await;
     let mut busy = server.wire().await;
@@ -64,7 +69,7 @@ async fn probes_are_answered_although_no_slot_is_free_in_the_drain() {
 
 #[tokio::test]
 async fn who_has_connected_just_before_the_drain_is_answered() {
-    let (server, ending) = start(Limits { drain_ms: 600_000, ..Limits::default() }).await;
+    let (server, ending) = start(|config| config.drain.timeout_ms = 600_000).await;
     let (mut probe, mut client, mut silent) = (server.wire().await, server.wire().await, server.wire().await);
     until("all are accepted", || server.recorder.totals().connections == 3).await;
     ending.drain.cancel();
@@ -77,7 +82,7 @@ async fn who_has_connected_just_before_the_drain_is_answered() {
 
 #[tokio::test]
 async fn a_stopping_node_serves_and_asks_each_client_to_connect_elsewhere() {
-    let (server, ending) = start(Limits::default()).await;
+    let (server, ending) = start(|_| {}).await;
     let session = server.session().await;
     let (mut busy, mut idle) = (server.wire().await, server.wire().await);
     let ping = crate::fake::request(1, "ping", &json!({}));
@@ -101,7 +106,7 @@ async fn a_stopping_node_serves_and_asks_each_client_to_connect_elsewhere() {
 
 #[tokio::test]
 async fn whoever_has_come_when_the_port_closes_is_answered() {
-    let (mut server, ending) = start(Limits::default()).await;
+    let (mut server, ending) = start(|_| {}).await;
     ending.drain.cancel();
     in_time("the drain", ending.drained.cancelled()).await;
     let mut probes = Vec::new();

@@ -1,7 +1,6 @@
 //! Server-sent events of legacy sessions: what they carry, how they break and go on.
 
 use erlmcp::mcp::Event;
-use erlmcp::transport::Limits;
 use serde_json::json;
 
 use crate::fake::{call, request, until};
@@ -66,7 +65,7 @@ async fn clients_that_do_not_know_priming_events_get_none() {
 
 #[tokio::test]
 async fn a_slow_answer_becomes_a_stream_that_survives_its_connection() {
-    let server = Server::with(Limits { sse_after_ms: 20, ..Limits::default() }).await;
+    let server = Server::start().await;
     let (session, mut wire) = (server.session().await, server.wire().await);
     wire.send_post(&session_headers(&session), &call(1, "wait", &json!({}))).await;
     wire.stream().await;
@@ -160,9 +159,7 @@ async fn a_question_to_the_client_is_answered_by_its_own_post() {
 
 #[tokio::test]
 async fn the_time_that_a_question_takes_does_not_count() {
-    let mut limits = Limits::default();
-    limits.exchange.request_ms = 50;
-    let server = Server::with(limits).await;
+    let server = Server::with(|config| config.http.request_timeout_ms = 50).await;
     let (session, mut wire) = (server.session().await, server.wire().await);
     wire.send_post(&session_headers(&session), &call(1, "ask", &json!({}))).await;
     wire.stream().await;
@@ -177,9 +174,11 @@ async fn the_time_that_a_question_takes_does_not_count() {
 
 #[tokio::test]
 async fn a_question_that_nobody_answers_ends_in_time() {
-    let mut limits = Limits::default();
-    (limits.exchange.request_ms, limits.exchange.asks_ms) = (20, 60);
-    let server = Server::with(limits).await;
+    let server = Server::with(|config| {
+        config.http.request_timeout_ms = 20;
+        config.session.elicitation_timeout_s = 1;
+    })
+    .await;
     let (session, mut wire) = (server.session().await, server.wire().await);
     wire.send_post(&session_headers(&session), &call(1, "ask", &json!({}))).await;
     wire.stream().await;
@@ -236,7 +235,7 @@ async fn what_nobody_heard_waits_for_the_stream_and_comes_exactly_once() {
 
 #[tokio::test]
 async fn a_quiet_stream_says_that_it_is_alive() {
-    let server = Server::with(Limits { sse_keepalive_ms: 20, ..Limits::default() }).await;
+    let server = Server::with(|config| config.http.sse_keepalive_ms = 20).await;
     let session = server.session().await;
     let (mut stream, _) = listen(&server, &session).await;
     for _ in 0..2 {
@@ -246,7 +245,7 @@ async fn a_quiet_stream_says_that_it_is_alive() {
 
 #[tokio::test]
 async fn the_end_of_a_session_frees_its_streams_calls_and_memory() {
-    let server = Server::with(Limits { sse_after_ms: 20, ..Limits::default() }).await;
+    let server = Server::start().await;
     let sessions = server.edge.exchange().sessions();
     let (session, mut wire) = (server.session().await, server.wire().await);
     let (mut own, _) = listen(&server, &session).await;
@@ -281,9 +280,11 @@ async fn idle_sessions_end_unless_their_stream_is_open() {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_bounds_what_is_kept_for_it() {
-    let mut limits = Limits { write_stall_ms: 200, ..Limits::default() };
-    limits.exchange.sessions.replay_bytes_max = 16 * 1024;
-    let server = Server::with(limits).await;
+    let server = Server::with(|config| {
+        config.connections.write_stall_ms = 200;
+        config.session.replay_bytes_max = 16 * 1024;
+    })
+    .await;
     let sessions = server.edge.exchange().sessions();
     let (session, mut wire) = (server.session().await, server.wire().await);
     wire.send_post(&session_headers(&session), &call(1, "flood", &json!({ "count": 20_000 }))).await;

@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use erlmcp::clock::Clock;
+use erlmcp::config::ServiceConfig;
 use erlmcp::drain::DrainState;
+use erlmcp::exchange::LISTENERS_MAX;
 use erlmcp::mcp::{Era, raw};
 use erlmcp::monitor::Recorder;
 use erlmcp::router::{Naming, Router, TaskKey};
-use erlmcp::transport::{Ending, HttpService, HttpServiceOptions, Limits, listener};
+use erlmcp::transport::{Ending, HttpService, HttpServiceOptions, listener};
 use erlmcp::upstream::{Reach, UpstreamOptions, Upstreams};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -30,25 +32,25 @@ impl Node {
         for era in [Era::Legacy, Era::Modern] {
             catalog_where(&provider, era, |catalog| names(catalog).contains(&"work".to_owned())).await;
         }
-        let (stop, recorder, limits) =
-            (CancellationToken::new(), Arc::<Recorder>::default(), Limits::default());
+        let (stop, recorder, config) =
+            (CancellationToken::new(), Arc::<Recorder>::default(), Arc::<ServiceConfig>::default());
+        let socket = listener::bind("127.0.0.1:0".parse().unwrap(), 64).unwrap();
+        let address = socket.local_addr().unwrap();
         let key = TaskKey::random();
         let edge = HttpService::new(HttpServiceOptions {
             router: Router::start(vec![provider], 0, Naming::OnConflict, key, &stop),
             recorder: recorder.clone(),
             server_info: raw(&json!({ "name": "test", "version": "1" })),
             node_id: 7,
-            limits: limits.clone(),
-            allowed_hosts: Vec::new(),
-            allowed_origins: Vec::new(),
+            config: config.clone(),
+            listeners_max: LISTENERS_MAX,
+            address,
             clock: Clock::new(),
             drain: DrainState::default(),
             stop: stop.clone(),
         });
-        let socket = listener::bind("127.0.0.1:0".parse().unwrap(), 64).unwrap();
-        let address = socket.local_addr().unwrap();
         let (routes, until) = (edge.routes(), Ending::at_once(stop.clone()));
-        tokio::spawn(async move { listener::serve(socket, routes, &limits, recorder, until).await });
+        tokio::spawn(async move { listener::serve(socket, routes, &config, recorder, until).await });
         Node { address, upstreams, _stop: stop.drop_guard() }
     }
 
