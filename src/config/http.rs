@@ -25,6 +25,7 @@ pub struct Http {
     pub http2_connection_window_bytes: u32,
     pub sse_keepalive_ms: u64,
     pub sse_retry_ms: u64,
+    pub sse_after_ms: u64,
     pub connections_max: u32,
 }
 
@@ -138,6 +139,14 @@ pub(super) const KEYS: &[Key] = &[
         "milliseconds",
         "What we tell a client to wait before it reconnects a stream. Clients give up after two \
          attempts, so it outlives an election.",
+    ),
+    Key::int(
+        "http.sse_after_ms",
+        1000,
+        (0, 600_000),
+        "milliseconds",
+        "A session's answer that takes longer becomes an event stream, which survives a lost connection \
+         and is kept alive. Until then nothing is sent: less than the first timeout on the way.",
     ),
     Key::int(
         "http.connections_max",

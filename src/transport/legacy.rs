@@ -17,8 +17,6 @@ use crate::session::{EventId, LoggedEvent, OWN_STREAM, Reader, Session};
 
 /// The first revision whose clients know an event without data as a place to start again.
 const PRIMED_SINCE: &str = "2025-11-25";
-/// An answer that takes longer becomes a stream, so that it survives its connection, in milliseconds.
-const SSE_AFTER_MS: u64 = 1_000;
 
 /// A call that is finished even if the connection that waits for it goes.
 struct Held {
@@ -37,7 +35,7 @@ impl Drop for Held {
 /// Answers with what comes out of `call`: JSON if the result comes first and soon, else a stream.
 pub(super) async fn respond(service: &HttpService, call: PendingCall, session: Arc<Session>) -> Response {
     let mut held = Held { call: Some(call), session };
-    let soon = Duration::from_millis(SSE_AFTER_MS);
+    let soon = Duration::from_millis(service.config.http.sse_after_ms);
     let step = {
         let Some(call) = &mut held.call else { unreachable!("it was put there") };
         tokio::select! {

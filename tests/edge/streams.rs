@@ -65,7 +65,7 @@ async fn clients_that_do_not_know_priming_events_get_none() {
 
 #[tokio::test]
 async fn a_slow_answer_becomes_a_stream_that_survives_its_connection() {
-    let server = Server::start().await;
+    let server = Server::with(|config| config.http.sse_after_ms = 20).await;
     let (session, mut wire) = (server.session().await, server.wire().await);
     wire.send_post(&session_headers(&session), &call(1, "wait", &json!({}))).await;
     wire.stream().await;
@@ -245,7 +245,7 @@ async fn a_quiet_stream_says_that_it_is_alive() {
 
 #[tokio::test]
 async fn the_end_of_a_session_frees_its_streams_calls_and_memory() {
-    let server = Server::start().await;
+    let server = Server::with(|config| config.http.sse_after_ms = 20).await;
     let sessions = server.edge.exchange().sessions();
     let (session, mut wire) = (server.session().await, server.wire().await);
     let (mut own, _) = listen(&server, &session).await;
