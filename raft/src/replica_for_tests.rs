@@ -23,7 +23,7 @@ pub(crate) fn options(dir: &Path, identity: Identity, secret: &ClusterSecret) ->
         name: String::new(),
         known_peers: Vec::new(),
         join: Vec::new(),
-        timing: Timing::default(),
+        timing: Timing::for_tests(),
         nodes_expected: 1,
         limits: Limits::default(),
         budget: Budget::default(),

@@ -6,8 +6,8 @@ use openraft::{Config, SnapshotPolicy};
 
 use crate::error::RaftError;
 
-/// Times and thresholds. The defaults suit four nodes on two cores as well as a network of a few
-/// milliseconds.
+/// Times and thresholds of one node. None has a default here: the node takes all of them from its
+/// configuration, whose table gives their ranges and reasons.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timing {
     /// How often a leader tells that it lives.
@@ -37,8 +37,10 @@ pub struct Timing {
     pub keep_entries: u64,
 }
 
-impl Default for Timing {
-    fn default() -> Self {
+#[cfg(test)]
+impl Timing {
+    /// Times for tests on a busy machine with two cores.
+    pub(crate) fn for_tests() -> Self {
         Self {
             heartbeat: Duration::from_millis(150),
             election_min: Duration::from_millis(450),
@@ -106,15 +108,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_defaults_are_accepted_and_a_heartbeat_slower_than_an_election_is_not() {
-        assert!(Timing::default().config("c").is_ok());
-        let slow = Timing { heartbeat: Duration::from_secs(2), ..Timing::default() };
+    fn fitting_times_are_accepted_and_a_heartbeat_slower_than_an_election_is_not() {
+        assert!(Timing::for_tests().config("c").is_ok());
+        let slow = Timing { heartbeat: Duration::from_secs(2), ..Timing::for_tests() };
         assert!(matches!(slow.config("c"), Err(RaftError::Settings(_))));
     }
 
     #[test]
     fn a_returning_node_raises_no_term_and_a_leader_without_a_quorum_gives_up() {
-        let config = Timing::default().config("c").unwrap();
+        let config = Timing::for_tests().config("c").unwrap();
         assert_eq!(config.enable_pre_vote, Some(true));
         assert_eq!(config.quorum_loss_probe_interval, Some(1_600));
         assert!(!config.enable_elect, "no election before the log names this life");
