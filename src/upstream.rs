@@ -27,6 +27,6 @@ mod stock;
 mod wishes;
 
 pub use health::{CountsView, Health, State};
-pub use options::{Command, Instances, NameRules, Reach, Speaks, UpstreamOptions};
+pub use options::{Speaks, UpstreamOptions};
 pub use registry::{Surroundings, UpstreamError, Upstreams};
 pub use stdio::launcher::{LAUNCHER_COMMAND, launcher_main};

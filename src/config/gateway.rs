@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::key::{Fallback, Key, Kind};
-use super::sections::defaults;
+use super::sections::{defaults, defaults_beside};
 
 /// Settings common to all upstreams.
 #[derive(Clone, Debug, Deserialize)]
@@ -43,6 +43,14 @@ pub struct Upstream {
     pub allow: Vec<String>,
     pub deny: Vec<String>,
     pub instances: Instances,
+}
+
+impl Upstream {
+    /// The upstream of this name as it is when nobody sets anything else; a command or a url is to follow.
+    #[must_use]
+    pub fn new(name: &str) -> Upstream {
+        defaults_beside("upstream", [("name".to_owned(), name.into())].into_iter().collect())
+    }
 }
 
 /// The keys of these sections, in the order of the shipped files.

@@ -108,13 +108,17 @@ pub(super) fn nearest(path: &str) -> Option<&'static str> {
 
 /// A section as it is when nobody sets anything: the defaults of its rows, and lists without elements.
 pub(super) fn defaults<S: DeserializeOwned>(section: &str) -> S {
-    let mut table = Table::new();
+    defaults_beside(section, Table::new())
+}
+
+/// A section as it is when nobody sets anything but the keys of `table`.
+pub(super) fn defaults_beside<S: DeserializeOwned>(section: &str, mut table: Table) -> S {
     for list in LISTS.iter().filter_map(|list| list.strip_prefix(section)?.strip_prefix('.')) {
         table.insert(list.to_string(), Value::Array(Vec::new()));
     }
     for key in all().filter(|key| key.section() == section) {
         if let Some(value) = key.default_value() {
-            table.insert(key.name().to_string(), value);
+            table.entry(key.name()).or_insert(value);
         }
     }
     match S::deserialize(table) {

@@ -40,7 +40,7 @@ pub(super) struct Base {
 impl Base {
     pub(super) fn new(options: UpstreamOptions, now_unix_ms: fn() -> u64) -> Base {
         let stock = Stock::new(options.speaks != Speaks::Modern, options.speaks != Speaks::Legacy);
-        let in_flight = Arc::new(Semaphore::new(options.in_flight_max));
+        let in_flight = Arc::new(Semaphore::new(options.gateway.queue_requests_max as usize));
         Base {
             options,
             stock,
@@ -53,7 +53,7 @@ impl Base {
     }
 
     pub(super) fn name(&self) -> &str {
-        &self.options.name
+        &self.options.upstream.name
     }
 
     /// One more part (a child, an endpoint) whose state counts for this upstream's health.
@@ -67,7 +67,7 @@ impl Base {
     fn place(&self, request: &Request) -> Result<Place, RpcError> {
         self.counts.calls.fetch_add(1, Ordering::Relaxed);
         let permit = self.in_flight.clone().try_acquire_owned().map_err(|_| {
-            let max = self.options.in_flight_max;
+            let max = self.options.gateway.queue_requests_max as usize;
             self.fault(&request.method, &format!("{max} requests are running there already"))
         })?;
         Ok(Place { _permit: Arc::new(permit) })
@@ -93,7 +93,7 @@ impl Base {
 
     /// Places that are taken: requests of clients that run now, or were given up a moment ago.
     pub(super) fn running(&self) -> usize {
-        self.options.in_flight_max - self.in_flight.available_permits()
+        self.options.gateway.queue_requests_max as usize - self.in_flight.available_permits()
     }
 
     /// The error of a request that this upstream could not serve.
@@ -113,7 +113,7 @@ impl Base {
         let place = self.place(request)?;
         if request.method == Method::ToolsCall {
             let name = request.params.text("name").unwrap_or_default();
-            if !self.options.tools.admits(&name) {
+            if !self.options.admits(&name) {
                 return Err(RpcError::invalid_params(format!("Unknown tool: {name}")));
             }
         }

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::mcp::{Item, ListKind, RawObject, RpcError, code};
 
-use super::options::NameRules;
+use super::options::UpstreamOptions;
 use super::stock::{Greeting, KINDS, Lists};
 
 /// Most pages read of one list.
@@ -31,15 +31,15 @@ pub(super) trait Asker: Sync {
     fn ask<'a>(&'a self, method: &'a str, params: RawObject) -> Asked<'a>;
 }
 
-/// Reads those of `kinds` that `greeting` declares into `lists`, whole; tools only as far as `rules` admit
-/// them.
+/// Reads those of `kinds` that `greeting` declares into `lists`, whole; tools only as far as `options`
+/// admit them.
 ///
 /// # Errors
 /// The list that could not be read, and why.
 pub(super) async fn collect(
     asker: &dyn Asker,
     greeting: &Greeting,
-    rules: &NameRules,
+    options: &UpstreamOptions,
     kinds: &[ListKind],
     lists: &mut Lists,
 ) -> Result<(), String> {
@@ -50,7 +50,7 @@ pub(super) async fn collect(
             *items = read;
         }
     }
-    lists[0].retain(|tool| rules.admits(&tool.key));
+    lists[0].retain(|tool| options.admits(&tool.key));
     Ok(())
 }
 
@@ -98,6 +98,7 @@ async fn collect_one(asker: &dyn Asker, kind: ListKind) -> Result<Option<Vec<Ite
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     struct Pages {
@@ -119,7 +120,8 @@ mod tests {
 
     async fn read(pages: &Pages, offers: &str) -> Lists {
         let mut lists = Lists::default();
-        let read = collect(pages, &greeting(offers), &NameRules::default(), &KINDS, &mut lists).await;
+        let options = UpstreamOptions::new(config::Upstream::new("up"), config::Gateway::default());
+        let read = collect(pages, &greeting(offers), &options, &KINDS, &mut lists).await;
         read.unwrap();
         lists
     }

@@ -12,7 +12,7 @@ use crate::mcp::Provider;
 use super::base::Base;
 use super::health::Health;
 use super::http::HttpUpstream;
-use super::options::{Reach, UpstreamOptions};
+use super::options::UpstreamOptions;
 use super::stdio::StdioUpstream;
 use super::stdio::child::Spawner;
 
@@ -66,8 +66,8 @@ impl Upstreams {
     pub fn start(options: Vec<UpstreamOptions>, around: &Surroundings) -> Result<Upstreams, UpstreamError> {
         for (at, one) in options.iter().enumerate() {
             one.check().map_err(UpstreamError::Option)?;
-            if options[..at].iter().any(|other| other.name == one.name) {
-                return Err(UpstreamError::Twice(one.name.clone()));
+            if options[..at].iter().any(|other| other.upstream.name == one.upstream.name) {
+                return Err(UpstreamError::Twice(one.upstream.name.clone()));
             }
         }
         let step_ms = options.iter().map(|one| one.stop_step_ms).max().unwrap_or_default();
@@ -76,17 +76,10 @@ impl Upstreams {
         let spawner = Spawner::start(around.launcher.clone())?;
         let start = |options: UpstreamOptions| {
             let base = Arc::new(Base::new(options, around.now_unix_ms));
-            match base.options.reach.clone() {
-                Reach::Command(command) => Upstream::Stdio(StdioUpstream::start(
-                    base,
-                    command,
-                    spawner.clone(),
-                    stop.clone(),
-                    tasks.clone(),
-                )),
-                Reach::Url { url, headers } => {
-                    Upstream::Http(HttpUpstream::start(base, &url, &headers, stop.clone(), tasks.clone()))
-                }
+            let (stop, tasks) = (stop.clone(), tasks.clone());
+            match base.options.upstream.url {
+                None => Upstream::Stdio(StdioUpstream::start(base, spawner.clone(), stop, tasks)),
+                Some(_) => Upstream::Http(HttpUpstream::start(base, stop, tasks)),
             }
         };
         let all = options.into_iter().map(start).collect();

@@ -2,13 +2,13 @@
 //! under way.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::mcp::{Era, RpcError};
 
 use super::base::Base;
+use super::options::START_TIMEOUT;
 
 /// The answer for one era.
 #[derive(Clone)]
@@ -85,7 +85,7 @@ impl<T: Clone> Seats<T> {
             }
             is_asleep
         });
-        let within = Duration::from_millis(base.options.start_timeout_ms);
+        let within = START_TIMEOUT;
         let known =
             tokio::time::timeout(within, seat.wait_for(|seat| matches!(seat, Seat::Open(_) | Seat::Shut(_))))
                 .await;

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use erlmcp::mcp::Provider;
-use erlmcp::upstream::{Reach, UpstreamOptions};
 
 use crate::fake_http::serve;
-use crate::support::{Client, fake, quick, start_one};
+use crate::support::{Client, at_url, fake, quick, start_one};
 
 /// Calls of a run, as the script asks for.
 fn calls() -> usize {
@@ -23,8 +22,7 @@ async fn call(provider: &Arc<dyn Provider>, client: &Client) {
 #[ignore = "counted by scripts/instructions.py"]
 async fn http_legacy() {
     let server = serve("legacy").await;
-    let url = Reach::Url { url: server.url.clone(), headers: Vec::new() };
-    let (upstreams, provider) = start_one(quick(UpstreamOptions::new("web", url)));
+    let (upstreams, provider) = start_one(quick(at_url("web", &server.url)));
     call(&provider, &Client::legacy()).await;
     upstreams.stop().await;
 }
@@ -33,8 +31,7 @@ async fn http_legacy() {
 #[ignore = "counted by scripts/instructions.py"]
 async fn http_modern() {
     let server = serve("modern").await;
-    let url = Reach::Url { url: server.url.clone(), headers: Vec::new() };
-    let (upstreams, provider) = start_one(quick(UpstreamOptions::new("web", url)));
+    let (upstreams, provider) = start_one(quick(at_url("web", &server.url)));
     call(&provider, &Client::modern()).await;
     upstreams.stop().await;
 }

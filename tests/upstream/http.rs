@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use axum::http::Method;
 use erlmcp::mcp::{Era, Event, LogLevel};
-use erlmcp::upstream::{Reach, State, UpstreamOptions};
+use erlmcp::upstream::{State, UpstreamOptions};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::fake_http::{serve, serve_at};
-use crate::support::{Client, SOON, catalog_where, eventually, fake, names, quick, start, start_one};
+use crate::support::{Client, SOON, at_url, catalog_where, eventually, fake, names, quick, start, start_one};
 
 fn at(url: &str) -> UpstreamOptions {
     let headers = vec![("X-Api-Key".to_owned(), "hunter2".to_owned())];
-    quick(UpstreamOptions::new("web", Reach::Url { url: url.to_owned(), headers }))
+    quick(UpstreamOptions { headers, ..at_url("web", url) })
 }
 
 #[tokio::test]
@@ -265,7 +265,7 @@ async fn an_upstream_that_is_not_there_answers_fast_and_comes_back_when_it_does(
     let (url, port) = (server.url.clone(), server.port);
     server.stop().await;
     let mut options = at(&url);
-    options.restart_max_ms = 60_000;
+    options.upstream.restart_max_ms = 60_000;
     let (upstreams, providers) = start(vec![options, fake("other", &[])]);
     eventually("it is down", || upstreams.health()[0].state == State::Down).await;
     let before = std::time::Instant::now();
@@ -284,7 +284,7 @@ async fn an_upstream_that_is_not_there_answers_fast_and_comes_back_when_it_does(
 async fn a_call_without_answer_ends_with_one_error_in_time() {
     let server = serve("legacy modern").await;
     let mut options = at(&server.url);
-    options.timeout_ms = 300;
+    options.upstream.timeout_ms = 300;
     let (upstreams, provider) = start_one(options);
     for client in [Client::legacy(), Client::modern()] {
         let answer = client.call(&provider, "hang", "{}").await;

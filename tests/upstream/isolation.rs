@@ -271,7 +271,7 @@ fn stop_clock() -> std::sync::mpsc::SyncSender<()> {
 async fn run(seed: u64) -> Tally {
     let dir = tempfile::tempdir().unwrap();
     let (mut options, listener) = Speaker::prepare(&dir);
-    options.timeout_ms = STEP_MS * u64::from(SILENT_STEPS) - STEP_MS / 2;
+    options.upstream.timeout_ms = STEP_MS * u64::from(SILENT_STEPS) - STEP_MS / 2;
     options.call_max_ms = STEP_MS * u64::from(CALL_STEPS) - STEP_MS / 2;
     let (upstreams, provider) = start_one(options);
     let speaker = Speaker::accept(&listener).await;

@@ -5,13 +5,14 @@
 
 use std::process::Stdio;
 
+use erlmcp::config::{Gateway, Upstream};
 use erlmcp::mcp::{Era, LogLevel};
-use erlmcp::upstream::{Command, Reach, UpstreamOptions};
+use erlmcp::upstream::UpstreamOptions;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
 
-use crate::support::{Client, catalog_where, names, start_one};
+use crate::support::{Client, at_url, catalog_where, names, start_one};
 
 fn python() -> String {
     std::env::var("ERLMCP_TEST_PYTHON").expect("ERLMCP_TEST_PYTHON names a Python with mcp==2.*")
@@ -22,9 +23,9 @@ fn server() -> String {
 }
 
 fn stdio() -> UpstreamOptions {
-    let args = vec![server().into(), "--transport".into(), "stdio".into()];
-    let command = Command { program: python().into(), args, ..Command::default() };
-    UpstreamOptions::new("py", Reach::Command(command))
+    let args = vec![server(), "--transport".into(), "stdio".into()];
+    let upstream = Upstream { command: Some(python()), args, ..Upstream::new("py") };
+    UpstreamOptions::new(upstream, Gateway::default())
 }
 
 async fn http() -> (Child, UpstreamOptions) {
@@ -36,7 +37,7 @@ async fn http() -> (Child, UpstreamOptions) {
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let url = lines.next_line().await.unwrap().unwrap();
-    (child, UpstreamOptions::new("py", Reach::Url { url, headers: vec![] }))
+    (child, at_url("py", &url))
 }
 
 const COUNT: &str = r#"{"name":"count","arguments":{"to":3},"_meta":{"progressToken":"tok"}}"#;

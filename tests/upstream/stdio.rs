@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
+use erlmcp::config::Instances;
 use erlmcp::mcp::{Era, Event, LogLevel};
-use erlmcp::upstream::{Instances, Speaks, State};
+use erlmcp::upstream::{Speaks, State};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{
-    Client, catalog_where, command, eventually, fake, is_alive, kill_9, names, start, start_one,
-};
+use crate::support::{Client, catalog_where, eventually, fake, is_alive, kill_9, names, start, start_one};
 
 #[tokio::test]
 async fn all_pages_of_a_childs_lists_are_shown_in_its_order_in_both_eras() {
@@ -133,7 +132,7 @@ async fn with_two_calls_running_a_shared_child_is_told_why_nobody_can_be_asked()
 #[tokio::test]
 async fn with_a_child_for_each_session_two_calls_may_ask_and_the_hello_is_the_clients() {
     let mut options = fake("up", &["--eras", "legacy"]);
-    command(&mut options).instances = Instances::Session;
+    options.upstream.instances = Instances::Session;
     let (upstreams, provider) = start_one(options);
     let answering = |name: &'static str| {
         Client::legacy_with(r#"{"elicitation":{"form":{}}}"#)
@@ -178,7 +177,7 @@ async fn a_cancelled_call_is_cancelled_at_the_child() {
 #[tokio::test]
 async fn a_call_without_answer_ends_with_one_error_in_time() {
     let mut options = fake("slow", &[]);
-    options.timeout_ms = 300;
+    options.upstream.timeout_ms = 300;
     let (upstreams, provider) = start_one(options);
     let answer = Client::legacy().call(&provider, "hang", "{}").await;
     assert_eq!(answer.fault().code, -32603);
@@ -213,8 +212,8 @@ async fn a_killed_child_costs_one_error_a_running_call_and_comes_back() {
 #[tokio::test]
 async fn a_child_that_does_not_start_answers_fast_and_is_tried_with_growing_pauses() {
     let mut options = fake("bad", &["--refuse-start"]);
-    options.restart_min_ms = 100;
-    options.restart_max_ms = 60_000;
+    options.upstream.restart_min_ms = 100;
+    options.upstream.restart_max_ms = 60_000;
     let (upstreams, provider) = start_one(options);
     eventually("three starts failed", || upstreams.health()[0].restarts >= 3).await;
     eventually("it is down", || upstreams.health()[0].state == State::Down).await;
@@ -230,9 +229,9 @@ async fn a_child_that_does_not_start_answers_fast_and_is_tried_with_growing_paus
 #[tokio::test]
 async fn a_program_that_is_not_there_is_named_but_its_arguments_and_environment_are_not() {
     let mut options = fake("none", &[]);
-    command(&mut options).program = "/nonexistent/server".into();
-    command(&mut options).args = vec!["--key=hunter2".into()];
-    command(&mut options).env.insert("KEY".into(), "hunter2".into());
+    options.upstream.command = Some("/nonexistent/server".into());
+    options.upstream.args = vec!["--key=hunter2".into()];
+    options.upstream.env.insert("KEY".into(), "hunter2".into());
     let (upstreams, provider) = start_one(options);
     let answer = Client::legacy().call(&provider, "echo", "{}").await;
     let message = &answer.fault().message;
@@ -256,8 +255,8 @@ async fn the_whole_group_is_gone_after_stop() {
 #[tokio::test]
 async fn a_child_gets_its_environment_and_not_the_nodes_secrets() {
     let mut options = fake("up", &[]);
-    command(&mut options).env.insert("MINE".into(), "yes".into());
-    command(&mut options).cwd = Some("/".into());
+    options.upstream.env.insert("MINE".into(), "yes".into());
+    options.upstream.cwd = Some("/".into());
     let (upstreams, provider) = start_one(options);
     let env = Client::legacy().call(&provider, "env", "{}").await.result();
     assert_eq!((&env["env"]["MINE"], &env["cwd"]), (&json!("yes"), &json!("/")));
@@ -362,7 +361,7 @@ async fn log_messages_reach_the_running_call_as_far_as_its_level_wants_them() {
 #[tokio::test]
 async fn a_denied_tool_is_neither_listed_nor_called() {
     let mut options = fake("up", &[]);
-    options.tools.deny = vec!["d*".into()];
+    options.upstream.deny = vec!["d*".into()];
     let (upstreams, provider) = start_one(options);
     let catalog = catalog_where(&provider, Era::Legacy, |catalog| !catalog.tools.items.is_empty()).await;
     assert!(!names(&catalog).iter().any(|name| name.starts_with('d')));
@@ -373,7 +372,7 @@ async fn a_denied_tool_is_neither_listed_nor_called() {
 #[tokio::test]
 async fn requests_above_the_limit_are_refused_at_once() {
     let mut options = fake("up", &[]);
-    options.in_flight_max = 1;
+    options.gateway.queue_requests_max = 1;
     let (upstreams, provider) = start_one(options);
     let client = Client::legacy();
     let stop = CancellationToken::new();
@@ -392,7 +391,7 @@ async fn requests_above_the_limit_are_refused_at_once() {
 #[tokio::test]
 async fn an_idle_child_is_ended_and_the_next_request_starts_it_again_without_an_error() {
     let mut options = fake("up", &[]);
-    options.idle_ms = 200;
+    options.upstream.idle_s = 1;
     let (upstreams, provider) = start_one(options);
     let client = Client::legacy();
     let pid = client.call(&provider, "pids", "{}").await.result()["pid"].as_u64().unwrap();
@@ -409,7 +408,7 @@ async fn an_idle_child_is_ended_and_the_next_request_starts_it_again_without_an_
 #[tokio::test]
 async fn a_child_that_is_subscribed_to_or_called_is_not_idle() {
     let mut options = fake("up", &["--eras", "legacy"]);
-    options.idle_ms = 100;
+    options.upstream.idle_s = 1;
     let (upstreams, provider) = start_one(options);
     let client = Client::legacy();
     client.send(&provider, "resources/subscribe", r#"{"uri":"fake://a"}"#).await.result();

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use erlmcp::config::{Gateway, Upstream};
 use erlmcp::mcp::{
     Caller, Catalog, ClientCapabilities, Era, LEGACY_LATEST, LogLevel, MODERN_LATEST, Message, Notification,
     Outbound, Provider, RawObject, Request, Responder, RpcError, ServerRequests, SessionPort, parse, raw,
 };
-use erlmcp::upstream::{Command, Reach, Surroundings, UpstreamOptions, Upstreams};
+use erlmcp::upstream::{Surroundings, UpstreamOptions, Upstreams};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
@@ -23,24 +24,23 @@ pub fn script(name: &str) -> String {
 
 /// Options of the fake server, with short times.
 pub fn fake(name: &str, args: &[&str]) -> UpstreamOptions {
-    let mut all = vec![script("fake_stdio.py").into()];
-    all.extend(args.iter().map(Into::into));
-    let command = Command { program: "python3".into(), args: all, ..Command::default() };
-    quick(UpstreamOptions::new(name, Reach::Command(command)))
+    let args = args.iter().map(ToString::to_string);
+    let args = std::iter::once(script("fake_stdio.py")).chain(args).collect();
+    let upstream = Upstream { command: Some("python3".to_owned()), args, ..Upstream::new(name) };
+    quick(UpstreamOptions::new(upstream, Gateway::default()))
+}
+
+/// Options of the server at `url`, with the times of the product.
+pub fn at_url(name: &str, url: &str) -> UpstreamOptions {
+    let upstream = Upstream { url: Some(url.to_owned()), ..Upstream::new(name) };
+    UpstreamOptions::new(upstream, Gateway::default())
 }
 
 pub fn quick(mut options: UpstreamOptions) -> UpstreamOptions {
-    options.restart_min_ms = 50;
-    options.restart_max_ms = 500;
+    options.upstream.restart_min_ms = 50;
+    options.upstream.restart_max_ms = 500;
     options.stop_step_ms = 1_000;
     options
-}
-
-pub fn command(options: &mut UpstreamOptions) -> &mut Command {
-    match &mut options.reach {
-        Reach::Command(command) => command,
-        Reach::Url { .. } => panic!("no command"),
-    }
 }
 
 pub fn now_unix_ms() -> u64 {

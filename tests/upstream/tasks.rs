@@ -11,13 +11,13 @@ use erlmcp::mcp::{Era, raw};
 use erlmcp::monitor::Recorder;
 use erlmcp::router::{Naming, Router, TaskKey};
 use erlmcp::transport::{Ending, HttpService, HttpServiceOptions, listener};
-use erlmcp::upstream::{Reach, UpstreamOptions, Upstreams};
+use erlmcp::upstream::{UpstreamOptions, Upstreams};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::fake_http::serve;
-use crate::support::{SOON, catalog_where, fake, names, quick, start_one};
+use crate::support::{SOON, at_url, catalog_where, fake, names, quick, start_one};
 
 struct Node {
     address: SocketAddr,
@@ -158,6 +158,5 @@ async fn another_client_neither_lists_nor_cancels_a_task_of_a_child() {
 #[tokio::test]
 async fn another_client_neither_lists_nor_cancels_a_task_over_http() {
     let server = serve("legacy modern tasks").await;
-    let reach = Reach::Url { url: server.url.clone(), headers: Vec::new() };
-    each_has_its_own_tasks(Node::before(quick(UpstreamOptions::new("web", reach))).await).await;
+    each_has_its_own_tasks(Node::before(quick(at_url("web", &server.url))).await).await;
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use erlmcp::upstream::{Reach, UpstreamOptions, Upstreams};
+use erlmcp::upstream::Upstreams;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::fake_http::serve;
-use crate::support::{Client, eventually, fake, quick, start_one};
+use crate::support::{Client, at_url, eventually, fake, quick, start_one};
 
 /// A client that says `name` to whatever it is asked.
 fn answering(name: &'static str) -> Client {
@@ -86,7 +86,7 @@ async fn a_log_line_of_a_task_does_not_reach_the_only_client_that_waits() {
 #[tokio::test]
 async fn a_question_of_a_task_over_http_is_not_put_to_the_only_client_that_waits() {
     let server = serve("legacy anonymous tasks").await;
-    let web = UpstreamOptions::new("web", Reach::Url { url: server.url.clone(), headers: Vec::new() });
+    let web = at_url("web", &server.url);
     let (upstreams, provider) = start_one(quick(web));
     let (alice, bob) = (answering("alice"), answering("bob"));
     eventually("one stream is open for all", || server.fake.get_count() == 1).await;
@@ -148,7 +148,7 @@ async fn the_end_of_a_page_is_told_to_the_session_that_was_sent_there() {
 #[tokio::test]
 async fn calls_that_were_given_up_keep_their_places_until_the_child_answers_or_for_a_while() {
     let mut options = fake("up", &[]);
-    options.in_flight_max = 2;
+    options.gateway.queue_requests_max = 2;
     options.abandoned_place_ms = 60_000;
     let (upstreams, provider) = start_one(options);
     let client = Client::legacy();
@@ -170,11 +170,11 @@ async fn calls_that_were_given_up_keep_their_places_until_the_child_answers_or_f
 #[tokio::test]
 async fn the_place_of_a_call_that_is_never_answered_is_free_after_a_while() {
     let server = serve("legacy modern").await;
-    let web = quick(UpstreamOptions::new("web", Reach::Url { url: server.url.clone(), headers: Vec::new() }));
+    let web = quick(at_url("web", &server.url));
     for (mut options, client) in
         [(fake("up", &[]), Client::legacy()), (web.clone(), Client::legacy()), (web, Client::modern())]
     {
-        options.in_flight_max = 1;
+        options.gateway.queue_requests_max = 1;
         options.abandoned_place_ms = 300;
         let (upstreams, provider) = start_one(options);
         client.call(&provider, "echo", "{}").await.result();
@@ -222,7 +222,7 @@ async fn a_child_that_never_answers_what_was_given_up_is_replaced_without_an_err
 #[tokio::test]
 async fn an_http_upstream_without_session_ids_asks_only_who_can_be_meant() {
     let server = serve("legacy anonymous").await;
-    let web = UpstreamOptions::new("web", Reach::Url { url: server.url.clone(), headers: Vec::new() });
+    let web = at_url("web", &server.url);
     let (upstreams, provider) = start_one(quick(web));
     let (alice, bob) = (answering("alice"), answering("bob"));
     eventually("one stream is open for all", || server.fake.get_count() == 1).await;

@@ -31,13 +31,13 @@ type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 fn client(options: &UpstreamOptions) -> HttpClient {
     let mut tcp = HttpConnector::new();
     tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(Duration::from_millis(options.connect_timeout_ms)));
+    tcp.set_connect_timeout(Some(Duration::from_millis(options.gateway.connect_timeout_ms)));
     tcp.enforce_http(false);
     let tls = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_all_versions();
     Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_KEPT)
-        .pool_max_idle_per_host(options.connections_idle_max)
+        .pool_max_idle_per_host(options.gateway.pool_connections as usize)
         .build(tls.wrap_connector(tcp))
 }
 
@@ -62,9 +62,9 @@ pub(super) enum Reply {
 }
 
 impl Endpoint {
-    /// `url` and `headers` were proven by the options' check.
-    pub(super) fn new(options: &UpstreamOptions, url: &str, headers: &[(String, String)]) -> Endpoint {
-        let uri = url.parse().unwrap_or_else(|_| Uri::from_static("http://invalid.invalid/"));
+    /// URL and headers were proven by the check of `options`.
+    pub(super) fn new(options: &UpstreamOptions) -> Endpoint {
+        let uri = options.upstream.url.as_deref().and_then(|url| url.parse().ok());
         let read = |(name, value): &(String, String)| {
             let mut value = HeaderValue::try_from(value).ok()?;
             value.set_sensitive(true);
@@ -72,9 +72,9 @@ impl Endpoint {
         };
         Endpoint {
             client: client(options),
-            uri,
-            headers: headers.iter().filter_map(read).collect(),
-            bytes_max: options.message_bytes_max,
+            uri: uri.unwrap_or_else(|| Uri::from_static("http://invalid.invalid/")),
+            headers: options.headers.iter().filter_map(read).collect(),
+            bytes_max: options.gateway.message_bytes_max,
         }
     }
 

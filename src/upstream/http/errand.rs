@@ -115,7 +115,7 @@ impl Errand<'_> {
         mut inbox: Option<Inbox>,
         mut passage: Passage<'_>,
     ) -> Result<Answer, Failed> {
-        let silence = Duration::from_millis(self.base.options.timeout_ms);
+        let silence = Duration::from_millis(self.base.options.upstream.timeout_ms);
         let mut was_taken = false;
         loop {
             let asking = passage.is_asking();

@@ -10,7 +10,7 @@ use crate::upstream::collect::{Asker, collect};
 use crate::upstream::health::State;
 use crate::upstream::hello;
 use crate::upstream::inbox::Outside;
-use crate::upstream::options::Speaks;
+use crate::upstream::options::{HEALTHY_AFTER, START_TIMEOUT, Speaks};
 use crate::upstream::seats::Seat;
 use crate::upstream::stock::{Greeting, KINDS, Lists};
 
@@ -22,6 +22,8 @@ use super::talk::Step;
 
 /// Longest wait for the answer to `server/discover`; older servers may give none.
 const DISCOVER_MAX: Duration = Duration::from_secs(10);
+/// How often lists are read again, for servers that do not announce changes.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 /// Pauses before a listen stream is opened again.
 const LISTEN_PAUSE_MS: (u64, u64) = (500, 60_000);
 
@@ -35,7 +37,7 @@ struct Found {
 pub(super) async fn keep(core: Arc<Core>) {
     let pulse = core.base.pulse();
     let options = &core.base.options;
-    let mut backoff = Backoff::new(options.restart_min_ms, options.restart_max_ms);
+    let mut backoff = Backoff::new(options.upstream.restart_min_ms, options.upstream.restart_max_ms);
     loop {
         let why = tokio::select! {
             why = serve_once(&core, &pulse, &mut backoff) => why,
@@ -50,7 +52,7 @@ pub(super) async fn keep(core: Arc<Core>) {
         tracing::warn!(upstream = core.base.name(), why, pause_ms = pause.as_millis(), "an upstream is down");
         pulse.failed(&why);
         let woken = async {
-            tokio::time::sleep(pause.min(Duration::from_millis(options.restart_min_ms))).await;
+            tokio::time::sleep(pause.min(Duration::from_millis(options.upstream.restart_min_ms))).await;
             core.wake.notified().await;
         };
         tokio::select! {
@@ -93,7 +95,7 @@ async fn serve_once(
 }
 
 async fn probe(core: &Arc<Core>) -> Result<Found, String> {
-    let within = Duration::from_millis(core.base.options.start_timeout_ms);
+    let within = START_TIMEOUT;
     let speaks = core.base.options.speaks;
     let modern = match speaks {
         Speaks::Legacy => Err("modern: not tried".to_owned()),
@@ -132,7 +134,7 @@ async fn read_lists(
     kinds: &[ListKind],
     announced: &[ListKind],
 ) -> Result<(), String> {
-    let within = Duration::from_millis(core.base.options.start_timeout_ms);
+    let within = START_TIMEOUT;
     if let Some(greeting) = &found.modern {
         let asker = ModernAsker { core, within };
         read_era(core, Era::Modern, &asker, greeting, kinds, announced).await?;
@@ -156,15 +158,14 @@ async fn read_era(
 ) -> Result<(), String> {
     let newest = core.base.stock.newest(era);
     let mut lists: Lists = KINDS.map(|kind| newest.list(kind).items.clone());
-    collect(asker, greeting, &core.base.options.tools, kinds, &mut lists).await?;
+    collect(asker, greeting, &core.base.options, kinds, &mut lists).await?;
     core.base.stock.publish(era, greeting, &lists, announced);
     Ok(())
 }
 
 /// Until it cannot be reached; says why.
 async fn watch(core: &Arc<Core>, found: &Found, backoff: &mut Backoff) -> String {
-    let options = &core.base.options;
-    let healthy = tokio::time::sleep(Duration::from_millis(options.healthy_after_ms));
+    let healthy = tokio::time::sleep(HEALTHY_AFTER);
     tokio::pin!(healthy);
     let session_ended = async {
         match &found.legacy {
@@ -183,7 +184,7 @@ async fn watch(core: &Arc<Core>, found: &Found, backoff: &mut Backoff) -> String
                 continue;
             }
             kinds = core.changes.next() => read_lists(core, found, &kinds, &kinds).await,
-            () = tokio::time::sleep(Duration::from_millis(options.refresh_ms)) => refresh(core, found).await,
+            () = tokio::time::sleep(REFRESH_INTERVAL) => refresh(core, found).await,
         };
         if let Err(why) = read {
             return why;
@@ -193,7 +194,7 @@ async fn watch(core: &Arc<Core>, found: &Found, backoff: &mut Backoff) -> String
 
 /// Reads everything again, and looks whether it speaks more than before.
 async fn refresh(core: &Arc<Core>, found: &Found) -> Result<(), String> {
-    let within = Duration::from_millis(core.base.options.start_timeout_ms).min(DISCOVER_MAX);
+    let within = START_TIMEOUT.min(DISCOVER_MAX);
     let speaks = core.base.options.speaks;
     if found.modern.is_none() && speaks != Speaks::Legacy && discover(core, within).await.is_ok() {
         return Err("it speaks the modern era now".to_owned());

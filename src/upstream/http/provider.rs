@@ -30,12 +30,10 @@ impl HttpUpstream {
     /// Starts to probe it; ends its sessions when `stop` is cancelled, in tasks of `tasks`.
     pub(in crate::upstream) fn start(
         base: Arc<Base>,
-        url: &str,
-        headers: &[(String, String)],
         stop: CancellationToken,
         tasks: TaskTracker,
     ) -> Arc<HttpUpstream> {
-        let endpoint = Endpoint::new(&base.options, url, headers);
+        let endpoint = Endpoint::new(&base.options);
         let core = Core::new(base, endpoint, stop, tasks);
         let sessions = Arc::new(Sessions::new(core.clone()));
         core.tasks.spawn(keep(core.clone()));

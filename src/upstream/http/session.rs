@@ -26,6 +26,7 @@ use crate::upstream::collect::{Asked, Asker, UNREACHABLE};
 use crate::upstream::health::Counts;
 use crate::upstream::hello;
 use crate::upstream::inbox::{InboxSender, Outside};
+use crate::upstream::options::START_TIMEOUT;
 use crate::upstream::passage::{Inbound, ReplyTo, fault_of};
 use crate::upstream::stock::Greeting;
 
@@ -66,8 +67,7 @@ impl HttpSession {
     ) -> Result<Arc<HttpSession>, RpcError> {
         let unreachable =
             |why: String| RpcError::internal(format!("initialize: {why}")).with_status(UNREACHABLE);
-        let within = Duration::from_millis(base.options.start_timeout_ms);
-        let opening = tokio::time::timeout(within, async {
+        let opening = tokio::time::timeout(START_TIMEOUT, async {
             let id = Id::from_number(0);
             let message = encode_request(&id, &Method::Initialize, Some(&hello.to_raw()));
             let reply = endpoint.post(HeaderMap::new(), message).await.map_err(unreachable)?;
@@ -96,9 +96,9 @@ impl HttpSession {
             endpoint.post(session.headers.clone(), message).await.map_err(unreachable)?;
             Ok(Arc::new(session))
         });
-        opening
-            .await
-            .unwrap_or_else(|_| Err(unreachable(format!("no answer within {} ms", within.as_millis()))))
+        opening.await.unwrap_or_else(|_| {
+            Err(unreachable(format!("no answer within {} ms", START_TIMEOUT.as_millis())))
+        })
     }
 
     /// Whether the upstream does not know it any more.
@@ -164,7 +164,7 @@ impl HttpSession {
 
     /// Sends a notification or a response; a failure is not an error, as nobody waits for an answer.
     pub(super) async fn post(&self, message: Bytes) {
-        let within = Duration::from_millis(self.base.options.timeout_ms);
+        let within = Duration::from_millis(self.base.options.upstream.timeout_ms);
         let _ = tokio::time::timeout(within, self.endpoint.post(self.headers.clone(), message)).await;
     }
 
@@ -247,7 +247,7 @@ impl HttpSession {
             encode_error(&id, &RpcError::internal(why))
         };
         let (endpoint, headers) = (self.endpoint.clone(), self.headers.clone());
-        let within = Duration::from_millis(self.base.options.timeout_ms);
+        let within = Duration::from_millis(self.base.options.upstream.timeout_ms);
         // Bounded by time; one for each request of an upstream that answers itself.
         tokio::spawn(async move {
             let _ = tokio::time::timeout(within, endpoint.post(headers, refusal)).await;

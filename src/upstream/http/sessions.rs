@@ -12,6 +12,7 @@ use crate::mcp::{Caller, Method, Notification, RpcError, SessionPort, encode_not
 use crate::upstream::health::Counts;
 use crate::upstream::hello;
 use crate::upstream::inbox::Outside;
+use crate::upstream::options::{SESSIONS_MAX, START_TIMEOUT};
 use crate::upstream::passage::wants;
 
 use super::core::Core;
@@ -81,7 +82,7 @@ impl Sessions {
         }
         let base = &self.core.base;
         let outside = Arc::new(ClientEar { core: self.core.clone(), caller: caller.clone() });
-        let within = Duration::from_millis(base.options.start_timeout_ms);
+        let within = START_TIMEOUT;
         let hello = hello::initialize_for(caller);
         let core = &*self.core;
         let opened = HttpSession::open(base, &core.endpoint, &hello, outside, &core.calls, &core.stop).await;
@@ -122,7 +123,7 @@ impl Sessions {
     }
 
     fn slot(&self, key: &str, method: &str) -> Result<Arc<Slot>, RpcError> {
-        let max = self.core.base.options.sessions_max;
+        let max = SESSIONS_MAX;
         let mut slots = self.lock();
         if let Some(slot) = slots.get(key) {
             return Ok(slot.clone());

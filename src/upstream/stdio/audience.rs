@@ -5,12 +5,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use crate::mcp::{Caller, LogLevel, Method, Notification, RawObject, raw};
 use crate::upstream::base::Base;
 use crate::upstream::changes::Changes;
 use crate::upstream::inbox::Outside;
+use crate::upstream::options::{SESSIONS_MAX, START_TIMEOUT};
 use crate::upstream::wishes::Wishes;
 
 use super::pipe::Pipe;
@@ -46,7 +46,7 @@ impl Audience {
     pub(super) fn joins(&self, caller: &Caller) {
         let Some(session) = &caller.session else { return };
         let mut inner = self.lock();
-        if inner.sessions.len() < self.base.options.sessions_max && !inner.sessions.contains(session.key()) {
+        if inner.sessions.len() < SESSIONS_MAX && !inner.sessions.contains(session.key()) {
             inner.sessions.insert(session.key().into());
         }
     }
@@ -117,7 +117,7 @@ impl Audience {
         if uris.is_empty() && level.is_none() {
             return;
         }
-        let (pipe, within) = (pipe.clone(), Duration::from_millis(self.base.options.start_timeout_ms));
+        let (pipe, within) = (pipe.clone(), START_TIMEOUT);
         // Ends with the conversation at the latest.
         tokio::spawn(async move {
             if let Some(level) = level {

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::launcher::LAUNCHER_COMMAND;
-use crate::upstream::options;
+use crate::upstream::options::UpstreamOptions;
 
 /// Starts that may wait for the thread.
 const STARTS_MAX: usize = 64;
@@ -78,12 +78,12 @@ impl Spawner {
     /// The program that could not be started, and why.
     pub(in crate::upstream) async fn spawn(
         self: &Arc<Self>,
-        what: &options::Command,
+        options: &UpstreamOptions,
     ) -> Result<Started, String> {
-        let program = what.program.display().to_string();
+        let program = options.upstream.command.clone().unwrap_or_default();
         let failed = |error: io::Error| format!("cannot start {program}: {error}");
         let (reply, started) = oneshot::channel();
-        let sent = self.starts.send((self.command(what), reply)).await;
+        let sent = self.starts.send((self.command(&program, options), reply)).await;
         sent.map_err(|_| format!("cannot start {program}: the starting thread is gone"))?;
         let started =
             started.await.map_err(|_| format!("cannot start {program}: the starting thread is gone"))?;
@@ -98,24 +98,24 @@ impl Spawner {
         Ok(Started { process, stdin, stdout, stderr })
     }
 
-    fn command(&self, what: &options::Command) -> Command {
+    fn command(&self, what: &str, options: &UpstreamOptions) -> Command {
         let mut command = match self.launcher.as_deref() {
             Some([program, args @ ..]) => {
                 let mut command = Command::new(program);
                 command.args(args).arg(LAUNCHER_COMMAND).arg(std::process::id().to_string()).arg("--");
-                command.arg(&what.program);
+                command.arg(what);
                 command
             }
-            _ => Command::new(&what.program),
+            _ => Command::new(what),
         };
-        command.args(&what.args).env_clear();
-        for name in ENV_PASSED.iter().map(OsString::from).chain(what.env_pass.iter().cloned()) {
-            if let Some(value) = std::env::var_os(&name) {
+        command.args(&options.upstream.args).env_clear();
+        for name in ENV_PASSED {
+            if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
             }
         }
-        command.envs(&what.env);
-        if let Some(cwd) = &what.cwd {
+        command.envs(&options.upstream.env);
+        if let Some(cwd) = &options.upstream.cwd {
             command.current_dir(cwd);
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

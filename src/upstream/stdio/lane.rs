@@ -9,6 +9,7 @@ use crate::upstream::backoff::{Backoff, chance};
 use crate::upstream::collect::collect;
 use crate::upstream::health::State;
 use crate::upstream::hello;
+use crate::upstream::options::{HEALTHY_AFTER, START_TIMEOUT};
 use crate::upstream::seats::Seat;
 use crate::upstream::stock::{KINDS, Lists};
 
@@ -46,7 +47,7 @@ impl Lane {
         let pulse = shared.base.pulse();
         let options = &shared.base.options;
         let step = Duration::from_millis(options.stop_step_ms);
-        let mut backoff = Backoff::new(options.restart_min_ms, options.restart_max_ms);
+        let mut backoff = Backoff::new(options.upstream.restart_min_ms, options.upstream.restart_max_ms);
         loop {
             let opened = tokio::select! {
                 opened = self.open(&shared) => opened,
@@ -126,11 +127,7 @@ impl Lane {
     /// Resolves when nobody has used the child for long enough, with its seats asleep.
     async fn idle(&self, shared: &Shared, pipe: &Arc<Pipe>) {
         const STEPS: u32 = 4;
-        let idle_ms = shared.base.options.idle_ms;
-        if idle_ms == 0 {
-            return std::future::pending().await;
-        }
-        let step = Duration::from_millis(idle_ms.div_ceil(u64::from(STEPS)));
+        let step = Duration::from_secs(shared.base.options.upstream.idle_s) / STEPS;
         let (mut quiet, mut calls) = (0, 0);
         while quiet < STEPS || !self.fall_asleep(shared, pipe) {
             tokio::time::sleep(step).await;
@@ -173,7 +170,7 @@ impl Lane {
     }
 
     async fn start(&self, shared: &Shared) -> Result<Running, String> {
-        let within = Duration::from_millis(shared.base.options.start_timeout_ms);
+        let within = START_TIMEOUT;
         let mut running = shared.start().await?;
         let mut made = Ok(());
         if self.eras.contains(&Era::Modern) {
@@ -200,13 +197,13 @@ impl Lane {
         announced: &[ListKind],
     ) -> Result<(), String> {
         let base = &shared.base;
-        let within = Duration::from_millis(base.options.start_timeout_ms);
+        let within = START_TIMEOUT;
         for era in &self.eras {
             let Some(greeting) = running.greeting(*era) else { continue };
             let asker = PipeAsker { pipe: &running.pipe, era: *era, within };
             let newest = base.stock.newest(*era);
             let mut lists: Lists = KINDS.map(|kind| newest.list(kind).items.clone());
-            collect(&asker, greeting, &base.options.tools, kinds, &mut lists).await?;
+            collect(&asker, greeting, &base.options, kinds, &mut lists).await?;
             base.stock.publish(*era, greeting, &lists, announced);
         }
         Ok(())
@@ -214,7 +211,7 @@ impl Lane {
 
     /// Until the child ends or the node stops; says why.
     async fn watch(&self, shared: &Shared, running: &Running, backoff: &mut Backoff) -> End {
-        let healthy = tokio::time::sleep(Duration::from_millis(shared.base.options.healthy_after_ms));
+        let healthy = tokio::time::sleep(HEALTHY_AFTER);
         tokio::pin!(healthy);
         let listening = self.listen(shared, running);
         let idle = self.idle(shared, &running.pipe);

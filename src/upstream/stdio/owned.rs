@@ -15,6 +15,7 @@ use crate::upstream::backoff::{Backoff, chance};
 use crate::upstream::health::Counts;
 use crate::upstream::hello;
 use crate::upstream::inbox::Outside;
+use crate::upstream::options::{SESSIONS_MAX, START_TIMEOUT};
 use crate::upstream::passage::wants;
 
 use super::audience::one;
@@ -111,12 +112,12 @@ impl Owned {
         if let Some(slot) = slots.get(session.key()) {
             return Ok(slot.clone());
         }
-        if slots.len() >= options.sessions_max {
-            let why = format!("{} sessions have a child there already", options.sessions_max);
+        if slots.len() >= SESSIONS_MAX {
+            let why = format!("{} sessions have a child there already", SESSIONS_MAX);
             return Err(self.shared.base.fault(method, &why));
         }
         let seat = Seat {
-            backoff: Backoff::new(options.restart_min_ms, options.restart_max_ms),
+            backoff: Backoff::new(options.upstream.restart_min_ms, options.upstream.restart_max_ms),
             resting: Arc::default(),
             why: String::new(),
         };
@@ -133,11 +134,11 @@ impl Owned {
         ended: &CancellationToken,
     ) -> Result<Arc<Pipe>, String> {
         let shared = &self.shared;
-        let within = Duration::from_millis(shared.base.options.start_timeout_ms);
+        let within = START_TIMEOUT;
         let outside = Arc::new(OneEar { shared: shared.clone(), caller: caller.clone() });
         let started = {
             let changes = Arc::default();
-            Running::start(&shared.base, &shared.spawner, &shared.command, changes, outside).await
+            Running::start(&shared.base, &shared.spawner, changes, outside).await
         };
         let mut running = started?;
         let made = running.initialize(&hello::initialize_for(caller), within).await;

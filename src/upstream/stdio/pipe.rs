@@ -326,7 +326,7 @@ async fn write(mut stdin: ChildStdin, mut queue: mpsc::Receiver<Bytes>, pipe: Ar
 }
 
 async fn read(stdout: ChildStdout, pipe: Arc<Pipe>) {
-    let bytes_max = pipe.base.options.message_bytes_max;
+    let bytes_max = pipe.base.options.gateway.message_bytes_max;
     let mut lines = Lines::new(stdout, bytes_max, HEAD_BYTES);
     let closed = pipe.closed.clone();
     loop {

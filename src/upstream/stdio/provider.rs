@@ -8,6 +8,7 @@ use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::config;
 use crate::mcp::{
     Caller, Catalog, Era, Event, LogLevel, Method, Notification, Provider, Request, Responder, RpcError,
     Served, raw,
@@ -15,7 +16,6 @@ use crate::mcp::{
 use crate::upstream::base::{Base, Place};
 use crate::upstream::calls::Owner;
 use crate::upstream::health::Health;
-use crate::upstream::options::{Command, Instances};
 use crate::upstream::passage::{Passage, fault_of};
 
 use super::audience::one;
@@ -35,15 +35,14 @@ impl StdioUpstream {
     /// Starts to probe it; ends its children when `stop` is cancelled, in tasks of `tasks`.
     pub(in crate::upstream) fn start(
         base: Arc<Base>,
-        command: Command,
         spawner: Arc<Spawner>,
         stop: CancellationToken,
         tasks: TaskTracker,
     ) -> Arc<StdioUpstream> {
-        let instances = command.instances;
-        let shared = Shared::new(base.clone(), spawner, command, stop, tasks.clone());
+        let instances = base.options.upstream.instances;
+        let shared = Shared::new(base.clone(), spawner, stop, tasks.clone());
         tasks.spawn(shared.clone().keep());
-        let owned = (instances == Instances::Session).then(|| Owned::new(shared.clone()));
+        let owned = (instances == config::Instances::Session).then(|| Owned::new(shared.clone()));
         Arc::new(StdioUpstream { base, shared, owned })
     }
 
@@ -108,7 +107,7 @@ impl StdioUpstream {
                     Ok(pipe) => pipe,
                     Err(fault) => return Some(Err(fault)),
                 };
-                let within = Duration::from_millis(self.base.options.timeout_ms);
+                let within = Duration::from_millis(self.base.options.upstream.timeout_ms);
                 Some(pipe.ask_within(&request.method, &one("level", &level), within).await)
             }
             _ => None,
@@ -129,9 +128,10 @@ impl StdioUpstream {
         place: Place,
     ) -> Result<Box<RawValue>, RpcError> {
         let (method, options) = (&request.method, &self.base.options);
-        let silence = Duration::from_millis(options.timeout_ms);
+        let silence = Duration::from_millis(options.upstream.timeout_ms);
         let down = |why: Arc<str>| self.base.fault(method, &why);
-        let late = || self.base.fault(method, &format!("no answer within {} ms", options.timeout_ms));
+        let late =
+            || self.base.fault(method, &format!("no answer within {} ms", options.upstream.timeout_ms));
         let sent = tokio::time::timeout(silence, pipe.request(request, Owner::of(caller), place)).await;
         let mut ticket = sent.map_err(|_| late())?.map_err(down)?;
         let mut passage = Passage::new(caller, responder, &**pipe);
@@ -192,7 +192,7 @@ impl Provider for StdioUpstream {
         }
         let orphans = self.shared.audience.leaves(session_key);
         let Some(pipe) = self.shared.seats.now(Era::Legacy).filter(|_| !orphans.is_empty()) else { return };
-        let within = Duration::from_millis(self.base.options.timeout_ms);
+        let within = Duration::from_millis(self.base.options.upstream.timeout_ms);
         self.shared.tasks.spawn(async move {
             for uri in orphans {
                 let _ = pipe.ask_within(&Method::ResourcesUnsubscribe, &one("uri", &uri), within).await;

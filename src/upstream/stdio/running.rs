@@ -9,7 +9,6 @@ use crate::upstream::changes::Changes;
 use crate::upstream::collect::{Asked, Asker};
 use crate::upstream::hello;
 use crate::upstream::inbox::Outside;
-use crate::upstream::options::Command;
 use crate::upstream::stock::Greeting;
 
 use super::child::{Process, Spawner};
@@ -37,11 +36,10 @@ impl Running {
     pub(super) async fn start(
         base: &Arc<Base>,
         spawner: &Arc<Spawner>,
-        command: &Command,
         changes: Arc<Changes>,
         outside: Arc<dyn Outside>,
     ) -> Result<Running, String> {
-        let started = spawner.spawn(command).await?;
+        let started = spawner.spawn(&base.options).await?;
         let pid = started.process.pid();
         tokio::spawn(super::stderr::log(base.name().into(), pid, started.stderr));
         let pipe = Pipe::start(base.clone(), pid, started.stdin, started.stdout, outside);

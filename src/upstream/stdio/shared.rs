@@ -16,7 +16,7 @@ use crate::upstream::base::Base;
 use crate::upstream::changes::Changes;
 use crate::upstream::health::State;
 use crate::upstream::hello;
-use crate::upstream::options::{Command, Speaks};
+use crate::upstream::options::{START_TIMEOUT, Speaks};
 use crate::upstream::seats::{Seat, Seats};
 
 use super::audience::{Audience, Ear};
@@ -29,7 +29,6 @@ use super::running::Running;
 pub(super) struct Shared {
     pub(super) base: Arc<Base>,
     pub(super) spawner: Arc<Spawner>,
-    pub(super) command: Command,
     pub(super) audience: Arc<Audience>,
     pub(super) stop: CancellationToken,
     pub(super) tasks: TaskTracker,
@@ -41,22 +40,12 @@ impl Shared {
     pub(super) fn new(
         base: Arc<Base>,
         spawner: Arc<Spawner>,
-        command: Command,
         stop: CancellationToken,
         tasks: TaskTracker,
     ) -> Arc<Shared> {
         let audience = Arc::new(Audience::new(base.clone()));
         let seats = Seats::new();
-        Arc::new(Shared {
-            base,
-            spawner,
-            command,
-            audience,
-            stop,
-            tasks,
-            seats,
-            legacy_changes: Mutex::default(),
-        })
+        Arc::new(Shared { base, spawner, audience, stop, tasks, seats, legacy_changes: Mutex::default() })
     }
 
     /// The legacy lists are those of the child that notes its changes in `changes`.
@@ -86,7 +75,7 @@ impl Shared {
     pub(super) async fn keep(self: Arc<Shared>) {
         let pulse = self.base.pulse();
         let options = &self.base.options;
-        let mut backoff = Backoff::new(options.restart_min_ms, options.restart_max_ms);
+        let mut backoff = Backoff::new(options.upstream.restart_min_ms, options.upstream.restart_max_ms);
         loop {
             let probed = tokio::select! {
                 probed = self.probe() => probed,
@@ -134,12 +123,12 @@ impl Shared {
     pub(super) async fn start(&self) -> Result<Running, String> {
         let changes = Arc::new(Changes::default());
         let ear = Arc::new(Ear { audience: self.audience.clone(), changes: changes.clone() });
-        Running::start(&self.base, &self.spawner, &self.command, changes, ear).await
+        Running::start(&self.base, &self.spawner, changes, ear).await
     }
 
     /// Which children to keep, with the first of them started where the probe left it useful.
     async fn probe(&self) -> Result<Vec<Lane>, String> {
-        let within = Duration::from_millis(self.base.options.start_timeout_ms);
+        let within = START_TIMEOUT;
         let mut running = self.start().await?;
         let speaks = self.base.options.speaks;
         let modern = match speaks {

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Client, SOON, command, fake, script};
+use crate::support::{Client, SOON, fake, script};
 
 /// Result of a client in the end.
 pub type Outcome = Result<Value, RpcError>;
@@ -29,7 +29,7 @@ impl Speaker {
         let path = dir.path().join("control");
         let listener = UnixListener::bind(&path).unwrap();
         let mut options = fake("speaker", &[]);
-        command(&mut options).args = vec![script("fake_speaker.py").into(), path.into()];
+        options.upstream.args = vec![script("fake_speaker.py"), path.display().to_string()];
         (options, listener)
     }
 
