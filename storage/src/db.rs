@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{Advice, FlockOperation, fadvise, flock};
+use rustix::fs::{Advice, fadvise};
 
 use crate::clock::wait_until;
 use crate::error::StorageError;
@@ -123,7 +123,7 @@ impl Trees {
         if dropped.is_err() {
             return;
         }
-        wait_until(RELEASE_LIMIT, || flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok());
+        wait_until(RELEASE_LIMIT, || file.try_lock().is_ok());
     }
 }
 
@@ -131,8 +131,7 @@ impl Trees {
 pub(crate) fn wait_for_release(layout: &Layout) -> Result<(), StorageError> {
     let path = layout.sled.join("db");
     let file = File::open(&path).map_err(|e| StorageError::io("open", &path, e))?;
-    let is_free = || flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
-    if wait_until(RELEASE_LIMIT, is_free) {
+    if wait_until(RELEASE_LIMIT, || file.try_lock().is_ok()) {
         return Ok(());
     }
     Err(StorageError::io("open again", &path, ErrorKind::ResourceBusy.into()))

@@ -3,11 +3,9 @@
 //! The kernel drops the lock with its process, so a killed node leaves nothing to clean up; the number in the
 //! file is for the error message only and proves nothing.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::Path;
-
-use rustix::fs::{FlockOperation, flock};
 
 use crate::error::StorageError;
 
@@ -31,12 +29,12 @@ impl DirLock {
             .write(true)
             .open(&path)
             .map_err(|e| StorageError::io("open", &path, e))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match file.try_lock() {
             Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(TryLockError::WouldBlock) => {
                 return Err(StorageError::Locked { dir: dir.to_path_buf(), pid: read_pid(&mut file) });
             }
-            Err(errno) => return Err(StorageError::io("lock", &path, errno.into())),
+            Err(TryLockError::Error(error)) => return Err(StorageError::io("lock", &path, error)),
         }
         write_pid(&mut file, &path)?;
         Ok(Self { _file: file })
