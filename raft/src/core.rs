@@ -2,12 +2,13 @@
 //!
 //! Holds no decisions; those are in the files that use it. Handlers and tasks keep it in an `Arc`.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use erlmcp_ledger::{Budget, Incarnation, Limits, MemberClaim, NodeId};
 use erlmcp_storage::Store;
 use openraft::async_runtime::WatchReceiver as _;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::address_book::AddressBook;

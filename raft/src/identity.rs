@@ -7,9 +7,10 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use erlmcp_ledger::{Incarnation, NodeId};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::error::RaftError;
@@ -210,11 +211,11 @@ impl IdentityKeeper {
     }
 
     pub(crate) fn has_voted(&self) -> bool {
-        self.identity.lock().unwrap_or_else(PoisonError::into_inner).voted
+        self.identity.lock().voted
     }
 
     fn mark(&self, set: impl FnOnce(&mut Identity) -> bool) -> Result<(), RaftError> {
-        let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut identity = self.identity.lock();
         let mut marked = identity.clone();
         if !set(&mut marked) {
             return Ok(());

@@ -7,11 +7,12 @@
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use erlmcp_storage::{Done, MetaKey, StorageError, Store};
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
@@ -68,17 +69,13 @@ impl LogStore {
 
     /// Whether nothing was ever written here.
     pub(crate) fn is_empty(&self) -> bool {
-        let known = self.lock();
+        let known = self.known.lock();
         known.vote.is_none() && known.last.is_none()
     }
 
     /// Up to where the log was purged.
     pub(crate) fn purged(&self) -> Option<LogId> {
-        self.lock().purged
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().purged
     }
 
     /// Tries until the disk has room.
@@ -118,7 +115,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
-        Ok(self.lock().vote)
+        Ok(self.known.lock().vote)
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
@@ -140,7 +137,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
-        let known = self.lock();
+        let known = self.known.lock();
         Ok(LogState { last_purged_log_id: known.purged, last_log_id: known.last })
     }
 
@@ -153,7 +150,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         self.durably(|store, done| store.put_meta(MetaKey::Vote, bytes.clone(), done)).await?;
         // Whatever this node acknowledges comes after a vote, so this one mark covers all of it.
         self.identity.mark_voted().map_err(io::Error::other)?;
-        self.lock().vote = Some(*vote);
+        self.known.lock().vote = Some(*vote);
         Ok(())
     }
 
@@ -175,20 +172,20 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             let slot = Arc::new(Mutex::new(callback.take()));
             let theirs = Arc::clone(&slot);
             let done: Done = Box::new(move |result| {
-                let callback = theirs.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let callback = theirs.lock().take();
                 if let Some(callback) = callback {
                     callback.io_completed(result.map_err(io::Error::other));
                 }
             });
             let outcome = self.store.append(encoded.clone(), done);
             if outcome.is_err() {
-                callback = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+                callback = slot.lock().take();
             }
             outcome
         })
         .await?;
         if last.is_some() {
-            self.lock().last = last;
+            self.known.lock().last = last;
         }
         Ok(())
     }
@@ -196,7 +193,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
         let from = last_log_id.map_or(0, |last| last.index() + 1);
         self.durably(|store, done| store.truncate_from(from, done)).await?;
-        let mut known = self.lock();
+        let mut known = self.known.lock();
         known.last = known.last.min(last_log_id).max(known.purged);
         Ok(())
     }
@@ -206,7 +203,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         // Ordered before the purge on disk; neither has to be waited for.
         self.with_room(|| self.store.put_meta(MetaKey::Purged, bytes.clone(), Box::new(|_| ()))).await?;
         self.with_room(|| self.store.purge_to(log_id.index())).await?;
-        let mut known = self.lock();
+        let mut known = self.known.lock();
         known.purged = Some(log_id);
         known.last = known.last.max(Some(log_id));
         Ok(())

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RPCTypes, RaftNetworkFactory, RaftNetworkV2};
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -77,13 +78,13 @@ struct Progress {
 
 impl Acknowledged {
     fn of(&self, tag: NodeTag, vote: Vote) -> Option<u64> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&tag.id).copied();
+        let known = self.0.lock().get(&tag.id).copied();
         known.filter(|known| (known.tag, known.vote) == (tag, vote)).map(|known| known.index)
     }
 
     fn note(&self, tag: NodeTag, vote: Vote, index: u64) {
         let fresh = Progress { tag, vote, index, is_reported: false };
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         let known = all.entry(tag.id).or_insert(fresh);
         if (known.tag, known.vote) == (tag, vote) {
             known.index = known.index.max(index);
@@ -94,7 +95,7 @@ impl Acknowledged {
 
     /// Whether to say it: once for each member and term.
     fn report(&self, tag: NodeTag) -> bool {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         all.get_mut(&tag.id).is_some_and(|known| !std::mem::replace(&mut known.is_reported, true))
     }
 }

@@ -8,11 +8,12 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use erlmcp_ledger::{Incarnation, NodeId};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use parking_lot::Mutex;
 use ring::{digest, hmac};
 
 use crate::clock::PeerClock;
@@ -284,7 +285,7 @@ impl PeerAuth {
         if apart > WINDOW_MS || time < self.started_ms {
             return Err(AuthError::Stale(apart));
         }
-        let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut nonces = self.nonces.lock();
         nonces.admit(path, nonce, self.clock.uptime_ms())?;
         Ok(Proven { from, digest })
     }

@@ -4,7 +4,7 @@
 //! request is bounded in time by its caller. Knows nothing of Raft: sessions are relayed over it too.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::dns::GaiResolver;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::peer_answer::ProvenAnswer;
@@ -266,12 +267,12 @@ impl PeerClient {
     }
 
     fn ahead_ms(&self, address: &str) -> i64 {
-        let clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
+        let clocks = self.clocks.lock();
         clocks.get(address).copied().unwrap_or_default()
     }
 
     fn note_clock(&self, address: &str, ahead_ms: i64) {
-        let mut clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clocks = self.clocks.lock();
         if clocks.len() >= CLOCKS_MAX {
             clocks.clear();
         }
@@ -394,7 +395,7 @@ mod tests {
         }
 
         fn call(&mut self, _: Name) -> Self::Future {
-            let next = self.0.lock().unwrap().pop_front();
+            let next = self.0.lock().pop_front();
             ready(next.map(once).ok_or_else(|| io::Error::other("nowhere")))
         }
     }
@@ -425,6 +426,6 @@ mod tests {
             let answer = pool.get(Uri::from_static("http://node-1.peers/")).await.unwrap();
             assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), word);
         }
-        assert!(moving.0.lock().unwrap().is_empty());
+        assert!(moving.0.lock().is_empty());
     }
 }

@@ -4,10 +4,11 @@
 //! newcomer needs its place. A peer signs with its first bytes, so that no crowd of strangers keeps it out.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 /// Strangers at once.
@@ -77,7 +78,7 @@ impl Strangers {
     /// Takes a newcomer in, if need be in the place of the oldest.
     pub(crate) fn admit(&self) -> Guest {
         let standing = Arc::new(Standing::default());
-        let mut all = self.lock();
+        let mut all = self.0.lock();
         if all.len() >= STRANGERS_MAX
             && let Some(oldest) = all.pop_front()
         {
@@ -88,11 +89,7 @@ impl Strangers {
     }
 
     fn forget(&self, standing: &Arc<Standing>) {
-        self.lock().retain(|other| !Arc::ptr_eq(other, standing));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Standing>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().retain(|other| !Arc::ptr_eq(other, standing));
     }
 }
 
@@ -114,7 +111,7 @@ mod tests {
         assert!(poll!(second.as_mut()).is_pending());
         newcomer.acquaintance().prove();
         assert!(newcomer.proven().await);
-        assert_eq!(strangers.lock().len(), STRANGERS_MAX - 1);
+        assert_eq!(strangers.0.lock().len(), STRANGERS_MAX - 1);
         let begin = tokio::time::Instant::now();
         assert!(!second.await, "it never proved anything");
         assert!(begin.elapsed() <= STRANGER_TIME);
@@ -124,6 +121,6 @@ mod tests {
     fn a_connection_that_ends_by_itself_frees_its_place() {
         let strangers = Strangers::default();
         drop(strangers.admit());
-        assert!(strangers.lock().is_empty());
+        assert!(strangers.0.lock().is_empty());
     }
 }

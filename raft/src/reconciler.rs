@@ -6,7 +6,7 @@
 //! lead.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -220,7 +220,7 @@ async fn tell_removed(core: &Core, node: NodeId, known: MemberNode) {
 /// Knowledge of this node, as a leader.
 pub(crate) fn gather(core: &Core, metrics: &Metrics, is_forming: bool) -> Facts {
     let now = core.clock.uptime_ms();
-    let mut memory = core.since.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut memory = core.since.lock();
     if memory.term != metrics.current_term {
         *memory = Since { term: metrics.current_term, nodes: BTreeMap::new() };
     }

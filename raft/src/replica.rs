@@ -6,13 +6,14 @@
 use std::net::{SocketAddr, TcpListener};
 use std::ops::Deref;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use erlmcp_ledger::{Budget, Limits, MemberClaim, NodeId};
 use erlmcp_storage::{Options, StorageError, Store, StoreHealth};
 use openraft::async_runtime::WatchReceiver as _;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;

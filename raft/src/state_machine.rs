@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 use std::future::ready;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use erlmcp_ledger::{Change, Ledger, Receipt};
 use erlmcp_storage::{StateWrite, StorageError, Store};
 use futures_util::{Stream, StreamExt as _};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 
@@ -269,7 +270,7 @@ async fn write_snapshot(
     let attempt = || {
         let (store, newest, parts) = (store.clone(), Arc::clone(newest), Arc::clone(&parts));
         let write = move || {
-            let mut newest = newest.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut newest = newest.lock();
             if *newest > last {
                 return Ok(());
             }

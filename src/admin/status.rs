@@ -3,9 +3,10 @@
 //! Local and applied state, never a consensus round: `applied`, `leader` and `lag` say how far it can be
 //! trusted.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use erlmcp_raft::{PeerStatus, ReplicaHandle, ReplicaStatus, Role, View};
+use parking_lot::Mutex;
 
 use super::health::{NotReady, Readiness, is_draining};
 use crate::api::{
@@ -51,7 +52,7 @@ impl StatusSource {
     pub fn sample(&self) {
         let totals = self.recorder.totals();
         let now = self.clock.monotonic_ms();
-        self.rates().sample(now, totals.messages_in + totals.messages_out);
+        self.rates.lock().sample(now, totals.messages_in + totals.messages_out);
     }
 
     /// Why new clients should go elsewhere; empty means ready. Probes ask only this.
@@ -127,7 +128,7 @@ impl StatusSource {
     }
 
     fn throughput(&self, totals: Totals) -> Throughput {
-        let rates = self.rates();
+        let rates = self.rates.lock();
         Throughput {
             messages_total: Some(totals.messages_in + totals.messages_out),
             messages_in: Some(totals.messages_in),
@@ -155,10 +156,6 @@ impl StatusSource {
         let mut members: Vec<Member> = peers.chain([own]).collect();
         members.sort_by_key(|member| member.id);
         members
-    }
-
-    fn rates(&self) -> std::sync::MutexGuard<'_, Rates> {
-        self.rates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,10 +6,11 @@
 //! handler runs again from its start, where the same question then has its answer. So what a handler does
 //! before its last question must bear being done twice.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -105,7 +106,7 @@ impl HandlerCall {
     /// `done` has not grown. In a task, `message` becomes the task's status message.
     pub async fn progress(&self, done: f64, total: Option<f64>, message: Option<&str>) {
         {
-            let mut last = self.0.progress.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut last = self.0.progress.lock();
             if done.is_nan() || done <= *last {
                 return;
             }
@@ -168,7 +169,7 @@ impl HandlerCall {
         if self.0.task.get().is_some() {
             return true;
         }
-        let sender = self.0.task_requested.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let sender = self.0.task_requested.lock().take();
         let Some(sender) = sender else { return false };
         let (adopted, is_adopted) = oneshot::channel();
         // Whoever serves the request takes the future of this handler and lets it go on; else it is dropped
@@ -265,7 +266,7 @@ impl HandlerCall {
     }
 
     pub(super) fn rounds(&self) -> MutexGuard<'_, Rounds> {
-        self.0.rounds.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.rounds.lock()
     }
 
     /// Whether questions are answered while the handler waits.

@@ -3,8 +3,9 @@
 //! Every change publishes a whole new catalog per era with a grown version; nobody has to catch each one.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use serde_json::json;
 use tokio::sync::{broadcast, watch};
 
@@ -157,12 +158,12 @@ pub(super) struct Shared {
 impl Shared {
     /// Looks something up.
     pub(super) fn read<R>(&self, look: impl FnOnce(&Registry) -> R) -> R {
-        look(&self.registry.read().unwrap_or_else(PoisonError::into_inner))
+        look(&self.registry.read())
     }
 
     /// Changes what is on offer and publishes it, in the order of the changes.
     pub(super) fn change<R>(&self, change: impl FnOnce(&mut Registry) -> R) -> R {
-        let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
+        let mut registry = self.registry.write();
         let result = change(&mut registry);
         self.legacy.send_replace(Arc::new(registry.catalog(Era::Legacy)));
         self.modern.send_replace(Arc::new(registry.catalog(Era::Modern)));

@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use serde_json::value::RawValue;
@@ -67,7 +67,7 @@ fn offer_task(
         (TaskSupport::Forbidden, _) | (_, false) => {}
         (TaskSupport::Optional | TaskSupport::Required, true) => {
             let (sender, receiver) = oneshot::channel();
-            *call.0.task_requested.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+            *call.0.task_requested.lock() = Some(sender);
             wants = Some(receiver);
         }
     }

@@ -5,10 +5,11 @@
 //! piles up.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -220,12 +221,12 @@ impl ServerRequests {
     /// Hands a client's response to the one who asked; false if nobody did (late, unknown or a lie).
     pub fn answer(&self, response: Response) -> bool {
         let Some(id) = response.id else { return false };
-        let asker = self.lock().remove(&id);
+        let asker = self.open.lock().remove(&id);
         asker.is_some_and(|asker| asker.send(response.outcome).is_ok())
     }
 
     fn open(&self) -> Result<(Id, oneshot::Receiver<ClientResult>), ServerRequestError> {
-        let mut open = self.lock();
+        let mut open = self.open.lock();
         if open.len() >= SERVER_REQUESTS_MAX {
             return Err(ServerRequestError::TooMany);
         }
@@ -236,10 +237,6 @@ impl ServerRequests {
     }
 
     fn close(&self, id: &Id) {
-        self.lock().remove(id);
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Id, oneshot::Sender<ClientResult>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().remove(id);
     }
 }

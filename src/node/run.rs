@@ -1,11 +1,12 @@
 //! The life of a node, from its configuration to its end.
 
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use erlmcp_raft::{ClusterSecret, Identity, PeerRoutes, Replica};
 use futures_util::FutureExt;
+use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;

@@ -4,8 +4,8 @@
 //! are kept as fingerprints, whose size does not depend on the upstream.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use ring::digest::{Context, SHA256};
 
 use super::owner::Owner;
@@ -61,7 +61,7 @@ impl Created {
     /// Remembers that `owner` created `own` at `upstream`.
     pub(super) fn note(&self, owner: &Owner, upstream: &str, own: &str) {
         let print = print(upstream, own);
-        let mut books = self.lock();
+        let mut books = self.books.lock();
         if let Some(owned) = books.by_owner.get(owner) {
             if owned.contains_key(&print) {
                 return;
@@ -85,20 +85,16 @@ impl Created {
 
     /// Tasks that `owner` created and that are remembered.
     pub(super) fn of(&self, owner: &Owner) -> Mine {
-        let books = self.lock();
+        let books = self.books.lock();
         Mine(books.by_owner.get(owner).map(|owned| owned.keys().copied().collect()).unwrap_or_default())
     }
 
     /// Forgets all of `owner`.
     pub(super) fn forget(&self, owner: &Owner) {
-        let mut books = self.lock();
+        let mut books = self.books.lock();
         for age in books.by_owner.remove(owner).unwrap_or_default().values() {
             books.by_age.remove(age);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -149,7 +145,7 @@ mod tests {
         created.forget(&a);
         assert_eq!((held(&created, &a), held(&created, &b)), (vec![], vec![1]));
         created.forget(&b);
-        let books = created.lock();
+        let books = created.books.lock();
         assert!(books.by_age.is_empty() && books.by_owner.is_empty());
     }
 }

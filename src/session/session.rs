@@ -4,10 +4,11 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -122,7 +123,7 @@ impl Session {
 
     /// Sets the least severe log message wanted.
     pub fn set_log_level(&self, level: LogLevel) {
-        self.lock().log_level = Some(level);
+        self.state.lock().log_level = Some(level);
     }
 
     /// Starts a request; it runs until the returned guard is dropped.
@@ -130,7 +131,7 @@ impl Session {
     /// # Errors
     /// [`NotBegun`]: the id runs already, or too many requests do.
     pub fn begin(self: &Arc<Self>, id: &Id) -> Result<RunningRequest, NotBegun> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.running.contains_key(id) {
             return Err(NotBegun::SameId);
         }
@@ -144,7 +145,7 @@ impl Session {
 
     /// Cancels the request `id` if it runs.
     pub fn cancel(&self, id: &Id) {
-        if let Some(cancelled) = self.lock().running.get(id) {
+        if let Some(cancelled) = self.state.lock().running.get(id) {
             cancelled.cancel();
         }
     }
@@ -163,7 +164,7 @@ impl Session {
     /// Opens the stream of one request with its reader.
     #[must_use]
     pub fn open_stream(self: &Arc<Self>) -> Reader {
-        let (stream, number) = self.lock().streams.open();
+        let (stream, number) = self.state.lock().streams.open();
         Reader::new(self.clone(), stream, number, 0)
     }
 
@@ -173,7 +174,7 @@ impl Session {
     /// [`StreamGone`] if nothing is kept of that stream.
     pub fn read(self: &Arc<Self>, after: Option<EventId>) -> Result<Reader, StreamGone> {
         let stream = after.map_or(OWN, |id| id.stream);
-        let attached = self.lock().streams.attach(stream, after.map(|id| id.number));
+        let attached = self.state.lock().streams.attach(stream, after.map(|id| id.number));
         self.changed.notify_waiters();
         let (number, start) = attached.ok_or(StreamGone)?;
         Ok(Reader::new(self.clone(), stream, number, start))
@@ -186,7 +187,7 @@ impl Session {
             tokio::pin!(changed);
             changed.as_mut().enable();
             {
-                let mut state = self.lock();
+                let mut state = self.state.lock();
                 if last || state.streams.has_room(stream) {
                     state.streams.push(stream, kept, last);
                     break;
@@ -199,13 +200,13 @@ impl Session {
 
     /// Sends `message` on the session's own stream unless the same one waits there already.
     pub fn push_level(&self, message: Bytes) {
-        self.lock().streams.push_level(message);
+        self.state.lock().streams.push_level(message);
         self.changed.notify_waiters();
     }
 
     /// False if it has as many as it may, or has ended.
     pub(super) fn subscribe(&self, uri: &Arc<str>) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let full = state.subscriptions.len() >= SUBSCRIPTIONS_MAX;
         if self.ended.is_cancelled() || full && !state.subscriptions.contains(uri) {
             return false;
@@ -215,11 +216,11 @@ impl Session {
     }
 
     pub(super) fn unsubscribe(&self, uri: &str) {
-        self.lock().subscriptions.remove(uri);
+        self.state.lock().subscriptions.remove(uri);
     }
 
     pub(super) fn take(&self, stream: u64, reader: u64, into: &mut VecDeque<(u64, LoggedEvent)>) -> After {
-        let after = self.lock().streams.take(stream, reader, into);
+        let after = self.state.lock().streams.take(stream, reader, into);
         if !into.is_empty() {
             self.changed.notify_waiters();
         }
@@ -227,7 +228,7 @@ impl Session {
     }
 
     pub(super) fn detach(&self, stream: u64, reader: u64) {
-        self.lock().streams.detach(stream, reader);
+        self.state.lock().streams.detach(stream, reader);
         self.changed.notify_waiters();
     }
 
@@ -237,7 +238,7 @@ impl Session {
 
     /// Whether it has had no request and no reader for as long as it may.
     pub(super) fn is_idle(&self, now_ms: u64) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.streams.sweep(now_ms, REPLAY_KEEP_MS);
         if state.streams.is_read() || !state.running.is_empty() {
             self.touch(now_ms);
@@ -252,16 +253,12 @@ impl Session {
     /// Ends everything in it and returns what it had subscribed to.
     pub(super) fn end(&self) -> BTreeSet<Arc<str>> {
         self.ended.cancel();
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.streams.clear();
         let subscriptions = std::mem::take(&mut state.subscriptions);
         drop(state);
         self.changed.notify_waiters();
         subscriptions
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -271,7 +268,7 @@ impl SessionPort for Session {
     }
 
     fn push(&self, message: Bytes) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let wanted = state.log_level.unwrap_or(LogLevel::Debug);
         if !passes(&message, Some(wanted)) {
             return;
@@ -286,7 +283,7 @@ impl SessionPort for Session {
     }
 
     fn log_level(&self) -> Option<LogLevel> {
-        self.lock().log_level
+        self.state.lock().log_level
     }
 }
 
@@ -316,6 +313,6 @@ impl RunningRequest {
 
 impl Drop for RunningRequest {
     fn drop(&mut self) {
-        self.session.lock().running.remove(&self.id);
+        self.session.state.lock().running.remove(&self.id);
     }
 }

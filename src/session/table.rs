@@ -3,8 +3,9 @@
 //! A session ends in one place, whoever ends it, and gives everything back there.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
 use super::id::{ID_LENGTH_MAX, mint};
@@ -61,7 +62,7 @@ impl Sessions {
     /// [`Refusal::SessionsFull`] or [`Refusal::PrincipalSessionsFull`].
     pub fn open(&self, hello: Hello, now_ms: u64) -> Result<Arc<Session>, Refusal> {
         {
-            let (mut counts, limits) = (lock(&self.counts), &self.config.session);
+            let (mut counts, limits) = (self.counts.lock(), &self.config.session);
             if counts.all >= limits.per_node_max as usize {
                 return Err(Refusal::SessionsFull);
             }
@@ -75,7 +76,7 @@ impl Sessions {
         let id = mint(self.node_id);
         let (config, budget, tasks) = (self.config.clone(), self.budget.clone(), self.tasks.clone());
         let session = Arc::new(Session::new(id.clone(), hello, config, budget, tasks, now_ms));
-        lock(self.shard(&id)).insert(id, session.clone());
+        self.shard(&id).lock().insert(id, session.clone());
         Ok(session)
     }
 
@@ -85,7 +86,7 @@ impl Sessions {
         if id.len() > ID_LENGTH_MAX {
             return None;
         }
-        let session = lock(self.shard(id)).get(id).cloned()?;
+        let session = self.shard(id).lock().get(id).cloned()?;
         if *session.hello().principal != *principal {
             return None;
         }
@@ -95,13 +96,13 @@ impl Sessions {
 
     /// Ends `session` and frees everything it held. False if it had ended already.
     pub fn end(&self, session: &Arc<Session>) -> bool {
-        if lock(self.shard(session.id())).remove(session.id()).is_none() {
+        if self.shard(session.id()).lock().remove(session.id()).is_none() {
             return false;
         }
         for uri in session.end() {
             self.unlisten(&uri, session);
         }
-        let mut counts = lock(&self.counts);
+        let mut counts = self.counts.lock();
         counts.all -= 1;
         let principal = &session.hello().principal;
         if let Some(count) = counts.by_principal.get_mut(principal) {
@@ -124,13 +125,13 @@ impl Sessions {
     /// The sessions of one part of the table; parts are numbered from 0 and end with `None`.
     #[must_use]
     pub fn part(&self, part: usize) -> Option<Vec<Arc<Session>>> {
-        self.shards.get(part).map(|shard| lock(shard).values().cloned().collect())
+        self.shards.get(part).map(|shard| shard.lock().values().cloned().collect())
     }
 
     /// Lets `session` hear of `uri`; false if it listens to as many as it may.
     #[must_use]
     pub fn subscribe(&self, session: &Arc<Session>, uri: &str) -> bool {
-        let mut listeners = lock(&self.listeners);
+        let mut listeners = self.listeners.lock();
         let uri = listeners.get_key_value(uri).map_or_else(|| Arc::from(uri), |(known, _)| known.clone());
         if !session.subscribe(&uri) {
             return false;
@@ -148,7 +149,8 @@ impl Sessions {
     /// Sessions that subscribe to `uri`.
     #[must_use]
     pub fn subscribers(&self, uri: &str) -> Vec<Arc<Session>> {
-        lock(&self.listeners)
+        self.listeners
+            .lock()
             .get(uri)
             .map(|sessions| sessions.values().cloned().collect())
             .unwrap_or_default()
@@ -157,13 +159,13 @@ impl Sessions {
     /// All URIs that anyone wants to hear of.
     #[must_use]
     pub fn subscribed_uris(&self) -> Vec<Arc<str>> {
-        lock(&self.listeners).keys().cloned().collect()
+        self.listeners.lock().keys().cloned().collect()
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        lock(&self.counts).all
+        self.counts.lock().all
     }
 
     /// Whether there is none.
@@ -185,7 +187,7 @@ impl Sessions {
     }
 
     fn unlisten(&self, uri: &str, session: &Session) {
-        let mut listeners = lock(&self.listeners);
+        let mut listeners = self.listeners.lock();
         if let Some(sessions) = listeners.get_mut(uri) {
             sessions.remove(session.id());
             if sessions.is_empty() {
@@ -199,10 +201,6 @@ impl Sessions {
         let sum = id.bytes().rev().take(4).fold(0_usize, |sum, byte| sum * 31 + usize::from(byte));
         &self.shards[sum % SHARDS]
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

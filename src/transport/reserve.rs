@@ -9,8 +9,8 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -24,6 +24,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -76,7 +77,7 @@ struct Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        lock(&self.places).retain(|place| !Arc::ptr_eq(&place.is_asking, &self.is_asking));
+        self.places.lock().retain(|place| !Arc::ptr_eq(&place.is_asking, &self.is_asking));
     }
 }
 
@@ -127,7 +128,7 @@ impl Reserve {
 
     /// A place: a free one, or that of whoever has kept silent longest.
     fn seat(&self) -> Option<Seat> {
-        let mut places = lock(&self.places);
+        let mut places = self.places.lock();
         if places.len() >= PLACES {
             let silent = places.iter().position(|place| place.is_asking.load(Ordering::Relaxed))?;
             let turn = self.turning_away.clone().try_acquire_owned().ok()?;
@@ -179,10 +180,6 @@ impl Reserve {
             End::TurnedAway(None) => {}
         }
     }
-}
-
-fn lock(places: &Mutex<Vec<Place>>) -> MutexGuard<'_, Vec<Place>> {
-    places.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns when the request is not whole in time.

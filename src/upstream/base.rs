@@ -4,10 +4,11 @@
 //! An error names the upstream, what was tried and why it failed; never its command's arguments, environment
 //! or headers.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
@@ -59,7 +60,7 @@ impl Base {
     /// One more part (a child, an endpoint) whose state counts for this upstream's health.
     pub(super) fn pulse(&self) -> Arc<Pulse> {
         let pulse = Arc::new(Pulse::new(self.now_unix_ms));
-        self.pulses.lock().unwrap_or_else(PoisonError::into_inner).push(pulse.clone());
+        self.pulses.lock().push(pulse.clone());
         pulse
     }
 
@@ -167,14 +168,13 @@ impl Base {
     /// Whether its first start is over: its lists were read, or it failed.
     pub(super) fn has_been_tried(&self) -> bool {
         let has_failed = |pulse: &Arc<Pulse>| pulse.read().last_error.is_some();
-        self.stock.is_known()
-            || self.pulses.lock().unwrap_or_else(PoisonError::into_inner).iter().any(has_failed)
+        self.stock.is_known() || self.pulses.lock().iter().any(has_failed)
     }
 
     /// How it is doing; the worst of its parts counts.
     pub(super) fn health(&self, transport: &'static str, pids: Vec<u32>, sessions: usize) -> Health {
         let beats: Vec<Beat> = {
-            let pulses = self.pulses.lock().unwrap_or_else(PoisonError::into_inner);
+            let pulses = self.pulses.lock();
             pulses.iter().map(|pulse| pulse.read()).collect()
         };
         let rank = |state: State| match state {

@@ -7,8 +7,9 @@
 //! one, until it is over.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde_json::value::RawValue;
 
 use crate::mcp::{Caller, RawObject, SessionPort};
@@ -122,10 +123,6 @@ impl<A> Calls<A> {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Open<A>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// One more, under an id that was never used here.
     ///
     /// # Errors
@@ -137,7 +134,7 @@ impl<A> Calls<A> {
         inbox: Option<InboxSender>,
         place: Option<Place>,
     ) -> Result<u64, Arc<str>> {
-        let mut open = self.lock();
+        let mut open = self.open.lock();
         if let Some(why) = &open.over {
             return Err(why.clone());
         }
@@ -150,7 +147,7 @@ impl<A> Calls<A> {
     /// The peer answers `id` with `result`, which may be a task: before [`Calls::take`], so that its owner is
     /// known throughout.
     pub(super) fn answered(&self, id: u64, result: &RawValue) {
-        let mut open = self.lock();
+        let mut open = self.open.lock();
         let Some(owner) = open.calls.get(&id).map(|call| call.owner.clone()) else { return };
         if let Some(owner) = open.at_work.answered(&owner, result) {
             open.lose(owner);
@@ -159,13 +156,13 @@ impl<A> Calls<A> {
 
     /// The peer says of its own accord how a task is doing.
     pub(super) fn task_told(&self, task: &RawObject) {
-        self.lock().at_work.notified(task);
+        self.open.lock().at_work.notified(task);
     }
 
     /// The peer answered `id`, or never saw it: it is not there any more. Returns who waits for it, if
     /// anybody does.
     pub(super) fn take(&self, id: u64) -> Option<(A, Owner)> {
-        let mut open = self.lock();
+        let mut open = self.open.lock();
         let call = open.calls.remove(&id)?;
         open.abandoned -= usize::from(call.answer.is_none());
         Some((call.answer?, call.owner))
@@ -173,7 +170,7 @@ impl<A> Calls<A> {
 
     /// Nobody waits for `id` any more; it stays at the peer. True if somebody waited until now.
     pub(super) fn abandon(&self, id: u64) -> bool {
-        let mut open = self.lock();
+        let mut open = self.open.lock();
         let Some(call) = open.calls.get_mut(&id) else { return false };
         call.inbox = None;
         let was_waited_for = call.answer.take().is_some();
@@ -183,7 +180,7 @@ impl<A> Calls<A> {
 
     /// Nobody waits for `id` any more, and its answer will not be seen either: its owner is kept for good.
     pub(super) fn lose(&self, id: u64) {
-        let mut open = self.lock();
+        let mut open = self.open.lock();
         let Some(call) = open.calls.remove(&id) else { return };
         open.abandoned -= usize::from(call.answer.is_none());
         open.lose(call.owner);
@@ -191,14 +188,14 @@ impl<A> Calls<A> {
 
     /// Gives the place of a request back that was given up; its owner stays.
     pub(super) fn free(&self, id: u64) {
-        if let Some(call) = self.lock().calls.get_mut(&id).filter(|call| call.answer.is_none()) {
+        if let Some(call) = self.open.lock().calls.get_mut(&id).filter(|call| call.answer.is_none()) {
             call.place = None;
         }
     }
 
     /// Whose a message is that names no request.
     pub(super) fn whose(&self) -> Whose {
-        let open = self.lock();
+        let open = self.open.lock();
         let several = || {
             let calls = open.calls.values().filter(|call| !matches!(call.owner, Owner::Node)).count();
             let calls = calls + open.at_work.owners().count();
@@ -234,32 +231,32 @@ impl<A> Calls<A> {
 
     /// Where the client of `id` reads, if it still waits.
     pub(super) fn inbox(&self, id: u64) -> Option<InboxSender> {
-        self.lock().calls.get(&id)?.inbox.clone()
+        self.open.lock().calls.get(&id)?.inbox.clone()
     }
 
     /// Where the clients read that wait.
     pub(super) fn inboxes(&self) -> Vec<InboxSender> {
-        self.lock().calls.values().filter_map(|call| call.inbox.clone()).collect()
+        self.open.lock().calls.values().filter_map(|call| call.inbox.clone()).collect()
     }
 
     /// Requests that were given up and not answered yet.
     pub(super) fn abandoned(&self) -> usize {
-        self.lock().abandoned
+        self.open.lock().abandoned
     }
 
     /// Whether a client waits for an answer.
     pub(super) fn is_waited_for(&self) -> bool {
-        self.lock().calls.values().any(|call| call.inbox.is_some())
+        self.open.lock().calls.values().any(|call| call.inbox.is_some())
     }
 
     /// Why nothing is taken any more, if so.
     pub(super) fn over(&self) -> Option<Arc<str>> {
-        self.lock().over.clone()
+        self.open.lock().over.clone()
     }
 
     /// Takes nothing any more, for the reason that was given first; returns all who wait.
     pub(super) fn close(&self, why: &str) -> Vec<A> {
-        let mut open = self.lock();
+        let mut open = self.open.lock();
         if open.over.is_none() {
             open.over = Some(why.into());
         }

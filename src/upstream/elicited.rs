@@ -1,8 +1,9 @@
 //! Which session was sent to a page (URL elicitation), so that word of its end reaches this session alone.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde_json::value::RawValue;
 
 use crate::mcp::{Method, RawObject, Request, SessionPort};
@@ -21,10 +22,6 @@ type Known = VecDeque<(Box<str>, Arc<dyn SessionPort>)>;
 pub(super) struct Elicited(Mutex<Known>);
 
 impl Elicited {
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A question goes to `session`.
     pub(super) fn asked(&self, question: &Request, session: &Arc<dyn SessionPort>) {
         if question.method == Method::CreateElicitation {
@@ -46,7 +43,7 @@ impl Elicited {
 
     fn remember(&self, id: Option<String>, session: &Arc<dyn SessionPort>) {
         let Some(id) = id.filter(|id| id.len() <= ID_BYTES_MAX) else { return };
-        let mut known = self.lock();
+        let mut known = self.0.lock();
         known.retain(|(other, owner)| **other != *id && !owner.ended().is_cancelled());
         if known.len() >= ELICITED_MAX {
             known.pop_front();
@@ -57,7 +54,7 @@ impl Elicited {
     /// Whose elicitation `params.elicitationId` is.
     pub(super) fn owner(&self, params: &RawObject) -> Option<Arc<dyn SessionPort>> {
         let id = params.text("elicitationId")?;
-        let known = self.lock();
+        let known = self.0.lock();
         known.iter().find(|(other, _)| **other == *id).map(|(_, session)| session.clone())
     }
 }

@@ -1,8 +1,8 @@
 //! How an upstream is doing, as one value for status and metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use serde::Serialize;
 
 /// Longest error text kept, in bytes.
@@ -129,12 +129,12 @@ impl Pulse {
     }
 
     pub(super) fn read(&self) -> Beat {
-        self.lock().clone()
+        self.inner.lock().clone()
     }
 
     pub(super) fn set(&self, state: State) {
         let now = (self.now_unix_ms)();
-        let mut beat = self.lock();
+        let mut beat = self.inner.lock();
         if beat.state != state && beat.state != State::Stopped {
             beat.state = state;
             beat.since_unix_ms = now;
@@ -142,7 +142,7 @@ impl Pulse {
     }
 
     pub(super) fn restarting(&self) {
-        self.lock().restarts += 1;
+        self.inner.lock().restarts += 1;
         self.set(State::Starting);
     }
 
@@ -152,10 +152,6 @@ impl Pulse {
         while !why.is_char_boundary(end) {
             end -= 1;
         }
-        self.lock().last_error = Some(why[..end].to_owned());
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Beat> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().last_error = Some(why[..end].to_owned());
     }
 }

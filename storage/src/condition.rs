@@ -4,7 +4,9 @@
 //! second try that succeeds proves nothing: the store answers nothing more and the node has to end.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
 
 use crate::error::StorageError;
 use crate::space::Shortage;
@@ -74,7 +76,7 @@ impl Condition {
 
     /// Adds a listener; it hears at once of a failure that was before.
     pub(crate) fn listen(&self, listener: Listener) {
-        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut listeners = self.listeners.lock();
         if let Some(reason) = self.failed.get() {
             listener(&StoreHealth::Failed { reason: Arc::clone(reason) });
         }
@@ -82,7 +84,7 @@ impl Condition {
     }
 
     fn tell(&self, health: &StoreHealth) {
-        for listener in self.listeners.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for listener in self.listeners.lock().iter() {
             listener(health);
         }
     }

@@ -6,7 +6,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::condition::{Condition, StoreHealth};
 use crate::db::{Layout, Trees, panic_text};
@@ -92,7 +93,7 @@ impl Engine {
     ) -> Result<T, StorageError> {
         self.refuse_failed()?;
         let outcome = {
-            let trees = self.trees.read().unwrap_or_else(PoisonError::into_inner);
+            let trees = self.trees.read();
             let Some(trees) = trees.as_ref() else { return Err(StorageError::Closed) };
             catch_unwind(AssertUnwindSafe(|| work(trees)))
         };
@@ -108,7 +109,7 @@ impl Engine {
     /// Has `file` synced in place of sled's file.
     #[cfg(test)]
     pub(crate) fn sync_instead(&self, file: std::fs::File) {
-        if let Some(trees) = self.trees.write().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        if let Some(trees) = self.trees.write().as_mut() {
             trees.file = file;
         }
     }
@@ -123,11 +124,11 @@ impl Engine {
     }
 
     pub(crate) fn edges(&self) -> MutexGuard<'_, Edges> {
-        self.edges.lock().unwrap_or_else(PoisonError::into_inner)
+        self.edges.lock()
     }
 
     pub(crate) fn state_writes(&self) -> MutexGuard<'_, ()> {
-        self.state_writes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state_writes.lock()
     }
 
     /// Refuses new data of `bytes` while the disk is too full for it.
@@ -190,16 +191,16 @@ impl Engine {
 
     /// Notes that everything up to `seq` may be acknowledged.
     pub(crate) fn advance_tip(&self, seq: u64) -> Result<(), StorageError> {
-        let mut tip = self.tip.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tip = self.tip.lock();
         tip.advance(seq).map_err(|error| self.condition.fail(&error.to_string()))
     }
 
     /// Lets go of sled's file and of the directory. Every later call answers [`StorageError::Closed`].
     pub(crate) fn close(&self) {
-        let trees = self.trees.write().unwrap_or_else(PoisonError::into_inner).take();
+        let trees = self.trees.write().take();
         if let Some(trees) = trees {
             trees.close();
         }
-        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.lock.lock().take();
     }
 }

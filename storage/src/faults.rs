@@ -4,8 +4,10 @@
 //! caught) on any machine. Must never be set outside of tests; the default breaks nothing.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use parking_lot::{Condvar, Mutex};
 
 const NO_OVERRIDE: u64 = u64::MAX;
 
@@ -74,19 +76,18 @@ impl Faults {
 
     /// Holds the next `fdatasync` until [`Faults::release_sync`].
     pub fn hold_sync(&self) {
-        *self.0.held.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *self.0.held.lock() = true;
     }
 
     /// Waits until the commit thread stands at a held `fdatasync`.
     pub fn wait_for_held_sync(&self) {
-        let held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
         let at_the_gate = |_: &mut bool| !self.0.waiting.load(Ordering::SeqCst);
-        drop(self.0.changed.wait_while(held, at_the_gate));
+        self.0.changed.wait_while(&mut self.0.held.lock(), at_the_gate);
     }
 
     /// Lets a held `fdatasync` go on.
     pub fn release_sync(&self) {
-        *self.0.held.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        *self.0.held.lock() = false;
         self.0.changed.notify_all();
     }
 
@@ -104,11 +105,11 @@ impl Faults {
 
     pub(crate) fn before_sync(&self) -> io::Result<()> {
         self.0.syncs.fetch_add(1, Ordering::SeqCst);
-        let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.0.held.lock();
         while *held {
             self.0.waiting.store(true, Ordering::SeqCst);
             self.0.changed.notify_all();
-            held = self.0.changed.wait(held).unwrap_or_else(PoisonError::into_inner);
+            self.0.changed.wait(&mut held);
         }
         self.0.waiting.store(false, Ordering::SeqCst);
         if self.0.fail_sync.load(Ordering::Relaxed) {

@@ -7,7 +7,8 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::error::StorageError;
 use crate::files;
@@ -46,7 +47,7 @@ impl Snapshots {
 
     /// Writes a snapshot, durably, then removes the older ones.
     pub(crate) fn write(&self, id: &str, meta: &[u8], body: &[u8]) -> Result<(), StorageError> {
-        let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self.writing.lock();
         let numbers = self.numbers(SUFFIX)?;
         let number = numbers.iter().max().map_or(0, |newest| newest + 1);
         let lengths = [id.len(), meta.len(), body.len()].map(|len| (len as u64).to_be_bytes()).concat();
@@ -66,7 +67,7 @@ impl Snapshots {
 
     /// The newest snapshot, if there is any.
     pub(crate) fn latest(&self) -> Result<Option<StoredSnapshot>, StorageError> {
-        let _not_while_writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _not_while_writing = self.writing.lock();
         let Some(newest) = self.numbers(SUFFIX)?.into_iter().max() else { return Ok(None) };
         let path = self.path(newest);
         let size = fs::metadata(&path).map_err(|e| StorageError::io("read", &path, e))?.len();

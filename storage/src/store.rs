@@ -5,8 +5,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+
+use parking_lot::Mutex;
 
 use crate::commit::Committer;
 use crate::condition::StoreHealth;
@@ -289,7 +291,7 @@ impl Store {
 impl Running {
     /// Waits for the commit thread, unless this is it.
     fn join(&self) {
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self.thread.lock().take();
         if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
             // A panic in there is in the condition.
             thread.join().ok();

@@ -4,9 +4,10 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::value::RawValue;
 use tokio::sync::broadcast;
@@ -58,7 +59,7 @@ impl TaskTable {
         stop: &CancellationToken,
     ) -> Result<TaskRef, RpcError> {
         let (id, now): (Arc<str>, _) = (random_id().into(), (self.clock)());
-        let mut entries = self.lock();
+        let mut entries = self.entries.lock();
         entries.retain(|_, entry| entry.ends_ms() > now);
         if entries.len() >= self.limits.tasks_max {
             let held = entries.len();
@@ -80,7 +81,7 @@ impl TaskTable {
         stop: CancellationToken,
     ) {
         let ttl = Duration::from_millis(self.limits.task_ttl_ms);
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = self.running.lock();
         while running.try_join_next().is_some() {}
         running.spawn(async move {
             let ended = tokio::select! {
@@ -135,7 +136,7 @@ impl TaskTable {
     /// Cancels all of them.
     pub(in crate::handler) fn cancel_all(&self) {
         let now = (self.clock)();
-        for (id, entry) in self.lock().iter_mut() {
+        for (id, entry) in self.entries.lock().iter_mut() {
             if entry.end(Status::Cancelled, None, now) {
                 entry.stop.cancel();
                 self.tell(id, entry);
@@ -145,7 +146,7 @@ impl TaskTable {
 
     /// How many are held, ended ones too.
     pub(in crate::handler) fn held(&self) -> usize {
-        self.lock().len()
+        self.entries.lock().len()
     }
 
     fn with<T>(
@@ -155,7 +156,7 @@ impl TaskTable {
         act: impl FnOnce(&mut TaskEntry, u64) -> Result<T, RpcError>,
     ) -> Result<T, RpcError> {
         let now = (self.clock)();
-        let mut entries = self.lock();
+        let mut entries = self.entries.lock();
         let known = entries.get_mut(id).filter(|entry| *entry.principal == *principal);
         match known.filter(|entry| entry.ends_ms() > now) {
             Some(entry) => act(entry, now),
@@ -172,10 +173,6 @@ impl TaskTable {
         // Nobody listens: fine.
         let _ = self.events.send(event);
     }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, TaskEntry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// A task as its own handler holds it.
@@ -189,7 +186,7 @@ impl TaskRef {
     /// Object that the client gets in place of a result.
     pub(in crate::handler) fn created(&self) -> RawObject {
         let mut members =
-            self.table.lock().get(&self.id).map(|entry| entry.members(&self.id)).unwrap_or_default();
+            self.table.entries.lock().get(&self.id).map(|entry| entry.members(&self.id)).unwrap_or_default();
         members.set("resultType", crate::mcp::raw("task"));
         members
     }
@@ -237,7 +234,7 @@ impl TaskRef {
     /// Changes the entry, and tells listeners if `act` says that it did.
     fn change(&self, act: impl FnOnce(&mut TaskEntry, u64) -> bool) {
         let now = (self.table.clock)();
-        let mut entries = self.table.lock();
+        let mut entries = self.table.entries.lock();
         if let Some(entry) = entries.get_mut(&self.id)
             && act(entry, now)
         {
@@ -255,7 +252,7 @@ struct OpenQuestions<'a> {
 impl Drop for OpenQuestions<'_> {
     fn drop(&mut self) {
         let now = (self.task.table.clock)();
-        if let Some(entry) = self.task.table.lock().get_mut(&self.task.id) {
+        if let Some(entry) = self.task.table.entries.lock().get_mut(&self.task.id) {
             for key in &self.keys {
                 entry.close(key, now);
             }

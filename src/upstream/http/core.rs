@@ -2,12 +2,13 @@
 //! asking.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
+use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -76,17 +77,17 @@ impl Core {
 
     /// The session for our own questions and for callers without one.
     pub(super) fn own(&self) -> Option<Arc<HttpSession>> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.own.lock().clone()
     }
 
     pub(super) fn set_own(&self, session: Option<Arc<HttpSession>>) {
-        *self.own.lock().unwrap_or_else(PoisonError::into_inner) = session;
+        *self.own.lock() = session;
     }
 
     /// Sends a modern request; everything it needs is in it.
     pub(super) fn talk_modern(&self, request: &Request) -> (u64, Talk<'_>) {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let annotated = self.annotated.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let annotated = self.annotated.lock().clone();
         let name = request.params.text("name").unwrap_or_default();
         let headers = headers::modern(request, annotated.get(&name));
         let message = encode_request(&Id::from_number(id), &request.method, Some(&request.params.to_raw()));

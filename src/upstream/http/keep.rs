@@ -1,7 +1,7 @@
 //! The life of an HTTP upstream: probed in both eras, its lists read and kept fresh, probed again when it was
 //! lost.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::mcp::{Era, ListKind, Message, Method, RawObject, RpcError, parse};
@@ -139,7 +139,7 @@ async fn read_lists(
         let asker = ModernAsker { core, within };
         read_era(core, Era::Modern, &asker, greeting, kinds, announced).await?;
         let tools = annotations(&core.base.stock.newest(Era::Modern).tools.items);
-        *core.annotated.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(tools);
+        *core.annotated.lock() = Arc::new(tools);
     }
     if let Some(session) = &found.legacy {
         let asker = SessionAsker { session: session.clone(), within };

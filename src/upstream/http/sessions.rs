@@ -2,11 +2,12 @@
 //! first request.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::iter;
+use parking_lot::Mutex;
 
 use crate::mcp::{Caller, Method, Notification, RpcError, SessionPort, encode_notification, raw};
 use crate::upstream::health::Counts;
@@ -31,7 +32,7 @@ struct Slot {
 
 impl Slot {
     fn now(&self) -> Option<Arc<HttpSession>> {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = self.open.lock();
         open.clone().filter(|session| !session.is_lost())
     }
 }
@@ -47,18 +48,14 @@ impl Sessions {
         Sessions { core, slots: Mutex::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Arc<Slot>>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// How many there are.
     pub(super) fn count(&self) -> usize {
-        self.lock().len()
+        self.slots.lock().len()
     }
 
     /// The client's session, if it has one now.
     pub(super) fn now(&self, key: &str) -> Option<Arc<HttpSession>> {
-        self.lock().get(key)?.clone().now()
+        self.slots.lock().get(key)?.clone().now()
     }
 
     /// The client's session; opened if there is none, in bounded time.
@@ -91,8 +88,8 @@ impl Sessions {
             self.core.tasks.spawn(stream::hold(session.clone()));
         }
         self.restore(&session, port, &slot, within).await;
-        *slot.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.clone());
-        if !self.lock().contains_key(port.key()) {
+        *slot.open.lock() = Some(session.clone());
+        if !self.slots.lock().contains_key(port.key()) {
             // The client's session ended meanwhile.
             let ending = session.clone();
             self.core.tasks.spawn(async move { ending.end().await });
@@ -113,8 +110,7 @@ impl Sessions {
             params.set("level", raw(&level));
             let _ = session.ask_within(&Method::SetLevel, &params, within).await;
         }
-        let uris: Vec<String> =
-            slot.uris.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        let uris: Vec<String> = slot.uris.lock().iter().cloned().collect();
         for uri in uris {
             let mut params = crate::mcp::RawObject::new();
             params.set("uri", raw(&uri));
@@ -124,7 +120,7 @@ impl Sessions {
 
     fn slot(&self, key: &str, method: &str) -> Result<Arc<Slot>, RpcError> {
         let max = SESSIONS_MAX;
-        let mut slots = self.lock();
+        let mut slots = self.slots.lock();
         if let Some(slot) = slots.get(key) {
             return Ok(slot.clone());
         }
@@ -142,8 +138,8 @@ impl Sessions {
 
     /// Remembers or forgets a subscription that the upstream has accepted.
     pub(super) fn subscribed(&self, key: &str, uri: String, is_wanted: bool) {
-        let Some(slot) = self.lock().get(key).cloned() else { return };
-        let mut uris = slot.uris.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(slot) = self.slots.lock().get(key).cloned() else { return };
+        let mut uris = slot.uris.lock();
         if is_wanted {
             uris.insert(uri)
         } else {
@@ -153,8 +149,8 @@ impl Sessions {
 
     /// Ends the client's session at the upstream, in a task.
     pub(super) fn ended(&self, key: &str) {
-        let Some(slot) = self.lock().remove(key) else { return };
-        let open = slot.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(slot) = self.slots.lock().remove(key) else { return };
+        let open = slot.open.lock().take();
         if let Some(session) = open {
             self.core.tasks.spawn(async move { session.end().await });
         }
@@ -163,7 +159,7 @@ impl Sessions {
     /// Ends all of them when the node stops, in bounded time.
     pub(super) async fn end_with_the_node(self: Arc<Self>) {
         self.core.stop.cancelled().await;
-        let slots: Vec<Arc<Slot>> = self.lock().drain().map(|(_, slot)| slot).collect();
+        let slots: Vec<Arc<Slot>> = self.slots.lock().drain().map(|(_, slot)| slot).collect();
         let sessions = slots.into_iter().filter_map(|slot| slot.now());
         let ends =
             iter(sessions).for_each_concurrent(ENDS_AT_ONCE, |session| async move { session.end().await });

@@ -4,7 +4,9 @@
 //! a restart; messages that belong to no running request are told to nobody.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::mcp::{Caller, LogLevel, Method, Notification, RawObject, raw};
 use crate::upstream::base::Base;
@@ -38,14 +40,10 @@ impl Audience {
         Audience { base, inner: Mutex::default(), wishes: Wishes::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Remembers the session of a legacy caller.
     pub(super) fn joins(&self, caller: &Caller) {
         let Some(session) = &caller.session else { return };
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         if inner.sessions.len() < SESSIONS_MAX && !inner.sessions.contains(session.key()) {
             inner.sessions.insert(session.key().into());
         }
@@ -53,12 +51,12 @@ impl Audience {
 
     /// How many sessions are remembered.
     pub(super) fn sessions(&self) -> usize {
-        self.lock().sessions.len()
+        self.inner.lock().sessions.len()
     }
 
     /// Records a subscription; false if there are too many.
     pub(super) fn subscribe(&self, key: &str, uri: &str) -> bool {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         if inner.subscriptions.values().map(HashSet::len).sum::<usize>() >= SUBSCRIPTIONS_MAX {
             return false;
         }
@@ -68,7 +66,7 @@ impl Audience {
 
     /// Takes a subscription back; true if nobody is left who wants `uri`.
     pub(super) fn unsubscribe(&self, key: &str, uri: &str) -> bool {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let Some(keys) = inner.subscriptions.get_mut(uri) else { return true };
         keys.remove(key);
         let last = keys.is_empty();
@@ -80,20 +78,20 @@ impl Audience {
 
     /// Whether anybody waits for updates of a resource.
     pub(super) fn is_subscribed(&self) -> bool {
-        !self.lock().subscriptions.is_empty() || !self.wishes.watch().borrow().is_empty()
+        !self.inner.lock().subscriptions.is_empty() || !self.wishes.watch().borrow().is_empty()
     }
 
     /// Records a session's log level. Returns the most talkative of all, which is what the child has to be
     /// set to.
     pub(super) fn level(&self, key: &str, level: LogLevel) -> LogLevel {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.levels.insert(key.into(), level);
         inner.levels.values().copied().min().unwrap_or(level)
     }
 
     /// Forgets a session. Returns the resources that nobody wants any more.
     pub(super) fn leaves(&self, key: &str) -> Vec<String> {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.sessions.remove(key);
         inner.levels.remove(key);
         let mut orphans = Vec::new();
@@ -110,7 +108,7 @@ impl Audience {
     /// Tells a child just started what it does not know yet: subscriptions and the log level.
     pub(super) fn restore(&self, pipe: &Arc<Pipe>) {
         let (uris, level) = {
-            let inner = self.lock();
+            let inner = self.inner.lock();
             let uris: Vec<String> = inner.subscriptions.keys().map(|uri| uri.to_string()).collect();
             (uris, inner.levels.values().copied().min())
         };

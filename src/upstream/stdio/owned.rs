@@ -4,10 +4,11 @@
 //! the session. Their questions and messages have one possible receiver, so several requests may run at once.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::mcp::{Caller, Method, Notification, RpcError, SessionPort, encode_notification};
@@ -47,25 +48,21 @@ impl Owned {
         Owned { shared, slots: Mutex::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Arc<Slot>>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// How many sessions have one.
     pub(super) fn sessions(&self) -> usize {
-        self.lock().len()
+        self.slots.lock().len()
     }
 
     /// The session's conversation, if its child runs.
     pub(super) fn pipe_now(&self, key: &str) -> Option<Arc<Pipe>> {
-        let slot = self.lock().get(key)?.clone();
-        let newest = slot.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = self.slots.lock().get(key)?.clone();
+        let newest = slot.newest.lock();
         newest.clone().filter(|pipe| pipe.over().is_none())
     }
 
     /// Ends the session's child, if there is one.
     pub(super) fn session_ended(&self, key: &str) {
-        if let Some(slot) = self.lock().remove(key) {
+        if let Some(slot) = self.slots.lock().remove(key) {
             slot.ended.cancel();
         }
     }
@@ -88,7 +85,7 @@ impl Owned {
         }
         match self.start(caller, session, &slot.ended).await {
             Ok(pipe) => {
-                *slot.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(pipe.clone());
+                *slot.newest.lock() = Some(pipe.clone());
                 seat.backoff.reset();
                 Ok(pipe)
             }
@@ -108,7 +105,7 @@ impl Owned {
 
     fn slot(&self, session: &Arc<dyn SessionPort>, method: &str) -> Result<Arc<Slot>, RpcError> {
         let options = &self.shared.base.options;
-        let mut slots = self.lock();
+        let mut slots = self.slots.lock();
         if let Some(slot) = slots.get(session.key()) {
             return Ok(slot.clone());
         }

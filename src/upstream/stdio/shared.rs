@@ -4,9 +4,10 @@
 //! of its own, or there is one era only. Each child is then kept running, with growing pauses between starts
 //! that fail.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -50,12 +51,12 @@ impl Shared {
 
     /// The legacy lists are those of the child that notes its changes in `changes`.
     pub(super) fn note_legacy(&self, changes: Arc<Changes>) {
-        *self.legacy_changes.lock().unwrap_or_else(PoisonError::into_inner) = Some(changes);
+        *self.legacy_changes.lock() = Some(changes);
     }
 
     /// A child of one session announces a change of its lists: those of the shared child are read again.
     pub(super) fn heard_change(&self, method: &str) {
-        if let Some(changes) = &*self.legacy_changes.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(changes) = &*self.legacy_changes.lock() {
             changes.heard(method);
         }
     }
