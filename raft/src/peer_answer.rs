@@ -5,11 +5,12 @@
 //! answerer, so that an answer fits one request only. Refusals are signed as well, also those of strangers'
 //! requests: they say nothing that depends on the asker but its own nonce.
 
+use data_encoding::HEXLOWER;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use ring::{digest, hmac};
 
 use crate::peer_auth::{DIGEST, FROM, NONCE, NodeTag, PeerAuth, SIGNATURE, TIME, fixed};
-use crate::secret::{hex, unhex};
+use crate::secret::unhex;
 
 /// The digest of a body that is not known when its head is sent.
 const STREAM: &str = "-";
@@ -43,12 +44,12 @@ impl PeerAuth {
             return HeaderMap::new();
         };
         let digest = match body {
-            Some(body) => hex(digest::digest(&digest::SHA256, body).as_ref()),
+            Some(body) => HEXLOWER.encode(digest::digest(&digest::SHA256, body).as_ref()),
             None => STREAM.to_owned(),
         };
         let (from, time) = (self.me().to_string(), self.clock.unix_ms().to_string());
         let text = text(nonce, status, &digest, &time, &from);
-        let signature = hex(hmac::sign(self.secret.key(), text.as_bytes()).as_ref());
+        let signature = HEXLOWER.encode(hmac::sign(self.secret.key(), text.as_bytes()).as_ref());
         let values = [(FROM, from), (TIME, time), (DIGEST, digest), (SIGNATURE, signature)];
         let header = |(name, value): (HeaderName, String)| Some((name, HeaderValue::from_str(&value).ok()?));
         values.into_iter().filter_map(header).collect()

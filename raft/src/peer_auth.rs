@@ -11,6 +11,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use data_encoding::HEXLOWER;
 use erlmcp_ledger::{Incarnation, NodeId};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use parking_lot::Mutex;
@@ -19,7 +20,7 @@ use ring::{digest, hmac};
 use crate::clock::PeerClock;
 use crate::error::RaftError;
 use crate::peer_nonces::NonceBook;
-use crate::secret::{ClusterSecret, hex, random_bytes, unhex};
+use crate::secret::{ClusterSecret, random_bytes, unhex};
 
 /// How far a request's time may be from ours, in milliseconds.
 pub const WINDOW_MS: u64 = 30_000;
@@ -213,14 +214,14 @@ impl PeerAuth {
         let signed = Signed {
             method,
             path,
-            digest: &hex(digest::digest(&digest::SHA256, body).as_ref()),
+            digest: &HEXLOWER.encode(digest::digest(&digest::SHA256, body).as_ref()),
             time: &time,
-            nonce: &hex(&random_bytes::<16>()?),
+            nonce: &HEXLOWER.encode(&random_bytes::<16>()?),
             from: &self.me.to_string(),
             to: &to.map_or_else(|| "-".to_owned(), |to| to.to_string()),
             cluster: self.secret.cluster_id(),
         };
-        let signature = hex(hmac::sign(self.secret.key(), signed.text().as_bytes()).as_ref());
+        let signature = HEXLOWER.encode(hmac::sign(self.secret.key(), signed.text().as_bytes()).as_ref());
         let mut headers = HeaderMap::with_capacity(7);
         let values = [
             (CLUSTER, signed.cluster),

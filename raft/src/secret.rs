@@ -5,12 +5,13 @@
 //! works as well (for secret stores that make their own); its cluster id is then derived from it. Never
 //! printed, never in argv.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::{digest, hmac};
 
@@ -86,9 +87,9 @@ impl ClusterSecret {
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir).map_err(|error| fail("cannot make its directory", error))?;
         }
-        let text = format!("{}:{}\n", random_hex(8)?, random_hex(32)?);
+        let text = format!("{}:{}\n", random_hex::<8>()?, random_hex::<32>()?);
         // Written whole before it gets its name, so that two `init` at once cannot see half of it.
-        let draft = PathBuf::from(format!("{}.{}", path.display(), random_hex(4)?));
+        let draft = PathBuf::from(format!("{}.{}", path.display(), random_hex::<4>()?));
         let mut file = fs::OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -117,7 +118,7 @@ impl ClusterSecret {
             Some((id, key)) if is_id(id) && is_key(key) => id.to_owned(),
             _ => {
                 let own = digest::digest(&digest::SHA256, format!("erlmcp cluster id {text}").as_bytes());
-                hex(own.as_ref())[..16].to_owned()
+                HEXLOWER.encode(&own.as_ref()[..8])
             }
         };
         Some(Self { cluster_id, key: hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes()) })
@@ -138,22 +139,9 @@ fn too_short() -> String {
     format!("must hold at least {SECRET_BYTES_MIN} bytes")
 }
 
-/// Bytes as lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
-/// Bytes from hexadecimal digits.
+/// Bytes from hexadecimal digits, lower or upper case.
 pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+    HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()
 }
 
 /// Random bytes of the operating system.
@@ -163,8 +151,8 @@ pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N], RaftError> {
     Ok(bytes)
 }
 
-fn random_hex(count: usize) -> Result<String, RaftError> {
-    Ok(hex(&random_bytes::<32>()?[..count]))
+fn random_hex<const N: usize>() -> Result<String, RaftError> {
+    Ok(HEXLOWER.encode(&random_bytes::<N>()?))
 }
 
 #[cfg(test)]

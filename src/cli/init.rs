@@ -9,10 +9,10 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use erlmcp_raft::{ClusterSecret, Identity, Init};
-use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::json;
 
 use crate::config::Config;
+use crate::random;
 
 use super::args::InitArgs;
 use super::error::CliError;
@@ -108,12 +108,7 @@ pub(super) fn make_token(path: &Path) -> Result<bool, CliError> {
     if path.exists() {
         return Ok(false);
     }
-    let mut bytes = [0u8; TOKEN_BYTES];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| {
-        let source = std::io::Error::other("the system gives no random bytes");
-        CliError::System { what: "make an admin token", source }
-    })?;
-    let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let token = random::hex::<TOKEN_BYTES>();
     let draft = path.with_extension(format!("{}.new", std::process::id()));
     let write = |mut file: File| {
         writeln!(file, "{token}")?;

@@ -1,7 +1,6 @@
 //! Content: what tools answer with and prompts are made of.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use data_encoding::BASE64;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -122,12 +121,12 @@ impl Content {
 
     /// A picture from its bytes.
     pub fn image(bytes: impl AsRef<[u8]>, mime_type: impl Into<String>) -> Content {
-        Content::of(Block::Image { data: STANDARD.encode(bytes), mime_type: mime_type.into() })
+        Content::of(Block::Image { data: BASE64.encode(bytes.as_ref()), mime_type: mime_type.into() })
     }
 
     /// A sound from its bytes.
     pub fn audio(bytes: impl AsRef<[u8]>, mime_type: impl Into<String>) -> Content {
-        Content::of(Block::Audio { data: STANDARD.encode(bytes), mime_type: mime_type.into() })
+        Content::of(Block::Audio { data: BASE64.encode(bytes.as_ref()), mime_type: mime_type.into() })
     }
 
     /// A resource with its contents, which should name their URI.
@@ -172,7 +171,7 @@ impl Contents {
 
     /// Binary contents.
     pub fn blob(bytes: impl AsRef<[u8]>) -> Contents {
-        Contents { blob: Some(STANDARD.encode(bytes)), ..Contents::default() }
+        Contents { blob: Some(BASE64.encode(bytes.as_ref())), ..Contents::default() }
     }
 
     /// The same, of this resource.

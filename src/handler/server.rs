@@ -4,7 +4,6 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::{broadcast, watch};
@@ -21,6 +20,7 @@ use super::tool::{Tool, ToolResult};
 use super::tool_error::ToolError;
 use crate::clock::Clock;
 use crate::mcp::{Caller, ListKind, Notification, SealKey, raw};
+use crate::random;
 
 /// Events that may wait for the slowest reader.
 const EVENTS_KEPT: usize = 1024;
@@ -69,10 +69,8 @@ impl Server {
             !name.is_empty() && name.bytes().all(is_word),
             "a server's name is of a-z 0-9 -, not {name:?}"
         );
-        let mut secret = [0_u8; 32];
-        assert!(SystemRandom::new().fill(&mut secret).is_ok(), "the system has no random bytes");
         let settings = Settings {
-            seal: Arc::new(SealKey::derive(&secret, "request state")),
+            seal: Arc::new(SealKey::derive(&random::bytes::<32>(), "request state")),
             clock: || Clock::new().unix_ms(),
             limits: ServerLimits::default(),
         };

@@ -3,12 +3,13 @@
 //! Treat what comes back as hostile: it opens only under the key, for the same `bound_to`, before its end.
 //! Every node of the cluster has the key, so any node can take the retry.
 
+use data_encoding::HEXLOWER;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf;
-use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::random;
 
 const FORMAT: u8 = 1;
-const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Why a seal does not open. One word to the client for all: it must not learn which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,7 +25,6 @@ pub enum SealError {
 /// The key of one purpose.
 pub struct SealKey {
     key: LessSafeKey,
-    random: SystemRandom,
 }
 
 impl SealKey {
@@ -37,26 +37,20 @@ impl SealKey {
         let Ok(okm) = secret.expand(&info, &CHACHA20_POLY1305) else {
             unreachable!("one key is short enough")
         };
-        SealKey { key: LessSafeKey::new(UnboundKey::from(okm)), random: SystemRandom::new() }
+        SealKey { key: LessSafeKey::new(UnboundKey::from(okm)) }
     }
 
     /// Seals `secret` until `expires_unix_ms`, bound to `bound_to` (principal, method, digest of parameters).
     /// Returns lower-case hex.
     #[must_use]
     pub fn seal(&self, secret: &[u8], bound_to: &[u8], expires_unix_ms: u64) -> String {
-        let mut nonce = [0_u8; NONCE_LEN];
-        assert!(self.random.fill(&mut nonce).is_ok(), "the system has no random bytes");
+        let nonce = random::bytes::<NONCE_LEN>();
         let mut body = expires_unix_ms.to_be_bytes().to_vec();
         body.extend_from_slice(secret);
         let nonce_copy = Nonce::assume_unique_for_key(nonce);
         let sealed = self.key.seal_in_place_append_tag(nonce_copy, Aad::from(bound_to), &mut body);
         assert!(sealed.is_ok(), "{} bytes are too many to seal", body.len());
-        let mut hex = String::with_capacity(2 * (1 + NONCE_LEN + body.len()));
-        for byte in std::iter::once(&FORMAT).chain(&nonce).chain(&body) {
-            hex.push(char::from(HEX[usize::from(byte >> 4)]));
-            hex.push(char::from(HEX[usize::from(byte & 15)]));
-        }
-        hex
+        HEXLOWER.encode(&[&[FORMAT], &nonce[..], &body].concat())
     }
 
     /// Opens what [`SealKey::seal`] made.
@@ -64,7 +58,7 @@ impl SealKey {
     /// # Errors
     /// [`SealError`]; nothing of the content is known then.
     pub fn open(&self, sealed: &str, bound_to: &[u8], now_unix_ms: u64) -> Result<Vec<u8>, SealError> {
-        let bytes = unhex(sealed).ok_or(SealError::Forged)?;
+        let bytes = HEXLOWER.decode(sealed.as_bytes()).map_err(|_| SealError::Forged)?;
         let (head, rest) = bytes.split_first().ok_or(SealError::Forged)?;
         if *head != FORMAT || rest.len() < NONCE_LEN {
             return Err(SealError::Forged);
@@ -80,15 +74,6 @@ impl SealKey {
         }
         Ok(secret.to_vec())
     }
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |b: u8| HEX.iter().position(|h| *h == b).and_then(|p| u8::try_from(p).ok());
-    let pairs = text.as_bytes().chunks_exact(2);
-    if !pairs.remainder().is_empty() {
-        return None;
-    }
-    pairs.map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
 }
 
 #[cfg(test)]

@@ -6,13 +6,12 @@
 //! chance of 2^-32 after 2^32 seals. There is no expiry: only the upstream knows when a task ends. Never
 //! tells why a seal does not open.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use data_encoding::BASE64URL_NOPAD;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use ring::rand::{SecureRandom, SystemRandom};
 use ring::{hkdf, hmac};
 
 use super::owner::Owner;
+use crate::random;
 
 /// Purpose of a seal; its word stands before the seal and is part of what the seal is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,9 +53,7 @@ impl TaskKey {
     /// Keys of this process alone.
     #[must_use]
     pub fn random() -> TaskKey {
-        let mut secret = [0_u8; 32];
-        assert!(SystemRandom::new().fill(&mut secret).is_ok(), "the system has no random bytes");
-        TaskKey::derive(&secret)
+        TaskKey::derive(&random::bytes::<32>())
     }
 
     /// Whether `id` looks like a sealed task; all others are the node's own.
@@ -73,12 +70,12 @@ impl TaskKey {
         let once = Nonce::assume_unique_for_key(nonce);
         let sealed = self.seal.seal_in_place_append_tag(once, Aad::from(bound), &mut body);
         assert!(sealed.is_ok(), "{} bytes are too many to seal", body.len());
-        format!("{}{}", purpose.word(), URL_SAFE_NO_PAD.encode([&nonce[..], &body].concat()))
+        format!("{}{}", purpose.word(), BASE64URL_NOPAD.encode(&[&nonce[..], &body].concat()))
     }
 
     /// Provider and content of what [`TaskKey::seal`] made for this purpose and owner; `None` for all else.
     pub(super) fn open(&self, purpose: Purpose, owner: &Owner, sealed: &str) -> Option<(String, String)> {
-        let bytes = URL_SAFE_NO_PAD.decode(sealed.strip_prefix(purpose.word())?).ok()?;
+        let bytes = BASE64URL_NOPAD.decode(sealed.strip_prefix(purpose.word())?.as_bytes()).ok()?;
         let (nonce, body) = bytes.split_at_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut body = body.to_vec();

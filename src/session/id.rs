@@ -3,10 +3,9 @@
 //! 160 random bits: an id cannot be guessed. It names a session and is never by itself a proof of who sends
 //! it.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
-use ring::rand::{SecureRandom, SystemRandom};
+use crate::random;
 
 /// Longest id that is looked up at all.
 pub const ID_LENGTH_MAX: usize = 128;
@@ -15,13 +14,7 @@ const RANDOM_BYTES: usize = 20;
 /// A new id of a session whose home is `node_id`.
 #[must_use]
 pub fn mint(node_id: u64) -> Arc<str> {
-    let mut random = [0_u8; RANDOM_BYTES];
-    assert!(SystemRandom::new().fill(&mut random).is_ok(), "the system has no random bytes");
-    let mut id = format!("{node_id}.");
-    for byte in random {
-        let _ = write!(id, "{byte:02x}");
-    }
-    id.into()
+    format!("{node_id}.{}", random::hex::<RANDOM_BYTES>()).into()
 }
 
 /// The home node that `id` names; `None` if it is not of our form.

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use ring::rand::{SecureRandom, SystemRandom};
+use crate::random;
 
 /// The pauses of one upstream.
 #[derive(Debug)]
@@ -38,11 +38,7 @@ impl Backoff {
 
 /// A number nobody can foresee.
 pub(super) fn chance() -> u64 {
-    let mut bytes = [0_u8; 8];
-    match SystemRandom::new().fill(&mut bytes) {
-        Ok(()) => u64::from_ne_bytes(bytes),
-        Err(_) => 0,
-    }
+    u64::from_ne_bytes(random::bytes())
 }
 
 #[cfg(test)]

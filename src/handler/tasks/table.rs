@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::value::RawValue;
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
@@ -19,15 +18,14 @@ use crate::handler::input::Ask;
 use crate::handler::settings::ServerLimits;
 use crate::handler::tool_error::ToolError;
 use crate::mcp::{Event, Method, RawObject, RpcError, TaskName};
+use crate::random;
 
 /// Bytes of a task's id before hex.
 const ID_BYTES: usize = 16;
 
 /// An unguessable name.
 pub(in crate::handler) fn random_id() -> String {
-    let mut bytes = [0_u8; ID_BYTES];
-    assert!(SystemRandom::new().fill(&mut bytes).is_ok(), "the system has no random bytes");
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    random::hex::<ID_BYTES>()
 }
 
 /// All tasks.

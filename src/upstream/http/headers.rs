@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use data_encoding::BASE64;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -94,23 +95,11 @@ fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     let plain = value.bytes().all(|b| matches!(b, b' '..=b'~'))
         && value.trim_matches(' ') == value
         && !(value.starts_with("=?base64?") && value.ends_with("?="));
-    let value = if plain { value.to_owned() } else { format!("=?base64?{}?=", base64(value.as_bytes())) };
+    let value =
+        if plain { value.to_owned() } else { format!("=?base64?{}?=", BASE64.encode(value.as_bytes())) };
     if let Ok(value) = HeaderValue::try_from(value) {
         headers.insert(name, value);
     }
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let bits = chunk.iter().fold(0_u32, |bits, b| bits << 8 | u32::from(*b)) << (8 * (3 - chunk.len()));
-        for at in 0..4 {
-            let digit = DIGITS[usize::try_from(bits >> (18 - 6 * at) & 63).unwrap_or_default()];
-            text.push(if at <= chunk.len() { char::from(digit) } else { '=' });
-        }
-    }
-    text
 }
 
 #[cfg(test)]
@@ -123,15 +112,6 @@ mod tests {
         match parse(text.as_bytes()).unwrap() {
             Message::Request(request) => request,
             _ => panic!("no request"),
-        }
-    }
-
-    #[test]
-    fn base64_is_that_of_rfc_4648() {
-        for (plain, coded) in
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
-        {
-            assert_eq!(base64(plain.as_bytes()), coded);
         }
     }
 
