@@ -4,6 +4,7 @@
 //! above it here. `docs/architecture.md` draws the two paths through it (a message, a share of the
 //! limit).
 
+pub mod causes;
 pub mod client_address;
 pub mod clock;
 pub mod config;

@@ -8,6 +8,7 @@ use std::error::Error;
 use std::fmt::Display;
 
 use super::input::Ask;
+use crate::causes::with_causes;
 use crate::mcp::RpcError;
 
 /// The end of a handler that has no result.
@@ -49,23 +50,9 @@ impl<E: Error + Send + Sync + 'static> From<E> for ToolError {
         let error: Box<dyn Error + Send + Sync> = Box::new(error);
         match error.downcast::<RpcError>() {
             Ok(fault) => ToolError::Rpc(*fault),
-            Err(error) => ToolError::Failed(chain(&*error)),
+            Err(error) => ToolError::Failed(with_causes(&*error)),
         }
     }
-}
-
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use crate::causes::with_causes;
 use crate::upstream::options::UpstreamOptions;
 
 use super::sse::{SseEvent, SseParser};
@@ -114,7 +115,7 @@ impl Endpoint {
         for (name, value) in &headers {
             request.headers_mut().insert(name, value.clone());
         }
-        let response = self.client.request(request).await.map_err(|error| chain(&error))?;
+        let response = self.client.request(request).await.map_err(|error| with_causes(&error))?;
         let (head, body) = response.into_parts();
         if matches!(head.status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT) {
             return Ok(Reply::Nothing);
@@ -139,7 +140,7 @@ impl Endpoint {
 async fn whole(body: Incoming, bytes_max: usize) -> Result<Bytes, String> {
     let whole = Limited::new(body, bytes_max).collect().await;
     let whole = whole.map_err(|error| match error.downcast::<hyper::Error>() {
-        Ok(error) => chain(&*error),
+        Ok(error) => with_causes(&*error),
         Err(_) => format!("its answer is longer than {bytes_max} bytes"),
     })?;
     Ok(one_line(whole.to_bytes()))
@@ -150,21 +151,6 @@ fn one_line(bytes: Bytes) -> Bytes {
         return bytes;
     }
     bytes.iter().map(|b| if matches!(b, b'\n' | b'\r') { b' ' } else { *b }).collect()
-}
-
-/// An error with its causes, which say what matters ("connection refused").
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// Events as they come. [`EventStream::next`] may be cancelled without loss; dropped, the stream is closed.
