@@ -5,6 +5,7 @@
 //! are the same for both eras of the protocol: see [`HandlerCall::elicit`] for how a question to the client
 //! gets its answer in each. A handler never sees a socket, and none of its failures reaches another request.
 
+mod answers;
 mod call;
 mod calls;
 mod content;
@@ -25,11 +26,12 @@ mod tasks;
 mod tool;
 mod tool_error;
 
+pub use answers::Answers;
 pub use call::HandlerCall;
 pub use calls::{CompleteCall, PromptCall, ReadCall, ToolCall};
 pub use content::{Annotations, Block, Content, Contents, Icon, Role};
 pub use handle::{OfferError, ServerHandle, TOOL_NAME_BYTES_MAX};
-pub use input::{Action, Answers, Ask, ElicitForm, Elicited, Root, SampleMessage, SampleParams, Sampled};
+pub use input::{Action, Ask, ElicitForm, Elicited, Root, SampleMessage, SampleParams, Sampled};
 pub use prompt::{Argument, COMPLETIONS_MAX, Completion, Prompt, PromptMessage, PromptResult};
 pub use resource::{ReadResult, Resource, Template};
 pub use server::Server;

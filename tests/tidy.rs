@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "tidy/circles.rs"]
+mod circles;
 #[path = "tidy/layers.rs"]
 mod layers;
 #[path = "tidy/mask.rs"]
@@ -312,6 +314,28 @@ fn a_type_is_found_by_its_name() {
 }
 
 #[test]
+fn no_files_of_a_folder_need_each_other() {
+    for (folder, knot) in circles::WITHOUT {
+        let mut files = circles::Files::new();
+        for entry in fs::read_dir(root().join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let is_code = path.extension().is_some_and(|ext| ext == "rs") && name != "lib";
+            if !is_code || name.ends_with("tests") {
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            let shipped = Source::new(folder, &text).shipped;
+            let uses = mask::use_statements(&shipped).into_iter().map(|(_, statement)| statement.to_string());
+            files.insert(name, uses.collect());
+        }
+        assert!(files.len() > 10, "{folder} has only {} files", files.len());
+        let faults = circles::faults(folder, knot, &files);
+        assert!(faults.is_empty(), "{faults:#?}");
+    }
+}
+
+#[test]
 fn every_file_keeps_the_rules_of_the_house() {
     let mut files = Vec::new();
     project_files(root(), &mut files);
@@ -338,7 +362,7 @@ fn every_file_keeps_the_rules_of_the_house() {
 }
 
 mod samples {
-    use super::faults_in;
+    use super::{circles, faults_in};
 
     #[track_caller]
     fn caught(path: &str, text: &str, needle: &str) {
@@ -372,6 +396,18 @@ mod samples {
     fn a_doc_that_begins_with_a_pronoun_is_caught() {
         caught("src/node.rs", "//! X.\n/// What bounds it.\nstruct A;\n", "not with What");
         fine("src/node.rs", "//! X.\n/// Bounds of the node: what may wait.\nstruct A;\n");
+    }
+
+    #[test]
+    fn files_that_need_each_other_are_caught() {
+        let files = |uses: &[(&str, &str)]| -> circles::Files {
+            uses.iter().map(|(file, path)| ((*file).to_owned(), vec![(*path).to_owned()])).collect()
+        };
+        let chain = files(&[("a", "crate::b::B"), ("b", "crate::{c::C, d}"), ("c", "std::fmt")]);
+        assert_eq!(circles::faults("raft/src/", &[], &chain), Vec::<String>::new());
+        let circle = files(&[("a", "crate::b::B"), ("b", "crate::{c::C, d}"), ("c", "super::a")]);
+        assert_eq!(circles::faults("raft/src/", &[], &circle).len(), 3);
+        assert_eq!(circles::faults("raft/src/", &["a", "b", "c"], &circle), Vec::<String>::new());
     }
 
     #[test]

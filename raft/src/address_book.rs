@@ -8,7 +8,7 @@ use std::sync::Arc;
 use erlmcp_ledger::NodeId;
 use tokio::sync::watch;
 
-use crate::peer_auth::NodeTag;
+use crate::node_tag::NodeTag;
 use crate::view::View;
 
 /// Addresses of the members. Cheap to clone.

@@ -11,12 +11,13 @@ use serde::{Deserialize, Serialize};
 use crate::core::{Core, Fatal};
 use crate::error::{AdminError, ProposeError};
 use crate::membership::{is_alive, silent_majority};
-use crate::peer_client::{PeerChannel, PeerError};
+use crate::peer_client::PeerChannel;
+use crate::peer_error::PeerError;
 use crate::peer_server::{PeerReply, PeerRequest};
 use crate::reconciler::{gather, lag, silent_for};
 use crate::types::Metrics;
 
-/// Path of the wish that another node lead.
+/// Path of the request that another node lead.
 pub(crate) const LEAD: &str = "/peer/v2/lead";
 
 /// Path of the question whether a node can be removed.
@@ -227,7 +228,7 @@ impl Core {
 
     pub(crate) async fn serve_lead(&self, request: PeerRequest) -> PeerReply {
         let Ok(LeadRequest { to }) = serde_json::from_slice(&request.body) else {
-            return PeerReply::refuse(StatusCode::BAD_REQUEST, "unreadable", "not a wish to lead");
+            return PeerReply::refuse(StatusCode::BAD_REQUEST, "unreadable", "not a request to lead");
         };
         if !self.is_leader() {
             return self.refuse_not_leader();

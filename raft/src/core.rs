@@ -2,6 +2,7 @@
 //!
 //! Holds no decisions; those are in the files that use it. Handlers and tasks keep it in an `Arc`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -15,12 +16,20 @@ use crate::address_book::AddressBook;
 use crate::clock::PeerClock;
 use crate::identity::{Identity, IdentityKeeper};
 use crate::majority::Majority;
-use crate::peer_auth::NodeTag;
-use crate::peer_client::{LeaderHint, PeerClient, Target};
-use crate::reconciler::Since;
+use crate::node_tag::NodeTag;
+use crate::peer_client::{PeerClient, Target};
+use crate::peer_error::LeaderHint;
+use crate::state_machine::Raft;
 use crate::timing::Timing;
-use crate::types::{Metrics, Raft};
+use crate::types::Metrics;
 use crate::view::View;
+
+/// Since when each node has been healthy (`true`) or silent, in milliseconds of our clock.
+#[derive(Debug, Default)]
+pub(crate) struct Since {
+    pub(crate) term: u64,
+    pub(crate) nodes: BTreeMap<NodeId, (bool, u64)>,
+}
 
 /// Why a replica cannot go on; the node must end with an error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -3,7 +3,7 @@
 //! openraft knows nodes by id only. A node whose id was used before reads, at the beginning of the log, of a
 //! group in which "it" votes, perhaps alone; that was its predecessor. Standing for election then would split
 //! the group. So elections begin disabled, and are enabled once the newest membership in the log names this
-//! very life. The log never goes back behind that: its predecessor's removal was committed before.
+//! very incarnation. The log never goes back behind that: its predecessor's removal was committed before.
 
 use std::sync::Arc;
 
@@ -49,7 +49,8 @@ mod tests {
     use crate::clock::PeerClock;
     use crate::identity::Identity;
     use crate::network::APPEND;
-    use crate::peer_auth::{NodeTag, PeerAuth};
+    use crate::node_tag::NodeTag;
+    use crate::peer_auth::PeerAuth;
     use crate::peer_client::{PeerChannel, PeerClient, Target};
     use crate::replica::Replica;
     use crate::replica_for_tests::options;

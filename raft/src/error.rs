@@ -1,14 +1,13 @@
-//! Errors of this crate: something outside failed, or an operator's wish cannot be met.
+//! Errors of this crate: something outside failed, or an operator's request cannot be met.
 //!
 //! Each says what was tried on which thing. Nothing here is logged where it is made.
 
+use crate::peer_error::PeerError;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use erlmcp_ledger::{LedgerError, NodeId, Reason};
 use erlmcp_storage::StorageError;
-
-use crate::peer_client::PeerError;
 
 /// Why a replica cannot start, run or stop.
 #[derive(Debug, thiserror::Error)]
@@ -120,7 +119,7 @@ pub enum ProposeError {
     Stopped,
 }
 
-/// Why an operator's wish was not carried out.
+/// Why an operator's request was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// The ledger refused.

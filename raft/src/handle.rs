@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::core::{Core, Fatal};
 use crate::error::{AdminError, ProposeError};
-use crate::peer_auth::NodeTag;
+use crate::node_tag::NodeTag;
 use crate::peer_client::{PeerClient, Target};
 use crate::propose::Committed;
 use crate::status::ReplicaStatus;

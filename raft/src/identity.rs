@@ -19,7 +19,7 @@ use crate::secret::{ClusterSecret, random_bytes};
 /// The newest form of the file.
 const FORMAT: u32 = 1;
 
-/// How many lost lives are remembered; a disk that damages more stores in a row needs a person.
+/// How many lost incarnations are remembered; a disk that damages more stores in a row needs a person.
 const LOST_MAX: usize = 8;
 
 /// The file in a node's data directory.
@@ -36,7 +36,7 @@ pub struct Identity {
     pub cluster_id: String,
     /// The node it belongs to.
     pub node_id: NodeId,
-    /// The life of the directory.
+    /// The incarnation of the directory.
     pub incarnation: Incarnation,
     /// This node forms the group when its log is empty.
     pub founder: bool,
@@ -44,8 +44,8 @@ pub struct Identity {
     pub voted: bool,
     /// The group removed it.
     pub removed: bool,
-    /// Lives of this directory whose stores were found damaged and set aside, the newest last: this life
-    /// takes the place of whichever of them the group still knows.
+    /// Incarnations of this directory whose stores were found damaged and set aside, the newest last: this
+    /// incarnation takes the place of whichever of them the group still knows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<Incarnation>,
 }
@@ -102,8 +102,8 @@ impl Identity {
         Ok((identity, outcome))
     }
 
-    /// Begins a new life in the same directory, after its store was found damaged. It founds nothing, and
-    /// asks the group to take it in the place of the old one.
+    /// Begins a new incarnation in the same directory, after its store was found damaged. It founds nothing,
+    /// and asks the group to take it in the place of the old one.
     pub(crate) fn renew(&self, dir: &Path) -> Result<Self, RaftError> {
         let incarnation = Incarnation::new(u128::from_be_bytes(random_bytes()?));
         let mut lost = self.lost.clone();
@@ -173,7 +173,7 @@ impl Identity {
     }
 }
 
-/// Moves the store of a removed life aside, so that the new one begins empty and nothing is deleted.
+/// Moves the store of a removed incarnation aside, so that the new one begins empty and nothing is deleted.
 fn set_aside(dir: &Path, known: &Identity) -> Result<(), RaftError> {
     let old = dir.join(format!("{STORE}.removed-{}", known.incarnation));
     match fs::rename(dir.join(STORE), old) {

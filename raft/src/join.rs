@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::core::{Core, Fatal};
-use crate::peer_auth::NodeTag;
-use crate::peer_client::{PeerChannel, PeerError, Target};
+use crate::node_tag::NodeTag;
+use crate::peer_client::{PeerChannel, Target};
+use crate::peer_error::PeerError;
 use crate::peer_server::{PeerReply, PeerRequest};
 use crate::propose::Attempt;
 use crate::secret::random_bytes;
@@ -57,7 +58,8 @@ const QUIET_MS: u64 = 5_000;
 struct JoinRequest {
     claim: MemberClaim,
     returning: bool,
-    /// Lives of the same directory whose stores were lost: whichever of them is a member is to be replaced.
+    /// Incarnations of the same directory whose stores were lost: whichever of them is a member is to be
+    /// replaced.
     #[serde(default)]
     lost: Vec<Incarnation>,
     /// The group that it was a member of.
@@ -317,7 +319,7 @@ impl Core {
     }
 
     pub(crate) fn serve_removed(&self, request: &PeerRequest) -> PeerReply {
-        // Addressed to this very life of the directory, by a holder of the secret.
+        // Addressed to this very incarnation of the directory, by a holder of the secret.
         tracing::warn!(by = request.from.id, "this node was removed from its group");
         self.accept_removal();
         PeerReply::json(&())
@@ -355,24 +357,24 @@ impl Core {
 }
 
 impl Core {
-    /// Takes a member out whose store was lost, as its new life says, which holds the cluster's secret and
-    /// has found the damage itself. It is let in when it asks again.
+    /// Takes a member out whose store was lost, as its new incarnation says, which holds the cluster's secret
+    /// and has found the damage itself. It is let in when it asks again.
     async fn replace(&self, new: NodeTag, lost: Incarnation) -> PeerReply {
         let not_yet = |why: String| PeerReply::refuse(StatusCode::CONFLICT, "not_yet", &why);
         // Where the living could not finish without it, it stays until they can.
         let removing = self.remove(new.id, true);
         match tokio::time::timeout(ASK_TIME / 2, removing).await {
-            Err(_) => not_yet("the lost life is being taken out; ask again".to_owned()),
+            Err(_) => not_yet("the lost incarnation is being taken out; ask again".to_owned()),
             Ok(Ok(())) => {
                 tracing::warn!(
                     node = new.id,
                     %lost,
                     new = %new.incarnation,
-                    "a member lost its store; its new life takes its place"
+                    "a member lost its store; its new incarnation takes its place"
                 );
-                not_yet("the lost life was taken out; ask again".to_owned())
+                not_yet("the lost incarnation was taken out; ask again".to_owned())
             }
-            Ok(Err(error)) => not_yet(format!("the lost life cannot be taken out yet: {error}")),
+            Ok(Err(error)) => not_yet(format!("the lost incarnation cannot be taken out yet: {error}")),
         }
     }
 }

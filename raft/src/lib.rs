@@ -5,6 +5,7 @@
 
 mod address_book;
 mod admin;
+mod auth_error;
 mod clock;
 mod core;
 mod elect;
@@ -18,9 +19,11 @@ mod log_store;
 mod majority;
 mod membership;
 mod network;
+mod node_tag;
 mod peer_answer;
 mod peer_auth;
 mod peer_client;
+mod peer_error;
 mod peer_nonces;
 mod peer_server;
 mod peer_strangers;
@@ -40,14 +43,17 @@ mod view;
 #[cfg(test)]
 mod voice_tests;
 
+pub use auth_error::{AuthError, WINDOW_MS};
 pub use clock::PeerClock;
 pub use core::Fatal;
 pub use error::{AdminError, ProposeError, RaftError};
 pub use handle::ReplicaHandle;
 pub use identity::{Identity, Init};
+pub use node_tag::NodeTag;
 pub use peer_answer::ProvenAnswer;
-pub use peer_auth::{AuthError, NodeTag, PeerAuth, PeerCounts, Proven, WINDOW_MS};
-pub use peer_client::{LeaderHint, PeerChannel, PeerClient, PeerError, Target};
+pub use peer_auth::{PeerAuth, PeerCounts, Proven};
+pub use peer_client::{PeerChannel, PeerClient, Target};
+pub use peer_error::{LeaderHint, PeerError};
 pub use peer_server::{PeerReply, PeerRequest, PeerRoutes, PeerServer};
 pub use propose::Committed;
 pub use replica::{Replica, ReplicaOptions};

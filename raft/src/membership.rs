@@ -166,7 +166,7 @@ pub(crate) fn is_alive(facts: &Facts, node: NodeId) -> bool {
     node == facts.me || health(facts, node).healthy_ms.is_some()
 }
 
-/// In the ledger, in the life that the membership knows.
+/// In the ledger, in the incarnation that the membership knows.
 fn stays(facts: &Facts, node: NodeId) -> bool {
     facts.wanted.get(&node).is_some_and(|wanted| facts.nodes.get(&node) == Some(&wanted.incarnation))
 }
@@ -200,19 +200,19 @@ mod tests {
     const DEAD: Health = Health { healthy_ms: None, silent_ms: 30_001, lag: Some(0) };
     const QUIET: Health = Health { healthy_ms: None, silent_ms: 30_000, lag: Some(0) };
 
-    fn life(n: u128) -> Incarnation {
+    fn inc(n: u128) -> Incarnation {
         Incarnation::new(n)
     }
 
     /// A group led by node 1 where the ledger and the log agree; the others are healthy.
     fn facts(voters: &[NodeId], learners: &[NodeId]) -> Facts {
         let all: Vec<NodeId> = voters.iter().chain(learners).copied().collect();
-        let wanted = |id: &NodeId| (*id, Wanted { incarnation: life(u128::from(*id)), draining: false });
+        let wanted = |id: &NodeId| (*id, Wanted { incarnation: inc(u128::from(*id)), draining: false });
         Facts {
             me: 1,
             wanted: all.iter().map(wanted).collect(),
             configs: vec![voters.iter().copied().collect()],
-            nodes: all.iter().map(|id| (*id, life(u128::from(*id)))).collect(),
+            nodes: all.iter().map(|id| (*id, inc(u128::from(*id)))).collect(),
             health: all.iter().filter(|id| **id != 1).map(|id| (*id, HEALTHY)).collect(),
             is_forming: false,
             promote_after_ms: 5_000,
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn a_new_member_learns_first() {
         let mut facts = facts(&[1, 2, 3], &[]);
-        facts.wanted.insert(4, Wanted { incarnation: life(4), draining: false });
+        facts.wanted.insert(4, Wanted { incarnation: inc(4), draining: false });
         assert_eq!(plan(&facts), Some(Step::Learn(4)));
     }
 
@@ -315,13 +315,13 @@ mod tests {
     #[test]
     fn a_node_that_left_or_begins_a_new_life_is_forgotten_before_it_learns() {
         let mut group = facts(&[1, 2, 3], &[4]);
-        group.wanted.insert(4, Wanted { incarnation: life(44), draining: false });
+        group.wanted.insert(4, Wanted { incarnation: inc(44), draining: false });
         assert_eq!(plan(&group), Some(Step::Forget(4)));
         group.nodes.remove(&4);
         assert_eq!(plan(&group), Some(Step::Learn(4)));
-        // A voter with a new life loses its vote first.
+        // A voter with a new incarnation loses its vote first.
         let mut group = facts(&[1, 2, 3], &[4]);
-        group.wanted.insert(3, Wanted { incarnation: life(33), draining: false });
+        group.wanted.insert(3, Wanted { incarnation: inc(33), draining: false });
         assert_eq!(plan(&group), vote(&[1, 2, 4]));
     }
 
@@ -329,9 +329,9 @@ mod tests {
     fn a_leader_that_drains_or_left_hands_over_to_the_voter_least_behind() {
         let mut group = facts(&[1, 2, 3], &[4]);
         group.health.insert(2, Health { lag: Some(3), ..HEALTHY });
-        group.wanted.insert(1, Wanted { incarnation: life(1), draining: true });
+        group.wanted.insert(1, Wanted { incarnation: inc(1), draining: true });
         assert_eq!(plan(&group), Some(Step::HandOver(3)));
-        group.wanted.insert(3, Wanted { incarnation: life(3), draining: true });
+        group.wanted.insert(3, Wanted { incarnation: inc(3), draining: true });
         assert_eq!(plan(&group), Some(Step::HandOver(2)));
         group.health.insert(2, DEAD);
         assert_ne!(plan(&group), Some(Step::HandOver(2)), "never to the dead");
@@ -343,7 +343,7 @@ mod tests {
     #[test]
     fn a_draining_node_gets_no_vote() {
         let mut group = facts(&[1], &[2, 3, 4]);
-        group.wanted.insert(3, Wanted { incarnation: life(3), draining: true });
+        group.wanted.insert(3, Wanted { incarnation: inc(3), draining: true });
         assert_eq!(plan(&group), vote(&[1, 2, 4]));
     }
 

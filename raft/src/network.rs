@@ -27,8 +27,9 @@ use serde_json::value::RawValue;
 
 use crate::address_book::AddressBook;
 use crate::majority::{Heartbeat, Majority};
-use crate::peer_auth::NodeTag;
-use crate::peer_client::{PeerChannel, PeerClient, PeerError, Target};
+use crate::node_tag::NodeTag;
+use crate::peer_client::{PeerChannel, PeerClient, Target};
+use crate::peer_error::PeerError;
 use crate::types::{MemberNode, Snapshot, SnapshotMeta, TypeConfig, Vote};
 
 /// Paths of openraft's messages; the version is in the path.

@@ -9,7 +9,8 @@ use data_encoding::HEXLOWER;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use ring::{digest, hmac};
 
-use crate::peer_auth::{DIGEST, FROM, NONCE, NodeTag, PeerAuth, SIGNATURE, TIME, fixed};
+use crate::node_tag::NodeTag;
+use crate::peer_auth::{DIGEST, FROM, NONCE, PeerAuth, SIGNATURE, TIME, fixed};
 use crate::secret::unhex;
 
 /// The digest of a body that is not known when its head is sent.

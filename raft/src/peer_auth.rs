@@ -7,23 +7,20 @@
 //! newer than 30 s are refused, and so is a nonce seen before.
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use data_encoding::HEXLOWER;
-use erlmcp_ledger::{Incarnation, NodeId};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use ring::{digest, hmac};
 
+use crate::auth_error::{AuthError, WINDOW_MS};
 use crate::clock::PeerClock;
 use crate::error::RaftError;
+use crate::node_tag::NodeTag;
 use crate::peer_nonces::NonceBook;
 use crate::secret::{ClusterSecret, random_bytes, unhex};
-
-/// How far a request's time may be from ours, in milliseconds.
-pub const WINDOW_MS: u64 = 30_000;
 
 const CLUSTER: HeaderName = HeaderName::from_static("erlmcp-cluster");
 pub(crate) const FROM: HeaderName = HeaderName::from_static("erlmcp-from");
@@ -32,99 +29,6 @@ pub(crate) const TIME: HeaderName = HeaderName::from_static("erlmcp-time");
 pub(crate) const NONCE: HeaderName = HeaderName::from_static("erlmcp-nonce");
 pub(crate) const DIGEST: HeaderName = HeaderName::from_static("erlmcp-digest");
 pub(crate) const SIGNATURE: HeaderName = HeaderName::from_static("erlmcp-signature");
-
-/// A node in one life of its data directory: `2/<incarnation>`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct NodeTag {
-    /// The node.
-    pub id: NodeId,
-    /// The life of its directory.
-    pub incarnation: Incarnation,
-}
-
-impl fmt::Display for NodeTag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.id, self.incarnation)
-    }
-}
-
-impl FromStr for NodeTag {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let (id, incarnation) = text.split_once('/').ok_or(())?;
-        Ok(Self { id: id.parse().map_err(|_| ())?, incarnation: incarnation.parse().map_err(|_| ())? })
-    }
-}
-
-/// Why a request is not from a peer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AuthError {
-    /// A header is missing or malformed.
-    #[error("the request is not signed as a peer's ({0})")]
-    Unsigned(&'static str),
-    /// It belongs to another cluster.
-    #[error("this node belongs to cluster {ours}, not to {theirs}")]
-    OtherCluster {
-        /// Our cluster id.
-        ours: String,
-        /// The one in the request.
-        theirs: String,
-    },
-    /// It was meant for another node, or for this one before its data was lost.
-    #[error("this is node {ours}, not {theirs}")]
-    Misdirected {
-        /// This node.
-        ours: NodeTag,
-        /// Node that was asked for.
-        theirs: String,
-    },
-    /// The clocks of the two nodes are too far apart.
-    #[error("the request's time is {0} ms from this node's; at most {WINDOW_MS} ms are allowed")]
-    Stale(u64),
-    /// The signature does not match.
-    #[error("the signature does not match: the cluster secret differs, or the request was altered")]
-    WrongSecret,
-    /// The body is not the one that was signed.
-    #[error("the body is not the one that was signed")]
-    Tampered,
-    /// The same request came before.
-    #[error("the request was seen before")]
-    Replayed,
-    /// Too many requests to remember.
-    #[error("too many peer requests within a minute")]
-    Busy,
-}
-
-impl AuthError {
-    /// The word for it on the wire.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Unsigned(_) => "unsigned",
-            Self::OtherCluster { .. } => "other_cluster",
-            Self::Misdirected { .. } => "misdirected",
-            Self::Stale(_) => "stale",
-            Self::WrongSecret => "wrong_secret",
-            Self::Tampered => "tampered",
-            Self::Replayed => "replayed",
-            Self::Busy => "busy",
-        }
-    }
-
-    /// The HTTP status for it.
-    #[must_use]
-    pub const fn status(&self) -> StatusCode {
-        match self {
-            Self::Unsigned(_) | Self::Stale(_) | Self::WrongSecret | Self::Tampered | Self::Replayed => {
-                StatusCode::UNAUTHORIZED
-            }
-            Self::OtherCluster { .. } => StatusCode::FORBIDDEN,
-            Self::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
-            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
-        }
-    }
-}
 
 /// A request whose headers are proven; the body still has to match the digest.
 #[derive(Debug, Clone)]
@@ -327,6 +231,9 @@ pub(crate) fn fixed<const N: usize>(text: &str) -> Option<[u8; N]> {
 
 #[cfg(test)]
 mod tests {
+    use erlmcp_ledger::{Incarnation, NodeId};
+    use http::StatusCode;
+
     use super::*;
 
     fn tag(id: NodeId) -> NodeTag {

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use erlmcp_ledger::{Incarnation, NodeId};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -19,8 +18,11 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use crate::auth_error::AuthError;
+use crate::node_tag::NodeTag;
 use crate::peer_answer::ProvenAnswer;
-use crate::peer_auth::{AuthError, NodeTag, PeerAuth};
+use crate::peer_auth::PeerAuth;
+use crate::peer_error::{LeaderHint, PeerError};
 
 /// The largest answer that is read: a snapshot's acknowledgement or a list of members is far below.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
@@ -52,7 +54,7 @@ pub enum PeerChannel {
     Append,
     /// Snapshots.
     Snapshot,
-    /// Commands, joining and operators' wishes.
+    /// Commands, joining and operators' requests.
     Control,
     /// Clients' messages.
     Relay,
@@ -67,68 +69,6 @@ pub struct Target {
     pub node: Option<NodeTag>,
 }
 
-/// Why a request has no answer.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum PeerError {
-    /// No connection: nothing was sent.
-    #[error("cannot reach {address}: {problem}")]
-    Unreachable {
-        /// Its address.
-        address: String,
-        /// Why.
-        problem: String,
-    },
-    /// The connection broke, or the time was up: the other side may have acted.
-    #[error("no answer from {address}: {problem}")]
-    Lost {
-        /// Its address.
-        address: String,
-        /// Why.
-        problem: String,
-    },
-    /// Somebody answered who does not prove to be a peer: nothing that it says is believed.
-    #[error("whoever answers at {address} does not hold this cluster's secret; it says ({code}): {message}")]
-    Unproven {
-        /// Its address.
-        address: String,
-        /// Its word for a refusal.
-        code: String,
-        /// Its answer.
-        message: String,
-    },
-    /// The other side said no.
-    #[error("{address} refused ({code}): {message}")]
-    Refused {
-        /// Its address.
-        address: String,
-        /// The HTTP status.
-        status: StatusCode,
-        /// The word for it.
-        code: String,
-        /// Its answer.
-        message: String,
-        /// Whom to ask instead, when it does not lead.
-        leader: Option<Box<LeaderHint>>,
-    },
-}
-
-impl PeerError {
-    /// Whether nothing can have happened on the other side.
-    #[must_use]
-    pub fn is_harmless(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Refused { .. })
-    }
-
-    /// The word of a refusal.
-    #[must_use]
-    pub fn code(&self) -> Option<&str> {
-        match self {
-            Self::Refused { code, .. } => Some(code),
-            _ => None,
-        }
-    }
-}
-
 /// The body of a refusal on the wire.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct RefusalBody {
@@ -136,17 +76,6 @@ pub(crate) struct RefusalBody {
     pub(crate) message: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) leader: Option<LeaderHint>,
-}
-
-/// Whom to ask instead.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LeaderHint {
-    /// The leader's id.
-    pub id: NodeId,
-    /// The life of its data directory.
-    pub incarnation: Incarnation,
-    /// Its address.
-    pub address: String,
 }
 
 type Pool = Client<HttpConnector, Full<Bytes>>;

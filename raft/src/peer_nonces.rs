@@ -2,9 +2,8 @@
 //!
 //! However much is forwarded for clients, heartbeats and votes are never turned away for it.
 
+use crate::auth_error::{AuthError, WINDOW_MS};
 use std::collections::HashSet;
-
-use crate::peer_auth::{AuthError, WINDOW_MS};
 
 /// Paths of consensus begin with this.
 pub(crate) const CONSENSUS: &str = "/peer/v2/raft/";

@@ -24,8 +24,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::peer_auth::{AuthError, NodeTag, PeerAuth, PeerCounts};
-use crate::peer_client::{LeaderHint, RefusalBody};
+use crate::auth_error::AuthError;
+use crate::node_tag::NodeTag;
+use crate::peer_auth::{PeerAuth, PeerCounts};
+use crate::peer_client::RefusalBody;
+use crate::peer_error::LeaderHint;
 use crate::peer_strangers::{Acquaintance, Guest, Strangers};
 
 /// Connections at once: five lanes of 8 from each of 63 peers, with room for strangers to be turned away.

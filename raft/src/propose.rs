@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::Core;
 use crate::error::ProposeError;
-use crate::peer_client::{PeerChannel, PeerError};
+use crate::peer_client::PeerChannel;
+use crate::peer_error::PeerError;
 use crate::peer_server::{PeerReply, PeerRequest};
 use crate::types::COMMAND_BYTES_MAX;
 

@@ -15,7 +15,7 @@ use openraft::async_runtime::WatchReceiver as _;
 use openraft::{ChangeMembers, Instant as _};
 use tokio_util::sync::CancellationToken;
 
-use crate::core::Core;
+use crate::core::{Core, Since};
 use crate::join::REMOVED;
 use crate::membership::{Facts, Health, Step, Wanted, plan};
 use crate::peer_client::{PeerChannel, Target};
@@ -36,13 +36,6 @@ const TELL_TIME: Duration = Duration::from_secs(2);
 
 /// Voters from which on a group is formed.
 const FORMED_VOTERS: usize = 3;
-
-/// Since when each node has been healthy (`true`) or silent, in milliseconds of our clock.
-#[derive(Debug, Default)]
-pub(crate) struct Since {
-    term: u64,
-    nodes: BTreeMap<NodeId, (bool, u64)>,
-}
 
 /// Memory of a leader about its steps.
 #[derive(Debug, Default)]

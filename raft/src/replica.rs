@@ -27,14 +27,16 @@ use crate::identity::{Identity, IdentityKeeper};
 use crate::log_store::LogStore;
 use crate::majority::Majority;
 use crate::network::{Acknowledged, Network};
-use crate::peer_auth::{NodeTag, PeerAuth};
+use crate::node_tag::NodeTag;
+use crate::peer_auth::PeerAuth;
 use crate::peer_client::PeerClient;
 use crate::peer_server::{PeerRoutes, PeerServer};
 use crate::room::Room;
 use crate::secret::ClusterSecret;
+use crate::state_machine::Raft;
 use crate::state_machine::StateMachine;
 use crate::timing::Timing;
-use crate::types::{MemberNode, Raft};
+use crate::types::MemberNode;
 use crate::view::View;
 use crate::{elect, join, raft_routes, reconciler};
 
@@ -294,7 +296,7 @@ fn open_store(options: &mut ReplicaOptions) -> Result<Store, RaftError> {
             // Keep what is left for people to look at, and ask to join as one who has forgotten everything.
             options.identity = options.identity.renew(&options.dir)?;
             let kept = erlmcp_storage::quarantine(&dir, PeerClock::start().unix_ms())?;
-            tracing::error!(%damage, kept = %kept.display(), "the store is damaged: a new life");
+            tracing::error!(%damage, kept = %kept.display(), "the store is damaged: a new incarnation");
             Ok(Store::create(&dir, options.store.clone())?)
         }
         other => Ok(other?),

@@ -23,6 +23,9 @@ use crate::room::Room;
 use crate::types::{LogId, Membership, Snapshot, SnapshotMeta, TypeConfig};
 use crate::view::View;
 
+/// The consensus core of this system.
+pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
+
 /// Entries written to the state in one batch.
 const BATCH_MAX: usize = 256;
 

@@ -105,7 +105,7 @@ pub struct StoreStatus {
 pub struct ReplicaStatus {
     /// This node.
     pub node: NodeId,
-    /// The life of its data directory.
+    /// The incarnation of its data directory.
     pub incarnation: Incarnation,
     /// The cluster.
     pub cluster_id: String,

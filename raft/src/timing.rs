@@ -19,7 +19,7 @@ pub struct Timing {
     pub election_max: Duration,
     /// The longest wait for a receipt.
     pub propose: Duration,
-    /// The longest wait for an operator's wish to be carried out.
+    /// The longest wait for an operator's request to be carried out.
     pub operate: Duration,
     /// The longest pause between two attempts to join.
     pub join_pause: Duration,
@@ -83,7 +83,7 @@ impl Timing {
             max_in_snapshot_log_to_keep: self.keep_entries,
             replication_lag_threshold: self.snapshot_entries.saturating_mul(2),
             purge_batch_size: 256,
-            // Until the log names this life of the node, see `elect`.
+            // Until the log names this incarnation of the node, see `elect`.
             enable_elect: false,
             // A node that cannot win must not raise the term when it comes back.
             enable_pre_vote: Some(true),
@@ -119,7 +119,7 @@ mod tests {
         let config = Timing::for_tests().config("c").unwrap();
         assert_eq!(config.enable_pre_vote, Some(true));
         assert_eq!(config.quorum_loss_probe_interval, Some(1_600));
-        assert!(!config.enable_elect, "no election before the log names this life");
+        assert!(!config.enable_elect, "no election before the log names this incarnation");
         assert_eq!(config.enable_leader_restore, Some(false));
     }
 }

@@ -4,11 +4,9 @@
 //! meant for a node that lost its data never reaches its successor under the same id; and the address it
 //! joined with, as a hint for the time before the ledger can be read. Later addresses are in the ledger.
 
+use crate::node_tag::NodeTag;
 use erlmcp_ledger::{Command, Incarnation, MEMBERS_MAX, NodeId, Receipt};
 use serde::{Deserialize, Serialize};
-
-use crate::peer_auth::NodeTag;
-use crate::state_machine::StateMachine;
 
 openraft::declare_raft_types!(
     /// The types of this system.
@@ -25,7 +23,7 @@ openraft::declare_raft_types!(
 pub(crate) struct MemberNode {
     /// Address that it had when it joined.
     pub peer_address: String,
-    /// The life of its data directory.
+    /// The incarnation of its data directory.
     pub incarnation: Incarnation,
 }
 
@@ -42,7 +40,6 @@ pub const COMMAND_BYTES_MAX: usize = 15 * 1024;
 // A membership entry names every member once and has to fit into a log entry.
 const _: () = assert!(MEMBERS_MAX * 230 < COMMAND_BYTES_MAX);
 
-pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
 pub(crate) type Metrics = openraft::RaftMetrics<TypeConfig>;
 pub(crate) type LogId = openraft::alias::LogIdOf<TypeConfig>;
 pub(crate) type Vote = openraft::alias::VoteOf<TypeConfig>;

@@ -1,4 +1,4 @@
-//! Whom a node with the secret may speak for: itself, in this life.
+//! Whom a node with the secret may speak for: itself, in this incarnation.
 //!
 //! Each rule here has a mutant in `tests/mutants/peers.toml`.
 
@@ -16,8 +16,10 @@ use crate::clock::PeerClock;
 use crate::identity::Identity;
 use crate::join::JOIN;
 use crate::network::{APPEND, PRE_VOTE, TRANSFER, VOTE};
-use crate::peer_auth::{NodeTag, PeerAuth};
-use crate::peer_client::{PeerChannel, PeerClient, PeerError, Target};
+use crate::node_tag::NodeTag;
+use crate::peer_auth::PeerAuth;
+use crate::peer_client::{PeerChannel, PeerClient, Target};
+use crate::peer_error::PeerError;
 use crate::replica::Replica;
 use crate::replica_for_tests;
 use crate::secret::ClusterSecret;

@@ -144,7 +144,7 @@ async fn a_live_node_is_removed_only_when_drained_and_its_id_can_be_used_again()
     let dir = cluster.node_dir(leader);
     let old = Identity::open(&dir).unwrap();
     let options = cluster.options(leader);
-    assert_ne!(options.identity.incarnation, old.incarnation, "init of a removed node begins a new life");
+    assert_ne!(options.identity.incarnation, old.incarnation, "init of a removed node begins anew");
     let again = Replica::start(options).await.unwrap();
     cluster.nodes.insert(leader, again);
     cluster.wait_formed().await;
@@ -305,7 +305,7 @@ async fn a_node_whose_store_is_damaged_keeps_it_aside_and_votes_again_without_a_
     cluster.node(leader).propose(set_limit(41)).await.unwrap();
     let victim = *cluster.node(leader).status().voters.iter().find(|id| **id != leader).unwrap();
     let mut before = Identity::open(&cluster.node_dir(victim)).unwrap();
-    // Twice, as the second damage meets a life that has lost ones behind it.
+    // Twice, as the second damage meets an incarnation that has lost ones behind it.
     for round in 1..=2 {
         cluster.kill(victim).await;
         let dir = cluster.node_dir(victim);

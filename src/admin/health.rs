@@ -39,7 +39,7 @@ pub enum NotReady {
 }
 
 impl NotReady {
-    /// Whether the node goes by somebody's wish: it still serves those whom it has.
+    /// Whether the node goes by an operator's order: it still serves those whom it has.
     #[must_use]
     pub fn is_leaving(&self) -> bool {
         matches!(self, NotReady::Stopping | NotReady::Draining)

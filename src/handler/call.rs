@@ -18,8 +18,9 @@ use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::answers::Answers;
 use super::handle::ServerHandle;
-use super::input::{Answers, Ask, ElicitForm, Elicited, Root, SampleParams, Sampled};
+use super::input::{Ask, ElicitForm, Elicited, Root, SampleParams, Sampled};
 use super::registry::Shared;
 use super::rounds::{Rounds, binding};
 use super::tasks::TaskRef;

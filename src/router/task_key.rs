@@ -2,7 +2,7 @@
 //!
 //! The same task must always show the same id to the same owner, so the nonce is not random: it is the first
 //! 12 bytes of HMAC-SHA256, under a second key, over purpose, owner and content (a synthetic IV, after RFC
-//! 5297). Equal contents for equal owners give equal seals, which is the wish here; others share a nonce by a
+//! 5297). Equal contents for equal owners give equal seals, as it must be here; others share a nonce by a
 //! chance of 2^-32 after 2^32 seals. There is no expiry: only the upstream knows when a task ends. Never
 //! tells why a seal does not open.
 

@@ -1,4 +1,4 @@
-//! Commands: wishes put to the ledger.
+//! Commands: changes put to the ledger.
 //!
 //! A command names the state wanted rather than a step, so saying it twice is harmless: a write that timed
 //! out may be repeated. A new command is a new variant, raises
@@ -13,7 +13,7 @@ use crate::limits::{Budget, Limits};
 use crate::members::MemberClaim;
 use crate::wire::{CommandWire, LedgerError};
 
-/// A wish put to the ledger.
+/// A change put to the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "CommandWire", try_from = "CommandWire")]
 pub enum Command {
@@ -43,8 +43,8 @@ pub enum Command {
     RemoveMember {
         /// Its id.
         node: NodeId,
-        /// The life that is meant: a newer one that joined meanwhile stays. `None` is whichever is there, as
-        /// releases before this one wrote it.
+        /// The incarnation that is meant: a newer one that joined meanwhile stays. `None` is whichever is
+        /// there, as releases before this one wrote it.
         incarnation: Option<Incarnation>,
         /// The operator's word that the node will never come back with its data.
         dead: bool,

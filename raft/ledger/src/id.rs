@@ -28,7 +28,8 @@ pub enum IdError {
     Incarnation(String),
 }
 
-/// One life of a node's data directory: 128 random bits, made by `init`, written as 32 hexadecimal digits.
+/// One incarnation of a node's data directory: 128 random bits, made by `init`, written as 32 hexadecimal
+/// digits.
 ///
 /// A wiped directory gets another one, and that is how the group tells a node that forgot from one that did
 /// not.

@@ -54,7 +54,7 @@ pub fn step_is_lawful(before: &Ledger, command: &Command, receipt: &Receipt, aft
         Some(new) => new.incarnation == old.incarnation && new.joined_at == old.joined_at,
         None => match command {
             Command::RemoveMember { node: gone, incarnation, dead } => {
-                let is_meant = incarnation.is_none_or(|life| life == old.incarnation);
+                let is_meant = incarnation.is_none_or(|incarnation| incarnation == old.incarnation);
                 gone == node && is_meant && (*dead || old.draining)
             }
             _ => false,

@@ -40,7 +40,8 @@ struct Cluster {
     v: u32,
     id: String,
     founded_at: u64,
-    /// The life that founded it. Two groups may bear one id, when a founder lost its data, but not this.
+    /// The incarnation that founded it. Two groups may bear one id, when a founder lost its data, but not
+    /// this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     founder: Option<Incarnation>,
 }
@@ -68,7 +69,7 @@ impl Ledger {
         self.cluster.as_ref().map(|cluster| cluster.id.as_str())
     }
 
-    /// Which group of that id this is: the life of its founder's directory. None if it was
+    /// Which group of that id this is: the incarnation of its founder's directory. None if it was
     /// founded before groups were told apart.
     #[must_use]
     pub fn group(&self) -> Option<Incarnation> {
@@ -114,7 +115,7 @@ impl Ledger {
 
     /// Applies the command at log index `index`: the only way the state changes.
     ///
-    /// A refused command changes nothing. Of a command that finds its wish fulfilled, the changes are empty.
+    /// A refused command changes nothing. Of a command that finds its change made, the changes are empty.
     pub fn apply(&mut self, index: u64, command: &Command) -> (Receipt, Vec<Change>) {
         match self.decide(index, command) {
             Ok(changes) => {
@@ -218,11 +219,11 @@ impl Ledger {
         Ok(self.write_member(node, record))
     }
 
-    fn remove_member(&mut self, node: NodeId, life: Option<Incarnation>, dead: bool) -> Outcome {
+    fn remove_member(&mut self, node: NodeId, incarnation: Option<Incarnation>, dead: bool) -> Outcome {
         let Some(member) = self.members.get(&node) else {
             return Err(Reason::NotAMember { node });
         };
-        if life.is_some_and(|life| life != member.incarnation) {
+        if incarnation.is_some_and(|incarnation| incarnation != member.incarnation) {
             return Err(Reason::OtherIncarnation { node, known: member.incarnation });
         }
         if self.members.len() == 1 {

@@ -22,7 +22,7 @@ pub struct MemberClaim {
     pub peer_address: String,
     /// Address at which clients and operators reach it, `host:port`.
     pub http_address: String,
-    /// The life of its data directory.
+    /// The incarnation of its data directory.
     pub incarnation: Incarnation,
     /// A name for people; may be empty.
     #[serde(default)]
@@ -69,7 +69,7 @@ pub struct MemberRecord {
     pub peer_address: String,
     /// Address at which clients and operators reach it, `host:port`.
     pub http_address: String,
-    /// The life of its data directory.
+    /// The incarnation of its data directory.
     pub incarnation: Incarnation,
     /// An operator asked it to hand over its work.
     pub draining: bool,

@@ -39,8 +39,8 @@ fn command() -> impl Strategy<Value = Command> {
         2 => found,
         4 => (0u64..5, claim(), any::<bool>())
             .prop_map(|(node, claim, returning)| Command::PutMember { node, claim, returning }),
-        3 => (0u64..5, proptest::option::of(0u128..3), any::<bool>()).prop_map(|(node, life, dead)| {
-            Command::RemoveMember { node, incarnation: life.map(Incarnation::new), dead }
+        3 => (0u64..5, proptest::option::of(0u128..3), any::<bool>()).prop_map(|(node, incarnation, dead)| {
+            Command::RemoveMember { node, incarnation: incarnation.map(Incarnation::new), dead }
         }),
         3 => (0u64..5, any::<bool>()).prop_map(|(node, draining)| Command::SetDraining { node, draining }),
         3 => (proptest::option::of(tenant()), proptest::option::of(0u32..20))
@@ -189,10 +189,13 @@ fn a_removed_node_that_returns_is_told() {
 fn removal_needs_a_drained_member_or_a_dead_one_and_never_the_last() {
     let mut ledger = founded();
     let remove = |node, dead| Command::RemoveMember { node, incarnation: None, dead };
-    let life =
-        |life| Command::RemoveMember { node: 2, incarnation: Some(Incarnation::new(life)), dead: true };
+    let incarnation = |incarnation| Command::RemoveMember {
+        node: 2,
+        incarnation: Some(Incarnation::new(incarnation)),
+        dead: true,
+    };
     let other = Reason::OtherIncarnation { node: 2, known: Incarnation::new(2) };
-    assert_eq!(ledger.apply(3, &life(1)).0, Receipt::Refused(other), "a newer life stays");
+    assert_eq!(ledger.apply(3, &incarnation(1)).0, Receipt::Refused(other), "a newer incarnation stays");
     assert_eq!(ledger.apply(3, &remove(2, false)).0, Receipt::Refused(Reason::NotDrained { node: 2 }));
     ledger.apply(4, &Command::SetDraining { node: 2, draining: true });
     assert_eq!(ledger.apply(5, &remove(2, false)).0, Receipt::Done);
