@@ -17,7 +17,7 @@ pub fn bytes<const N: usize>() -> [u8; N] {
 /// `N` random bytes as lower-case hexadecimal digits.
 ///
 /// # Panics
-/// As [`bytes`].
+/// As [`bytes()`].
 #[must_use]
 pub fn hex<const N: usize>() -> String {
     HEXLOWER.encode(&bytes::<N>())
