@@ -7,7 +7,7 @@ mod answer;
 mod call;
 mod capabilities;
 mod changes;
-mod hello;
+mod handshake;
 mod interest;
 mod legacy;
 mod listen;

@@ -16,6 +16,6 @@ pub use id::{ID_LENGTH_MAX, home, mint};
 pub use level::passes;
 pub use log::{EventId, LoggedEvent};
 pub use reader::{Reader, StreamGone};
-pub use session::{Hello, NotBegun, RunningRequest, Session};
+pub use session::{NotBegun, RunningRequest, Session, SessionParams};
 pub use streams::OWN as OWN_STREAM;
 pub use table::Sessions;

@@ -154,6 +154,12 @@ fn two_nodes_of_one_number_are_refused() {
     );
 }
 
+#[test]
+fn the_ledger_and_the_table_have_the_same_defaults() {
+    let config = config(1, &[], "").unwrap();
+    assert_eq!(founded(&config), (Limits::default(), Budget::default()));
+}
+
 /// Numbers that the cluster would be founded with.
 fn founded(config: &Config) -> (Limits, Budget) {
     let (quota, budget) = (&config.sections.quota, &config.sections.budget);

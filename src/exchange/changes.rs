@@ -58,7 +58,7 @@ async fn lists(exchange: Arc<Exchange>) {
         let now = Versions::of(&newest);
         for kind in seen.differing(now) {
             if capabilities::has_flag(&newest, kind.capability(), "listChanged") {
-                tell_all(&exchange, &encode_notification(&kind.changed_method(), None)).await;
+                notify_sessions(&exchange, &encode_notification(&kind.changed_method(), None)).await;
             }
         }
         seen = now;
@@ -66,7 +66,7 @@ async fn lists(exchange: Arc<Exchange>) {
 }
 
 /// Tells every session, one part of the table after the other so that others get their turn.
-async fn tell_all(exchange: &Exchange, message: &Bytes) {
+async fn notify_sessions(exchange: &Exchange, message: &Bytes) {
     let mut part = 0;
     while let Some(sessions) = exchange.sessions.part(part) {
         sessions.iter().for_each(|session| session.push_level(message.clone()));
@@ -79,18 +79,18 @@ async fn updates(exchange: Arc<Exchange>) {
     let mut events = exchange.router.events();
     loop {
         match events.recv().await {
-            Ok(Event::ResourceUpdated { uri }) => tell_subscribers(&exchange, &uri),
+            Ok(Event::ResourceUpdated { uri }) => notify_subscribers(&exchange, &uri),
             Ok(Event::TaskChanged { .. }) => {}
             Err(RecvError::Lagged(missed)) => {
                 tracing::debug!(missed, "events were missed; every subscribed resource counts as updated");
-                exchange.sessions.subscribed_uris().iter().for_each(|uri| tell_subscribers(&exchange, uri));
+                exchange.sessions.subscribed_uris().iter().for_each(|uri| notify_subscribers(&exchange, uri));
             }
             Err(RecvError::Closed) => return,
         }
     }
 }
 
-fn tell_subscribers(exchange: &Exchange, uri: &str) {
+fn notify_subscribers(exchange: &Exchange, uri: &str) {
     let sessions = exchange.sessions.subscribers(uri);
     if sessions.is_empty() {
         return;

@@ -28,7 +28,7 @@ impl Interest {
     pub(super) async fn add<'a>(&mut self, uris: impl Iterator<Item = &'a String>) {
         for uri in uris {
             self.uris.push(uri.clone());
-            tell(&self.exchange, &self.caller, Method::ResourcesSubscribe, uri).await;
+            serve_quietly(&self.exchange, &self.caller, Method::ResourcesSubscribe, uri).await;
         }
     }
 }
@@ -42,14 +42,14 @@ impl Drop for Interest {
         let uris = std::mem::take(&mut self.uris);
         tokio::spawn(async move {
             for uri in &uris {
-                tell(&exchange, &caller, Method::ResourcesUnsubscribe, uri).await;
+                serve_quietly(&exchange, &caller, Method::ResourcesUnsubscribe, uri).await;
             }
         });
     }
 }
 
 /// Providers bound the wait themselves.
-async fn tell(exchange: &Exchange, caller: &Caller, method: Method, uri: &str) {
+async fn serve_quietly(exchange: &Exchange, caller: &Caller, method: Method, uri: &str) {
     let (responder, _frames) = Responder::new(None, CancellationToken::new());
     let mut params = RawObject::new();
     params.set("uri", raw(uri));

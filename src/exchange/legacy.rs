@@ -181,12 +181,12 @@ impl Exchange {
 }
 
 fn caller_of(session: &Arc<Session>) -> Caller {
-    let hello = session.hello();
+    let params = session.params();
     Caller {
-        version: hello.version,
-        principal: hello.principal.clone(),
-        capabilities: hello.capabilities.clone(),
-        client_info: hello.client_info.clone(),
+        version: params.version,
+        principal: params.principal.clone(),
+        capabilities: params.capabilities.clone(),
+        client_info: params.client_info.clone(),
         log_level: session.log_level(),
         session: Some(session.clone()),
     }

@@ -125,7 +125,7 @@ impl Listening {
         let mut interest = Interest::of(exchange.clone(), caller.clone());
         let listening = async {
             interest.add(self.filter.uris.iter()).await;
-            self.tell(&exchange, &caller, &responder).await
+            self.notify_changes(&exchange, &caller, &responder).await
         };
         tokio::select! {
             _ = listening => {}
@@ -136,7 +136,7 @@ impl Listening {
         EncodedResponse::result(&self.id, &add_server_meta(&result.to_raw(), &exchange.server_info))
     }
 
-    async fn tell(
+    async fn notify_changes(
         &mut self,
         exchange: &Exchange,
         caller: &Caller,
@@ -165,17 +165,17 @@ impl Listening {
                 event = next(&mut self.events) => match event {
                     Ok(Event::TaskChanged { task, method, params }) => {
                         if self.filter.tasks.contains_key(&task) {
-                            let params = exchange.router.task_told(caller, &task, &params);
+                            let params = exchange.router.task_params(caller, &task, &params);
                             self.send(responder, &method, params).await?;
                         }
                     }
-                    event => self.tell_event(responder, event).await?,
+                    event => self.notify_event(responder, event).await?,
                 },
             }
         }
     }
 
-    async fn tell_event(
+    async fn notify_event(
         &self,
         responder: &Responder,
         event: Result<Event, RecvError>,

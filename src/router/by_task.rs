@@ -133,7 +133,7 @@ impl Tasks {
     }
 
     /// The params of a notification about `task`, with ids as this caller may know them.
-    pub(super) fn told(&self, caller: &Caller, task: &TaskName, params: &RawValue) -> RawObject {
+    pub(super) fn params_for(&self, caller: &Caller, task: &TaskName, params: &RawValue) -> RawObject {
         let mut members = RawObject::parse(params.get()).unwrap_or_default();
         if let Some(upstream) = &task.upstream {
             let owner = Owner::of(caller);

@@ -98,8 +98,8 @@ impl Router {
 
     /// The params of a notification about `task` as this caller may see them.
     #[must_use]
-    pub fn task_told(&self, caller: &Caller, task: &TaskName, params: &RawValue) -> RawObject {
-        self.tasks.told(caller, task, params)
+    pub fn task_params(&self, caller: &Caller, task: &TaskName, params: &RawValue) -> RawObject {
+        self.tasks.params_for(caller, task, params)
     }
 
     /// The parameters of `tool` that modern clients repeat in headers.

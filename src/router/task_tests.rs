@@ -285,7 +285,7 @@ async fn a_listener_is_told_of_its_own_tasks_under_the_ids_that_it_knows() {
         panic!("another")
     };
     assert_eq!(heard, task);
-    let told = router.task_told(&alice, &task, &params).to_raw();
+    let told = router.task_params(&alice, &task, &params).to_raw();
     let told: Value = serde_json::from_str(told.get()).unwrap();
     assert_eq!(told, json!({"taskId": id, "kept": 1.5, "result": {"_meta": {RELATED: {"taskId": id}}}}));
 }

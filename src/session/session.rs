@@ -34,7 +34,7 @@ const REPLAY_KEEP_MS: u64 = 300_000;
 
 /// Description that a client gave of itself when it opened the session.
 #[derive(Clone)]
-pub struct Hello {
+pub struct SessionParams {
     /// Owner of the session: only the same principal may use it.
     pub principal: Arc<str>,
     /// The revision agreed on.
@@ -48,7 +48,7 @@ pub struct Hello {
 /// One legacy session.
 pub struct Session {
     id: Arc<str>,
-    hello: Hello,
+    params: SessionParams,
     asks: Arc<ServerRequests>,
     ended: CancellationToken,
     used_ms: AtomicU64,
@@ -70,7 +70,7 @@ struct State {
 impl Session {
     pub(super) fn new(
         id: Arc<str>,
-        hello: Hello,
+        params: SessionParams,
         config: Arc<ServiceConfig>,
         budget: Arc<Budget>,
         tasks: TaskTracker,
@@ -85,7 +85,7 @@ impl Session {
         };
         Session {
             id,
-            hello,
+            params,
             asks: Arc::new(asks),
             ended: CancellationToken::new(),
             used_ms: AtomicU64::new(now_ms),
@@ -105,8 +105,8 @@ impl Session {
 
     /// Opener of the session, and the description it gave.
     #[must_use]
-    pub fn hello(&self) -> &Hello {
-        &self.hello
+    pub fn params(&self) -> &SessionParams {
+        &self.params
     }
 
     /// The questions to its client that are open.

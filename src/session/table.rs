@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
 use super::id::{ID_LENGTH_MAX, mint};
-use super::session::{Hello, Session};
+use super::session::{Session, SessionParams};
 use super::streams::Budget;
 use crate::config::ServiceConfig;
 use crate::mcp::ANONYMOUS;
@@ -60,14 +60,14 @@ impl Sessions {
     ///
     /// # Errors
     /// [`Refusal::SessionsFull`] or [`Refusal::PrincipalSessionsFull`].
-    pub fn open(&self, hello: Hello, now_ms: u64) -> Result<Arc<Session>, Refusal> {
+    pub fn open(&self, params: SessionParams, now_ms: u64) -> Result<Arc<Session>, Refusal> {
         {
             let (mut counts, limits) = (self.counts.lock(), &self.config.session);
             if counts.all >= limits.per_node_max as usize {
                 return Err(Refusal::SessionsFull);
             }
-            let of_principal = counts.by_principal.entry(hello.principal.clone()).or_default();
-            if *of_principal >= limits.per_principal_max as usize && &*hello.principal != ANONYMOUS {
+            let of_principal = counts.by_principal.entry(params.principal.clone()).or_default();
+            if *of_principal >= limits.per_principal_max as usize && &*params.principal != ANONYMOUS {
                 return Err(Refusal::PrincipalSessionsFull);
             }
             *of_principal += 1;
@@ -75,7 +75,7 @@ impl Sessions {
         }
         let id = mint(self.node_id);
         let (config, budget, tasks) = (self.config.clone(), self.budget.clone(), self.tasks.clone());
-        let session = Arc::new(Session::new(id.clone(), hello, config, budget, tasks, now_ms));
+        let session = Arc::new(Session::new(id.clone(), params, config, budget, tasks, now_ms));
         self.shard(&id).lock().insert(id, session.clone());
         Ok(session)
     }
@@ -87,7 +87,7 @@ impl Sessions {
             return None;
         }
         let session = self.shard(id).lock().get(id).cloned()?;
-        if *session.hello().principal != *principal {
+        if *session.params().principal != *principal {
             return None;
         }
         session.touch(now_ms);
@@ -104,7 +104,7 @@ impl Sessions {
         }
         let mut counts = self.counts.lock();
         counts.all -= 1;
-        let principal = &session.hello().principal;
+        let principal = &session.params().principal;
         if let Some(count) = counts.by_principal.get_mut(principal) {
             *count -= 1;
             if *count == 0 {
@@ -218,8 +218,8 @@ mod tests {
         (0..).map_while(|part| sessions.sweep(part, now_ms)).flatten().collect()
     }
 
-    fn hello(principal: &str) -> Hello {
-        Hello {
+    fn params(principal: &str) -> SessionParams {
+        SessionParams {
             principal: principal.into(),
             version: LEGACY_LATEST,
             capabilities: Arc::default(),
@@ -231,29 +231,29 @@ mod tests {
     fn the_limits_of_node_and_principal_hold_and_are_given_back() {
         let sessions =
             sessions(config::Session { per_node_max: 3, per_principal_max: 2, ..config::Session::default() });
-        let first = sessions.open(hello("a"), 0).unwrap();
-        sessions.open(hello("a"), 0).unwrap();
-        assert_eq!(sessions.open(hello("a"), 0).err(), Some(Refusal::PrincipalSessionsFull));
-        sessions.open(hello("b"), 0).unwrap();
-        assert_eq!(sessions.open(hello("c"), 0).err(), Some(Refusal::SessionsFull));
+        let first = sessions.open(params("a"), 0).unwrap();
+        sessions.open(params("a"), 0).unwrap();
+        assert_eq!(sessions.open(params("a"), 0).err(), Some(Refusal::PrincipalSessionsFull));
+        sessions.open(params("b"), 0).unwrap();
+        assert_eq!(sessions.open(params("c"), 0).err(), Some(Refusal::SessionsFull));
         assert!(sessions.end(&first));
         assert!(!sessions.end(&first), "a session ended twice");
-        sessions.open(hello("a"), 0).unwrap();
+        sessions.open(params("a"), 0).unwrap();
         assert_eq!(sessions.len(), 3);
     }
 
     #[test]
     fn one_clients_without_credentials_do_not_lock_the_others_out() {
         let sessions = sessions(config::Session { per_principal_max: 1, ..config::Session::default() });
-        sessions.open(hello(ANONYMOUS), 0).unwrap();
-        sessions.open(hello(ANONYMOUS), 0).unwrap();
+        sessions.open(params(ANONYMOUS), 0).unwrap();
+        sessions.open(params(ANONYMOUS), 0).unwrap();
     }
 
     #[test]
     fn a_session_that_its_client_never_used_ends_sooner() {
         let sessions = sessions(config::Session::default());
-        let used = sessions.open(hello("a"), 0).unwrap();
-        sessions.open(hello("a"), 0).unwrap();
+        let used = sessions.open(params("a"), 0).unwrap();
+        sessions.open(params("a"), 0).unwrap();
         assert!(sessions.find(used.id(), "a", 0).is_some());
         assert_eq!(sweep(&sessions, 59_999).len(), 0);
         let ended = sweep(&sessions, 60_000);
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn a_session_of_somebody_else_looks_as_if_it_did_not_exist() {
         let sessions = sessions(config::Session::default());
-        let session = sessions.open(hello("alice"), 0).unwrap();
+        let session = sessions.open(params("alice"), 0).unwrap();
         assert!(sessions.find(session.id(), "alice", 0).is_some());
         assert!(sessions.find(session.id(), "mallory", 0).is_none());
         assert!(sessions.find("1.00", "alice", 0).is_none());
@@ -275,10 +275,10 @@ mod tests {
     #[test]
     fn idle_sessions_end_on_time_and_open_streams_or_requests_keep_them() {
         let sessions = sessions(config::Session { idle_s: 1, ..config::Session::default() });
-        let idle = sessions.open(hello("a"), 0).unwrap();
-        let reading = sessions.open(hello("a"), 0).unwrap();
+        let idle = sessions.open(params("a"), 0).unwrap();
+        let reading = sessions.open(params("a"), 0).unwrap();
         let reader = reading.read(None).unwrap();
-        let busy = sessions.open(hello("a"), 0).unwrap();
+        let busy = sessions.open(params("a"), 0).unwrap();
         let running = busy.begin(&Id::from_number(1)).ok().unwrap();
         assert!(sweep(&sessions, 999).is_empty());
         let ended = sweep(&sessions, 1_000);
@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn the_end_of_a_session_frees_streams_subscriptions_and_requests() {
         let sessions = sessions(config::Session::default());
-        let session = sessions.open(hello("a"), 0).unwrap();
+        let session = sessions.open(params("a"), 0).unwrap();
         assert!(sessions.subscribe(&session, "test://x"));
         session.push(bytes::Bytes::from_static(b"kept"));
         let running = session.begin(&Id::from_number(1)).ok().unwrap();
@@ -311,7 +311,7 @@ mod tests {
         let mut config = ServiceConfig::default();
         config.limits.requests_in_flight = 1;
         let sessions = Sessions::new(1, Arc::new(config));
-        let session = sessions.open(hello("a"), 0).unwrap();
+        let session = sessions.open(params("a"), 0).unwrap();
         let running = session.begin(&Id::from_number(1)).ok().unwrap();
         assert!(session.begin(&Id::from_number(1)).is_err());
         assert!(session.begin(&Id::from_number(2)).is_err());
@@ -327,7 +327,7 @@ mod tests {
     #[tokio::test]
     async fn a_newer_reader_replaces_the_older_and_gets_every_message_once() {
         let sessions = sessions(config::Session::default());
-        let session = sessions.open(hello("a"), 0).unwrap();
+        let session = sessions.open(params("a"), 0).unwrap();
         let mut old = session.read(None).unwrap();
         session.push(bytes::Bytes::from_static(b"1"));
         let first = old.next().await.unwrap();
@@ -346,7 +346,7 @@ mod tests {
     #[tokio::test]
     async fn a_writer_waits_for_a_reader_that_is_behind_and_not_for_one_that_left() {
         let sessions = sessions(config::Session { replay_bytes_max: 4, ..config::Session::default() });
-        let session = sessions.open(hello("a"), 0).unwrap();
+        let session = sessions.open(params("a"), 0).unwrap();
         let mut reader = session.open_stream();
         let stream = reader.stream();
         let message = || LoggedEvent::Message("12345".into());

@@ -68,7 +68,7 @@ async fn record(mut call: PendingCall, mut first: Option<Outbound>, session: Arc
                 session.write(stream, LoggedEvent::Message(message), false).await
             }
             StreamItem::Message(Outbound::CloseStream { retry_ms }) => {
-                if is_primed(session.hello().version) {
+                if is_primed(session.params().version) {
                     session.write(stream, LoggedEvent::CloseStream(retry_ms), false).await;
                 }
             }
@@ -102,7 +102,7 @@ fn stream(
     reader: Reader,
     drain: Option<tokio_util::sync::CancellationToken>,
 ) -> Response {
-    let primes = is_primed(reader.session().hello().version);
+    let primes = is_primed(reader.session().params().version);
     sse::response(
         Reading::new(reader, primes, drain, service.config.http.sse_retry_ms),
         service.config.http.sse_keepalive_ms,

@@ -111,7 +111,7 @@ impl TaskTable {
     pub(super) fn answer(&self, id: &str, principal: &str, responses: &RawObject) -> Result<(), RpcError> {
         self.with(id, principal, |entry, now| {
             if entry.answer(responses, now)? {
-                self.tell(id, entry);
+                self.notify(id, entry);
             }
             Ok(())
         })
@@ -125,7 +125,7 @@ impl TaskTable {
         self.with(id, principal, |entry, now| {
             if entry.end(Status::Cancelled, None, now) {
                 entry.stop.cancel();
-                self.tell(id, entry);
+                self.notify(id, entry);
             }
             Ok(())
         })
@@ -137,7 +137,7 @@ impl TaskTable {
         for (id, entry) in self.entries.lock().iter_mut() {
             if entry.end(Status::Cancelled, None, now) {
                 entry.stop.cancel();
-                self.tell(id, entry);
+                self.notify(id, entry);
             }
         }
     }
@@ -162,7 +162,7 @@ impl TaskTable {
         }
     }
 
-    fn tell(&self, id: &str, entry: &TaskEntry) {
+    fn notify(&self, id: &str, entry: &TaskEntry) {
         let event = Event::TaskChanged {
             task: TaskName { upstream: None, own: id.into() },
             method: Method::TaskChanged,
@@ -236,7 +236,7 @@ impl TaskRef {
         if let Some(entry) = entries.get_mut(&self.id)
             && act(entry, now)
         {
-            self.table.tell(&self.id, entry);
+            self.table.notify(&self.id, entry);
         }
     }
 }

@@ -124,7 +124,7 @@ impl Run {
                 finished.own
             );
             if let Some(id) = expected {
-                let told = self.router.task_told(caller, &changed, &params).to_raw();
+                let told = self.router.task_params(caller, &changed, &params).to_raw();
                 let told: Value = serde_json::from_str(told.get()).unwrap();
                 assert_eq!(told, json!({"taskId": id, "status": "completed"}));
             }

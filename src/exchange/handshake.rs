@@ -9,7 +9,7 @@ use super::{EncodedResponse, Exchange, MessageOrigin, Rejected, Reply};
 use crate::mcp::{
     ClientCapabilities, Era, LEGACY_LATEST, RawObject, Request, RpcError, Version, add_cache_meta, raw,
 };
-use crate::session::Hello;
+use crate::session::SessionParams;
 
 /// How long a client may keep what `server/discover` says; listeners hear of changes to the lists at once.
 const DISCOVER_TTL_MS: u64 = 60_000;
@@ -18,11 +18,12 @@ impl Exchange {
     /// Opens a session. A version that is not spoken here is answered with the newest legacy one.
     pub(super) fn initialize(&self, request: &Request, sender: MessageOrigin<'_>) -> Result<Reply, Rejected> {
         let started_us = self.clock.monotonic_us();
-        let hello = read_hello(request, sender).map_err(|fault| Rejected::of(&request.id, fault))?;
-        let version = hello.version;
+        let params =
+            read_session_params(request, sender).map_err(|fault| Rejected::of(&request.id, fault))?;
+        let version = params.version;
         let session = self
             .sessions
-            .open(hello, self.clock.monotonic_ms())
+            .open(params, self.clock.monotonic_ms())
             .map_err(|refusal| Rejected::of(&request.id, refused(refusal)))?;
         self.recorder.session_opened();
         let catalog = self.router.catalog(Era::Legacy).borrow().clone();
@@ -50,7 +51,7 @@ impl Exchange {
     }
 }
 
-fn read_hello(request: &Request, sender: MessageOrigin<'_>) -> Result<Hello, RpcError> {
+fn read_session_params(request: &Request, sender: MessageOrigin<'_>) -> Result<SessionParams, RpcError> {
     let bad = |what: &str| RpcError::invalid_params(format!("initialize: {what}")).with_status(400);
     let asked = request
         .params
@@ -61,7 +62,7 @@ fn read_hello(request: &Request, sender: MessageOrigin<'_>) -> Result<Hello, Rpc
         Some(capabilities) => ClientCapabilities::read(capabilities)?,
         None => ClientCapabilities::default(),
     };
-    Ok(Hello {
+    Ok(SessionParams {
         principal: sender.principal.clone(),
         version: version.unwrap_or(LEGACY_LATEST),
         capabilities: Arc::new(capabilities),
