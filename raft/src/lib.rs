@@ -38,6 +38,8 @@ mod secret;
 mod state_machine;
 mod status;
 mod timing;
+#[cfg(test)]
+mod timing_for_tests;
 mod types;
 mod view;
 #[cfg(test)]

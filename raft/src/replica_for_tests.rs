@@ -9,7 +9,7 @@ use crate::identity::Identity;
 use crate::peer_server::PeerRoutes;
 use crate::replica::ReplicaOptions;
 use crate::secret::ClusterSecret;
-use crate::timing::Timing;
+use crate::timing_for_tests::timing;
 
 /// Of the node `identity` with its data in `dir`; it knows nobody.
 pub(crate) fn options(dir: &Path, identity: Identity, secret: &ClusterSecret) -> ReplicaOptions {
@@ -23,7 +23,7 @@ pub(crate) fn options(dir: &Path, identity: Identity, secret: &ClusterSecret) ->
         name: String::new(),
         known_peers: Vec::new(),
         join: Vec::new(),
-        timing: Timing::for_tests(),
+        timing: timing(),
         nodes_expected: 1,
         limits: Limits::default(),
         budget: Budget::default(),

@@ -37,27 +37,6 @@ pub struct Timing {
     pub keep_entries: u64,
 }
 
-#[cfg(test)]
-impl Timing {
-    /// Times for tests on a busy machine with two cores.
-    pub(crate) fn for_tests() -> Self {
-        Self {
-            heartbeat: Duration::from_millis(150),
-            election_min: Duration::from_millis(450),
-            election_max: Duration::from_millis(800),
-            propose: Duration::from_secs(5),
-            operate: Duration::from_secs(15),
-            join_pause: Duration::from_secs(1),
-            promote_after: Duration::from_secs(5),
-            replace_after: Duration::from_secs(30),
-            reconcile: Duration::from_millis(250),
-            lag_max: 250,
-            snapshot_entries: 5_000,
-            keep_entries: 1_000,
-        }
-    }
-}
-
 impl Timing {
     /// How long without a sign of life before a peer counts as silent.
     pub(crate) fn silence(&self) -> Duration {
@@ -106,17 +85,18 @@ fn millis(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::timing_for_tests::timing;
 
     #[test]
     fn fitting_times_are_accepted_and_a_heartbeat_slower_than_an_election_is_not() {
-        assert!(Timing::for_tests().config("c").is_ok());
-        let slow = Timing { heartbeat: Duration::from_secs(2), ..Timing::for_tests() };
+        assert!(timing().config("c").is_ok());
+        let slow = Timing { heartbeat: Duration::from_secs(2), ..timing() };
         assert!(matches!(slow.config("c"), Err(RaftError::Settings(_))));
     }
 
     #[test]
     fn a_returning_node_raises_no_term_and_a_leader_without_a_quorum_gives_up() {
-        let config = Timing::for_tests().config("c").unwrap();
+        let config = timing().config("c").unwrap();
         assert_eq!(config.enable_pre_vote, Some(true));
         assert_eq!(config.quorum_loss_probe_interval, Some(1_600));
         assert!(!config.enable_elect, "no election before the log names this incarnation");

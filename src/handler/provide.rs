@@ -68,10 +68,6 @@ impl Provider for Server {
     }
 }
 
-fn required(params: &RawObject, member: &str) -> Result<String, RpcError> {
-    params.text(member).ok_or_else(|| RpcError::invalid_params(format!("{member} is missing or no string")))
-}
-
 /// Handler that reads `uri`: of the resource of that name, else of the first template that fits.
 fn reader(registry: &Registry, uri: &str) -> Option<HandlerFn> {
     let listed = registry.resources.find(uri).map(|entry| entry.work.clone());
@@ -81,7 +77,7 @@ fn reader(registry: &Registry, uri: &str) -> Option<HandlerFn> {
 
 impl Server {
     async fn call_tool(&self, request: &Request, caller: &Caller, responder: &Responder) -> CallResult {
-        let name = required(&request.params, "name")?;
+        let name = request.params.required("name")?;
         let found = self
             .shared
             .read(|registry| registry.tools.find(&name).map(|entry| (entry.work.clone(), entry.own)));
@@ -94,7 +90,7 @@ impl Server {
     }
 
     async fn prompt_text(&self, request: &Request, caller: &Caller, responder: &Responder) -> CallResult {
-        let name = required(&request.params, "name")?;
+        let name = request.params.required("name")?;
         let work = self.shared.read(|registry| registry.prompts.find(&name).map(|entry| entry.work.clone()));
         let work = work.ok_or_else(|| RpcError::invalid_params(format!("unknown prompt {name:?}")))?;
         let call = HandlerCall::new(&self.shared, request, caller, responder)?;
@@ -102,7 +98,7 @@ impl Server {
     }
 
     async fn read_resource(&self, request: &Request, caller: &Caller, responder: &Responder) -> CallResult {
-        let uri = required(&request.params, "uri")?;
+        let uri = request.params.required("uri")?;
         let work = self.shared.read(|registry| reader(registry, &uri));
         let work = work.ok_or_else(|| RpcError::resource_not_found(caller.era(), &uri))?;
         let call = HandlerCall::new(&self.shared, request, caller, responder)?;
@@ -110,7 +106,7 @@ impl Server {
     }
 
     fn subscribe(&self, request: &Request, era: Era) -> CallResult {
-        let uri = required(&request.params, "uri")?;
+        let uri = request.params.required("uri")?;
         match self.shared.read(|registry| reader(registry, &uri)) {
             Some(_) => Ok(RawObject::new().to_raw()),
             None => Err(RpcError::resource_not_found(era, &uri)),
@@ -124,11 +120,11 @@ impl Server {
         };
         let (reference, argument) = (member("ref")?, member("argument")?);
         let (kind, name) = match reference.text("type").as_deref() {
-            Some("ref/prompt") => (ListKind::Prompts, required(&reference, "name")?),
-            Some("ref/resource") => (ListKind::Templates, required(&reference, "uri")?),
+            Some("ref/prompt") => (ListKind::Prompts, reference.required("name")?),
+            Some("ref/resource") => (ListKind::Templates, reference.required("uri")?),
             _ => return Err(RpcError::invalid_params("ref.type must be ref/prompt or ref/resource")),
         };
-        let key = (kind, name.as_str().into(), required(&argument, "name")?.into());
+        let key = (kind, name.as_str().into(), argument.required("name")?.into());
         let (is_known, complete) = self.shared.read(|registry| {
             let is_known = match kind {
                 ListKind::Prompts => registry.prompts.find(&name).is_some(),

@@ -10,6 +10,8 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::RpcError;
+
 /// Most members read at one level; more is refused as malformed.
 pub const MEMBERS_MAX: usize = 1024;
 
@@ -62,6 +64,14 @@ impl RawObject {
     #[must_use]
     pub fn text(&self, key: &str) -> Option<String> {
         self.get(key).and_then(|value| serde_json::from_str(value.get()).ok())
+    }
+
+    /// The string that `key` must be.
+    ///
+    /// # Errors
+    /// -32602 that names the key.
+    pub fn required(&self, key: &str) -> Result<String, RpcError> {
+        self.text(key).ok_or_else(|| RpcError::invalid_params(format!("{key} is missing or no string")))
     }
 
     /// Sets `key`, in place if it is there, else at the end.

@@ -146,7 +146,7 @@ impl Router {
     }
 
     async fn by_name(&self, asked: &RoutedRequest<'_>, kind: ListKind) -> CallResult {
-        let name = required(&asked.request.params, "name")?;
+        let name = asked.request.params.required("name")?;
         let Some(route) = asked.merged.route(kind, &name) else {
             return Err(RpcError::invalid_params(format!("unknown {} {name:?}", kind.noun())));
         };
@@ -156,7 +156,7 @@ impl Router {
     /// By the list, then by the templates, then whoever offers resources may know a URI that it does not
     /// list.
     async fn by_uri(&self, asked: &RoutedRequest<'_>) -> CallResult {
-        let uri = required(&asked.request.params, "uri")?;
+        let uri = asked.request.params.required("uri")?;
         if let Some(route) = asked.merged.route(ListKind::Resources, &uri) {
             return self.forward(asked, route, "uri", &uri).await;
         }
@@ -201,7 +201,7 @@ impl Router {
             Some("ref/resource") => (ListKind::Templates, "uri"),
             _ => return Err(RpcError::invalid_params("params.ref.type must be ref/prompt or ref/resource")),
         };
-        let name = required(&reference, member)?;
+        let name = reference.required(member)?;
         let route =
             asked.merged.route(kind, &name).or_else(|| asked.merged.route(ListKind::Resources, &name));
         let Some(route) = route else {
@@ -279,10 +279,6 @@ impl RoutedRequest<'_> {
     pub(super) fn offers_tasks(&self, place: usize) -> bool {
         self.merged.offers_tasks(place)
     }
-}
-
-fn required(params: &RawObject, member: &str) -> Result<String, RpcError> {
-    params.text(member).ok_or_else(|| RpcError::invalid_params(format!("{member} is missing or no string")))
 }
 
 fn listed(asked: &RoutedRequest<'_>, kind: ListKind) -> CallResult {

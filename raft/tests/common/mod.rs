@@ -16,23 +16,9 @@ use erlmcp_storage::{Faults, Options};
 /// The bound of waits that are usually over within a second; generous, for a machine that does much else.
 pub const SOON: Duration = Duration::from_secs(30);
 
-/// Times for a busy machine with two cores; the product's are in its configuration.
-fn timing() -> Timing {
-    Timing {
-        heartbeat: Duration::from_millis(150),
-        election_min: Duration::from_millis(450),
-        election_max: Duration::from_millis(800),
-        propose: Duration::from_secs(5),
-        operate: Duration::from_secs(15),
-        join_pause: Duration::from_secs(1),
-        promote_after: Duration::from_secs(5),
-        replace_after: Duration::from_secs(30),
-        reconcile: Duration::from_millis(250),
-        lag_max: 250,
-        snapshot_entries: 5_000,
-        keep_entries: 1_000,
-    }
-}
+#[path = "../../src/timing_for_tests.rs"]
+mod timing_for_tests;
+use timing_for_tests::timing;
 
 pub struct Cluster {
     pub dir: tempfile::TempDir,

@@ -31,8 +31,7 @@ pub(in crate::handler) fn serve(
     if !caller.capabilities.has_extension(TASKS_EXTENSION) {
         return Err(undeclared());
     }
-    let id = request.params.text("taskId");
-    let id = id.ok_or_else(|| RpcError::invalid_params("taskId is missing or no string"))?;
+    let id = request.params.required("taskId")?;
     match method {
         Method::TasksGet => table.view(&id, &caller.principal).map(|members| members.to_raw()),
         Method::TasksUpdate => {
