@@ -166,7 +166,10 @@ impl Core {
         }
         let known = self.view().ledger.members().get(&node).map(|member| member.incarnation);
         let written = self
-            .propose(Command::RemoveMember { node, incarnation: known, dead }, self.timing.propose)
+            .propose(
+                Command::RemoveMember { node, incarnation: known, dead, now: false },
+                self.timing.propose,
+            )
             .await?;
         written.receipt.into_result()?;
         let is_gone = |metrics: &Metrics| {

@@ -60,7 +60,7 @@ fn every_command(number: u32) -> Vec<Command> {
         Command::SetLease { lease_ms: None, drift_ppm: 20_000, margin_ms: 700 + number },
         Command::SetBudget { tenant: None, budget: Some(budget(90_000 + number)) },
         Command::SetBudget { tenant: Some(tenant("acme")), budget: Some(budget(800 + number)) },
-        Command::RemoveMember { node: 4, incarnation: None, dead: true },
+        Command::RemoveMember { node: 4, incarnation: None, dead: true, now: false },
     ]
 }
 

@@ -4,6 +4,7 @@
 //! out may be repeated. A new command is a new variant, raises
 //! [`crate::VERSION`], and is put only when every member reads it ([`crate::Ledger::reads`]).
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -11,11 +12,15 @@ use serde::{Deserialize, Serialize};
 use crate::id::{Incarnation, NodeId, Tenant};
 use crate::limits::{Budget, Limits};
 use crate::members::MemberClaim;
-use crate::wire::{CommandWire, LedgerError};
+use crate::share::{Opening, Renewal, SessionId};
+use crate::wire::LedgerError;
 
 /// A change put to the ledger.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "CommandWire", try_from = "CommandWire")]
+///
+/// The derived form is the bare command; the traits of serde put its version around it, see
+/// [`crate::VERSION`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(remote = "Self", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Command {
     /// Opens the ledger: the cluster's id, its first member and the numbers to begin with.
     Found {
@@ -45,9 +50,13 @@ pub enum Command {
         node: NodeId,
         /// The incarnation that is meant: a newer one that joined meanwhile stays. `None` is whichever is
         /// there, as releases before this one wrote it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         incarnation: Option<Incarnation>,
         /// The operator's word that the node will never come back with its data.
         dead: bool,
+        /// The operator's word, with `dead`, that it no longer runs: a share without an end goes at once.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        now: bool,
     },
     /// Asks a member to hand over its work, or takes that back.
     SetDraining {
@@ -79,6 +88,27 @@ pub enum Command {
         /// Rate and burst.
         budget: Option<Budget>,
     },
+    /// Opens a session of a node's share. It grants nothing: the first renewal does.
+    Open(Opening),
+    /// Renews shares, at most [`crate::RENEWALS_MAX`] of them.
+    Renew {
+        /// One a node.
+        renewals: Vec<Renewal>,
+    },
+    /// Ends a share that was not renewed in time.
+    Expire {
+        /// The node.
+        node: NodeId,
+        /// Its session.
+        session: SessionId,
+        /// Log index of its last renewal: one that came meanwhile wins.
+        renewed_at: u64,
+    },
+    /// Asks nodes to come down to so many connections, or takes that back.
+    SetTargets {
+        /// Connections by node.
+        targets: BTreeMap<NodeId, Option<u32>>,
+    },
 }
 
 impl Command {
@@ -93,6 +123,10 @@ impl Command {
             Self::SetLimit { .. } => "set_limit",
             Self::SetLease { .. } => "set_lease",
             Self::SetBudget { .. } => "set_budget",
+            Self::Open(_) => "open",
+            Self::Renew { .. } => "renew",
+            Self::Expire { .. } => "expire",
+            Self::SetTargets { .. } => "set_targets",
         }
     }
 
@@ -101,6 +135,11 @@ impl Command {
     #[must_use]
     pub const fn version(&self) -> u32 {
         match self {
+            Self::RemoveMember { now: true, .. }
+            | Self::Open(_)
+            | Self::Renew { .. }
+            | Self::Expire { .. }
+            | Self::SetTargets { .. } => 2,
             Self::Found { .. }
             | Self::PutMember { .. }
             | Self::RemoveMember { .. }

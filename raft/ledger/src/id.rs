@@ -26,6 +26,15 @@ pub enum IdError {
     /// An incarnation is 32 hexadecimal digits.
     #[error("incarnation {0:?} is not 32 hexadecimal digits")]
     Incarnation(String),
+    /// An instance is 32 hexadecimal digits.
+    #[error("instance {0:?} is not 32 hexadecimal digits")]
+    Instance(String),
+}
+
+/// The number that 32 hexadecimal digits write.
+pub(crate) fn hexadecimal(text: &str) -> Option<u128> {
+    let is_whole = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    if is_whole { u128::from_str_radix(text, 16).ok() } else { None }
 }
 
 /// One incarnation of a node's data directory: 128 random bits, made by `init`, written as 32 hexadecimal
@@ -33,7 +42,7 @@ pub enum IdError {
 ///
 /// A wiped directory gets another one, and that is how the group tells a node that forgot from one that did
 /// not.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Incarnation(u128);
 
@@ -67,11 +76,7 @@ impl FromStr for Incarnation {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let refuse = || IdError::Incarnation(text.chars().take(40).collect());
-        if text.len() != 32 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(refuse());
-        }
-        u128::from_str_radix(text, 16).map(Self).map_err(|_| refuse())
+        hexadecimal(text).map(Self).ok_or_else(|| IdError::Incarnation(text.chars().take(40).collect()))
     }
 }
 
@@ -84,7 +89,7 @@ impl TryFrom<String> for Incarnation {
 }
 
 /// A tenant: who is counted. 1 to 128 bytes of letters, digits and `. _ - @ :`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Tenant(String);
 

@@ -19,6 +19,9 @@ pub fn broken(ledger: &Ledger) -> Option<&'static str> {
     if !numbers_are_in_range(ledger) {
         return Some("a number is out of its range");
     }
+    if !shares_are_in_order(ledger) {
+        return Some("a share has no member, no target above the limit, or numbers that do not fit");
+    }
     None
 }
 
@@ -43,6 +46,52 @@ pub fn numbers_are_in_range(ledger: &Ledger) -> bool {
         && ledger.members().iter().all(|(node, member)| *node > 0 && !member.peer_address.is_empty())
 }
 
+/// Shares are of members or orphans, and while more is granted than the limit every share has a target.
+#[must_use]
+pub fn shares_are_in_order(ledger: &Ledger) -> bool {
+    let is_over = ledger.is_over();
+    ledger.shares().iter().all(|(node, share)| {
+        let is_recalled = share.orphan || share.granted.connections == 0 || share.target.is_some();
+        let is_below = share.target.is_none_or(|target| target < share.granted.connections);
+        ledger.is_of_its_member(*node, share)
+            && (is_recalled || !is_over)
+            && is_below
+            && share.session <= share.renewed_at
+            && share.granted.rate == 0
+            && share.granted.burst == 0
+    })
+}
+
+/// The sum of what is granted fits the limit, or has not grown from `was_granted` while a lowered limit takes
+/// effect.
+#[must_use]
+pub fn sum_is_lawful(was_granted: u64, after: &Ledger) -> bool {
+    after.granted() <= u64::from(after.limits().connections).max(was_granted)
+}
+
+/// Sessions and numbers of renewals only grow, and only a renewal raises what is granted.
+#[must_use]
+pub fn shares_step_is_lawful(before: &Ledger, command: &Command, after: &Ledger) -> bool {
+    let of_before = |node| before.shares().get(node);
+    sum_is_lawful(before.granted(), after)
+        && after.shares().iter().all(|(node, new)| {
+            let Some(old) = of_before(node) else {
+                return matches!(command, Command::Open(_)) && new.granted.connections == 0;
+            };
+            let is_renewed = matches!(command, Command::Renew { .. }) && new.seq > old.seq;
+            if new.session == old.session {
+                new.instance == old.instance
+                    && (new.orphan || !old.orphan)
+                    && (is_renewed || new.renewed_at == old.renewed_at && new.seq == old.seq)
+                    && (is_renewed || new.granted.connections == old.granted.connections)
+            } else {
+                new.session > old.session.max(old.renewed_at)
+                    && matches!(command, Command::Open(_))
+                    && new.granted.connections == 0
+            }
+        })
+}
+
 /// A step from `before` to `after` by `command`: a refusal changes nothing, and a member goes only when it
 /// was drained or declared dead, and never changes its incarnation in place.
 #[must_use]
@@ -50,16 +99,17 @@ pub fn step_is_lawful(before: &Ledger, command: &Command, receipt: &Receipt, aft
     if matches!(receipt, Receipt::Refused(_)) {
         return before == after;
     }
-    before.members().iter().all(|(node, old)| match after.members().get(node) {
+    let members = before.members().iter().all(|(node, old)| match after.members().get(node) {
         Some(new) => new.incarnation == old.incarnation && new.joined_at == old.joined_at,
         None => match command {
-            Command::RemoveMember { node: gone, incarnation, dead } => {
+            Command::RemoveMember { node: gone, incarnation, dead, .. } => {
                 let is_meant = incarnation.is_none_or(|incarnation| incarnation == old.incarnation);
                 gone == node && is_meant && (*dead || old.draining)
             }
             _ => false,
         },
-    })
+    });
+    members && shares_step_is_lawful(before, command, after)
 }
 
 /// The changes of a step, written over the keys of `before`, give the keys of `after`.

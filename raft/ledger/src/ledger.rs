@@ -9,18 +9,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::command::Command;
+use crate::entries::{BUDGET, LIMITS, TENANT_BUDGET, TENANT_LIMIT};
 use crate::id::{Incarnation, NodeId, Tenant};
 use crate::limits::{Budget, Limits, TENANTS_MAX};
 use crate::members::{self, MEMBERS_MAX, MemberClaim, MemberRecord};
 use crate::receipt::{Reason, Receipt};
-use crate::wire::{LedgerError, VERSION, value_from_json, value_to_json};
-
-const CLUSTER: &str = "cluster";
-const LIMITS: &str = "limits";
-const BUDGET: &str = "budget";
-const MEMBER: &str = "member/";
-const TENANT_LIMIT: &str = "tenant_limit/";
-const TENANT_BUDGET: &str = "tenant_budget/";
+use crate::share::Share;
+use crate::wire::{STATE_VERSION, value_to_json};
 
 /// The longest cluster id, in bytes.
 const CLUSTER_ID_BYTES_MAX: usize = 64;
@@ -36,8 +31,8 @@ pub struct Change {
 
 /// Facts of the cluster as a whole; the first key that a ledger gets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Cluster {
-    v: u32,
+pub(crate) struct Cluster {
+    pub(crate) v: u32,
     id: String,
     founded_at: u64,
     /// The incarnation that founded it. Two groups may bear one id, when a founder lost its data, but not
@@ -52,15 +47,17 @@ struct Cluster {
 /// that a command which changes one member does not pay for a hundred thousand tenants.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ledger {
-    cluster: Option<Cluster>,
-    members: Arc<BTreeMap<NodeId, MemberRecord>>,
-    limits: Limits,
-    budget: Budget,
-    tenant_limits: Arc<BTreeMap<Tenant, u32>>,
-    tenant_budgets: Arc<BTreeMap<Tenant, Budget>>,
+    pub(crate) cluster: Option<Cluster>,
+    pub(crate) members: Arc<BTreeMap<NodeId, MemberRecord>>,
+    pub(crate) limits: Limits,
+    pub(crate) budget: Budget,
+    pub(crate) tenant_limits: Arc<BTreeMap<Tenant, u32>>,
+    pub(crate) tenant_budgets: Arc<BTreeMap<Tenant, Budget>>,
+    pub(crate) shares: Arc<BTreeMap<NodeId, Share>>,
 }
 
-type Outcome = Result<Vec<Change>, Reason>;
+/// Changes of a command that was not refused.
+pub(crate) type Outcome = Result<Vec<Change>, Reason>;
 
 impl Ledger {
     /// The cluster's id, once founded.
@@ -117,27 +114,43 @@ impl Ledger {
     ///
     /// A refused command changes nothing. Of a command that finds its change made, the changes are empty.
     pub fn apply(&mut self, index: u64, command: &Command) -> (Receipt, Vec<Change>) {
+        let (was_granted, was_over) = (self.granted(), self.is_over());
         match self.decide(index, command) {
-            Ok(changes) => {
+            Ok((receipt, mut changes)) => {
+                self.retarget(was_over, &mut changes);
                 debug_assert_eq!(crate::laws::broken(self), None, "after {command:?}");
-                (Receipt::Done, changes)
+                debug_assert!(crate::laws::sum_is_lawful(was_granted, self), "after {command:?}");
+                (receipt, changes)
             }
             Err(reason) => (Receipt::Refused(reason), Vec::new()),
         }
     }
 
-    fn decide(&mut self, index: u64, command: &Command) -> Outcome {
+    fn decide(&mut self, index: u64, command: &Command) -> Result<(Receipt, Vec<Change>), Reason> {
+        let done = |changes| (Receipt::Done, changes);
         if let Command::Found { cluster_id, node, claim, limits, budget } = command {
-            return self.found(index, cluster_id, *node, claim, limits, *budget);
+            return self.found(index, cluster_id, *node, claim, limits, *budget).map(done);
         }
         if self.cluster.is_none() {
             return Err(Reason::NotFounded);
         }
         match command {
-            Command::Found { .. } => Ok(Vec::new()),
+            Command::Open(opening) => self.open(index, opening),
+            Command::Renew { renewals } => self.renew(index, renewals),
+            Command::Expire { node, session, renewed_at } => {
+                self.expire(*node, *session, *renewed_at).map(done)
+            }
+            Command::SetTargets { targets } => Ok(done(self.set_targets(targets))),
+            other => self.decide_plain(index, other).map(done),
+        }
+    }
+
+    /// Commands whose receipt carries nothing.
+    fn decide_plain(&mut self, index: u64, command: &Command) -> Outcome {
+        match command {
             Command::PutMember { node, claim, returning } => self.put_member(index, *node, claim, *returning),
-            Command::RemoveMember { node, incarnation, dead } => {
-                self.remove_member(*node, *incarnation, *dead)
+            Command::RemoveMember { node, incarnation, dead, now } => {
+                self.remove_member(*node, *incarnation, *dead, *now)
             }
             Command::SetDraining { node, draining } => self.set_draining(*node, *draining),
             Command::SetLimit { tenant: None, connections } => {
@@ -162,6 +175,11 @@ impl Ledger {
                 self.set_budget(budget)
             }
             Command::SetBudget { tenant: Some(tenant), budget } => self.set_tenant_budget(tenant, *budget),
+            Command::Found { .. }
+            | Command::Open(_)
+            | Command::Renew { .. }
+            | Command::Expire { .. }
+            | Command::SetTargets { .. } => Ok(Vec::new()),
         }
     }
 
@@ -191,7 +209,8 @@ impl Ledger {
             return Err(out_of_range(problem));
         }
         let founder = Some(claim.incarnation);
-        self.cluster = Some(Cluster { v: VERSION, id: cluster_id.to_owned(), founded_at: index, founder });
+        self.cluster =
+            Some(Cluster { v: STATE_VERSION, id: cluster_id.to_owned(), founded_at: index, founder });
         self.limits = limits.clone();
         self.budget = budget;
         Arc::make_mut(&mut self.members).insert(node, MemberRecord::new(claim, index));
@@ -219,7 +238,13 @@ impl Ledger {
         Ok(self.write_member(node, record))
     }
 
-    fn remove_member(&mut self, node: NodeId, incarnation: Option<Incarnation>, dead: bool) -> Outcome {
+    fn remove_member(
+        &mut self,
+        node: NodeId,
+        incarnation: Option<Incarnation>,
+        dead: bool,
+        now: bool,
+    ) -> Outcome {
         let Some(member) = self.members.get(&node) else {
             return Err(Reason::NotAMember { node });
         };
@@ -232,8 +257,10 @@ impl Ledger {
         if !dead && !member.draining {
             return Err(Reason::NotDrained { node });
         }
+        let share = self.release_member(node, dead && now)?;
         Arc::make_mut(&mut self.members).remove(&node);
-        Ok(vec![Change { key: members::key(node), value: None }])
+        let member = Change { key: members::key(node), value: None };
+        Ok(share.into_iter().chain([member]).collect())
     }
 
     fn set_draining(&mut self, node: NodeId, draining: bool) -> Outcome {
@@ -297,71 +324,6 @@ impl Ledger {
             return Err(above_cluster(tenant, "messages_per_second", self.budget.messages_per_second));
         }
         set_tenant(&mut self.tenant_budgets, TENANT_BUDGET, tenant, budget)
-    }
-
-    /// The whole state as keys and values, in key order; empty before the group is founded.
-    #[must_use]
-    pub fn entries(&self) -> BTreeMap<String, String> {
-        let Some(cluster) = &self.cluster else {
-            return BTreeMap::new();
-        };
-        let mut all = BTreeMap::from([
-            (CLUSTER.to_owned(), value_to_json(cluster)),
-            (LIMITS.to_owned(), value_to_json(&self.limits)),
-            (BUDGET.to_owned(), value_to_json(&self.budget)),
-        ]);
-        all.extend(self.members.iter().map(|(node, record)| (members::key(*node), value_to_json(record))));
-        let limits = self.tenant_limits.iter();
-        all.extend(limits.map(|(tenant, slots)| (format!("{TENANT_LIMIT}{tenant}"), value_to_json(slots))));
-        let budgets = self.tenant_budgets.iter();
-        all.extend(budgets.map(|(tenant, own)| (format!("{TENANT_BUDGET}{tenant}"), value_to_json(own))));
-        all
-    }
-
-    /// Rebuilds the state from the keys and values of [`Ledger::entries`].
-    ///
-    /// # Errors
-    /// [`LedgerError`] when they are of a newer release or malformed.
-    pub fn from_entries<'a>(
-        entries: impl IntoIterator<Item = (&'a str, &'a str)>,
-    ) -> Result<Self, LedgerError> {
-        let mut ledger = Self::default();
-        for (key, text) in entries {
-            ledger.read_entry(key, text)?;
-        }
-        Ok(ledger)
-    }
-
-    fn read_entry(&mut self, key: &str, text: &str) -> Result<(), LedgerError> {
-        match key {
-            CLUSTER => {
-                let cluster: Cluster = value_from_json(key, text)?;
-                if cluster.v > VERSION {
-                    return Err(LedgerError::Newer { what: "the state", version: cluster.v });
-                }
-                self.cluster = Some(cluster);
-            }
-            LIMITS => self.limits = value_from_json(key, text)?,
-            BUDGET => self.budget = value_from_json(key, text)?,
-            _ => self.read_list_entry(key, text)?,
-        }
-        Ok(())
-    }
-
-    fn read_list_entry(&mut self, key: &str, text: &str) -> Result<(), LedgerError> {
-        let unknown = || LedgerError::UnknownKey(key.to_owned());
-        let read_tenant = |name: &str| name.parse::<Tenant>().map_err(|_| unknown());
-        if let Some(node) = key.strip_prefix(MEMBER) {
-            Arc::make_mut(&mut self.members)
-                .insert(node.parse().map_err(|_| unknown())?, value_from_json(key, text)?);
-        } else if let Some(name) = key.strip_prefix(TENANT_LIMIT) {
-            Arc::make_mut(&mut self.tenant_limits).insert(read_tenant(name)?, value_from_json(key, text)?);
-        } else if let Some(name) = key.strip_prefix(TENANT_BUDGET) {
-            Arc::make_mut(&mut self.tenant_budgets).insert(read_tenant(name)?, value_from_json(key, text)?);
-        } else {
-            return Err(unknown());
-        }
-        Ok(())
     }
 }
 

@@ -5,12 +5,16 @@
 //! total: any command in any state gives a receipt, never a panic.
 
 mod command;
+mod entries;
 mod id;
 pub mod laws;
 mod ledger;
 mod limits;
 mod members;
+mod policy;
 mod receipt;
+mod share;
+mod shares;
 mod wire;
 
 pub use command::Command;
@@ -21,5 +25,7 @@ pub use limits::{
     TENANTS_MAX,
 };
 pub use members::{MEMBERS_MAX, MemberClaim, MemberRecord};
+pub use policy::{CHUNK_MAX, LITTLE_FREE};
 pub use receipt::{Reason, Receipt};
+pub use share::{Amount, Grant, Instance, Opening, RENEWALS_MAX, Renewal, SessionId, Share, longer_lease};
 pub use wire::{LedgerError, VERSION};

@@ -27,7 +27,7 @@ pub const DRIFT_PPM_MAX: u32 = 100_000;
 pub const MARGIN_MS_MAX: u32 = 60_000;
 
 /// The ceiling of connection slots and the terms of a lease.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Limits {
     /// Slots of the whole cluster.
     pub connections: u32,
@@ -66,7 +66,7 @@ impl Limits {
 }
 
 /// The ceiling of a message rate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Budget {
     /// Messages a second in the long run.
     pub messages_per_second: u32,

@@ -16,7 +16,7 @@ pub const MEMBERS_MAX: usize = 64;
 const TEXT_BYTES_MAX: usize = 128;
 
 /// Description that a node gives of itself when it joins or moves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MemberClaim {
     /// Address at which other members reach it, `host:port`.
     pub peer_address: String,

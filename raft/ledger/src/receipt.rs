@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Incarnation, NodeId, Tenant};
+use crate::share::{Grant, SessionId};
 
 /// The answer to a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +14,10 @@ pub enum Receipt {
     Done,
     /// The state did not change.
     Refused(Reason),
+    /// A session was opened, or was open already.
+    Granted(Grant),
+    /// Answer to each renewal of the command, in its order.
+    Renewed(Vec<Result<Grant, Reason>>),
 }
 
 impl Receipt {
@@ -22,7 +27,7 @@ impl Receipt {
     /// The reason of the refusal.
     pub fn into_result(self) -> Result<(), Reason> {
         match self {
-            Self::Done => Ok(()),
+            Self::Done | Self::Granted(_) | Self::Renewed(_) => Ok(()),
             Self::Refused(reason) => Err(reason),
         }
     }
@@ -95,5 +100,48 @@ pub enum Reason {
         what: String,
         /// Its bound.
         max: u64,
+    },
+    /// Another process of the node may still serve connections under its share.
+    #[error("node {node} has an open share (session {session}): it is free again when its lease has ended")]
+    Busy {
+        /// The node.
+        node: NodeId,
+        /// The session on record.
+        session: SessionId,
+    },
+    /// The session is over.
+    #[error("node {node} has no share of that session; on record is session {session}")]
+    StaleSession {
+        /// The node.
+        node: NodeId,
+        /// The session on record; 0 if there is none.
+        session: SessionId,
+    },
+    /// A renewal as late or later was applied before.
+    #[error("node {node} has renewed as number {seq} already")]
+    StaleSeq {
+        /// The node.
+        node: NodeId,
+        /// Number of the renewal on record.
+        seq: u32,
+    },
+    /// The share was renewed since its expiry was decided.
+    #[error("node {node} has renewed its share at log index {renewed_at}")]
+    Renewed {
+        /// The node.
+        node: NodeId,
+        /// Log index of its last renewal.
+        renewed_at: u64,
+    },
+    /// A share without an end cannot be taken from a node that may still serve.
+    #[error(
+        "node {node} holds {connections} connections under a lease that never ends; if it is certain \
+         that the node no longer runs, remove it as dead and now"
+    )]
+    ShareHeld {
+        /// The node.
+        node: NodeId,
+        /// Connections granted to it.
+        connections: u32,
     },
 }

@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use erlmcp_ledger::{
-    Budget, Command, Incarnation, Ledger, Limits, MemberClaim, Reason, Receipt, Tenant, laws,
+    Amount, Budget, Command, Incarnation, Instance, Ledger, Limits, MemberClaim, Opening, Reason, Receipt,
+    Renewal, Tenant, laws,
 };
 use proptest::prelude::*;
 
@@ -39,9 +40,11 @@ fn command() -> impl Strategy<Value = Command> {
         2 => found,
         4 => (0u64..5, claim(), any::<bool>())
             .prop_map(|(node, claim, returning)| Command::PutMember { node, claim, returning }),
-        3 => (0u64..5, proptest::option::of(0u128..3), any::<bool>()).prop_map(|(node, incarnation, dead)| {
-            Command::RemoveMember { node, incarnation: incarnation.map(Incarnation::new), dead }
-        }),
+        3 => (0u64..5, proptest::option::of(0u128..3), any::<bool>(), any::<bool>()).prop_map(
+            |(node, incarnation, dead, now)| {
+                Command::RemoveMember { node, incarnation: incarnation.map(Incarnation::new), dead, now }
+            }
+        ),
         3 => (0u64..5, any::<bool>()).prop_map(|(node, draining)| Command::SetDraining { node, draining }),
         3 => (proptest::option::of(tenant()), proptest::option::of(0u32..20))
             .prop_map(|(tenant, connections)| Command::SetLimit { tenant, connections }),
@@ -50,7 +53,44 @@ fn command() -> impl Strategy<Value = Command> {
         ),
         3 => (proptest::option::of(tenant()), proptest::option::of(budget()))
             .prop_map(|(tenant, budget)| Command::SetBudget { tenant, budget }),
+        8 => opening().prop_map(Command::Open),
+        20 => proptest::collection::vec(renewal(), 0..4).prop_map(|renewals| Command::Renew { renewals }),
+        3 => (1u64..4, 1u64..12, 1u64..30)
+            .prop_map(|(node, session, renewed_at)| Command::Expire { node, session, renewed_at }),
+        3 => proptest::collection::btree_map(1u64..5, proptest::option::of(0u32..12), 0..4)
+            .prop_map(|targets| Command::SetTargets { targets }),
     ]
+}
+
+/// Numbers are small, so that sessions, numbers and incarnations often fit each other.
+fn opening() -> impl Strategy<Value = Opening> {
+    (1u64..4, 0u128..3, 0u128..3, 1u32..3, proptest::option::of(1u64..12), 0u32..20, 0u32..4).prop_map(
+        |(node, incarnation, instance, attempt, previous_session, ceiling, nodes_expected)| Opening {
+            node,
+            incarnation: Incarnation::new(incarnation),
+            instance: Instance::new(instance),
+            attempt,
+            previous_session,
+            ceiling,
+            nodes_expected,
+        },
+    )
+}
+
+fn renewal() -> impl Strategy<Value = Renewal> {
+    let numbers = (0u32..12, 0u32..25, 0u32..20);
+    (1u64..4, 1u64..12, 1u32..6, numbers, proptest::option::of(2_000u32..5_000)).prop_map(
+        |(node, session, seq, (held, want, ceiling), lease_ms)| Renewal {
+            node,
+            session,
+            seq,
+            held: Amount::of_connections(held),
+            in_use: Amount::of_connections(held),
+            want: Amount::of_connections(want),
+            ceiling,
+            lease_ms,
+        },
+    )
 }
 
 fn commands() -> impl Strategy<Value = Vec<Command>> {
@@ -117,8 +157,8 @@ proptest! {
         let (first, _) = ledger.apply(100, &again);
         let once = ledger.clone();
         let (second, _) = ledger.apply(101, &again);
-        prop_assert_eq!(once, ledger);
-        if first == Receipt::Done && !matches!(again, Command::RemoveMember { .. }) {
+        prop_assert_eq!(once, ledger, "a doubled command never raises a share");
+        if first == Receipt::Done && !matches!(again, Command::RemoveMember { .. } | Command::Expire { .. }) {
             prop_assert_eq!(second, Receipt::Done);
         }
     }
@@ -163,7 +203,7 @@ fn a_known_id_with_another_incarnation_is_refused() {
     assert_eq!(ledger.apply(3, &put).0, Receipt::Refused(refusal));
 
     assert_eq!(
-        ledger.apply(4, &Command::RemoveMember { node: 2, incarnation: None, dead: true }).0,
+        ledger.apply(4, &Command::RemoveMember { node: 2, incarnation: None, dead: true, now: false }).0,
         Receipt::Done
     );
     assert_eq!(ledger.apply(5, &put).0, Receipt::Done, "a fresh directory may use the id of a removed node");
@@ -180,7 +220,7 @@ fn a_removed_node_that_returns_is_told() {
         incarnation: Incarnation::new(2),
         name: String::new(),
     };
-    ledger.apply(3, &Command::RemoveMember { node: 2, incarnation: None, dead: true });
+    ledger.apply(3, &Command::RemoveMember { node: 2, incarnation: None, dead: true, now: false });
     let put = Command::PutMember { node: 2, claim, returning: true };
     assert_eq!(ledger.apply(4, &put).0, Receipt::Refused(Reason::Removed { node: 2 }));
 }
@@ -188,11 +228,12 @@ fn a_removed_node_that_returns_is_told() {
 #[test]
 fn removal_needs_a_drained_member_or_a_dead_one_and_never_the_last() {
     let mut ledger = founded();
-    let remove = |node, dead| Command::RemoveMember { node, incarnation: None, dead };
+    let remove = |node, dead| Command::RemoveMember { node, incarnation: None, dead, now: false };
     let incarnation = |incarnation| Command::RemoveMember {
         node: 2,
         incarnation: Some(Incarnation::new(incarnation)),
         dead: true,
+        now: false,
     };
     let other = Reason::OtherIncarnation { node: 2, known: Incarnation::new(2) };
     assert_eq!(ledger.apply(3, &incarnation(1)).0, Receipt::Refused(other), "a newer incarnation stays");
