@@ -7,9 +7,13 @@
 mod agent;
 mod demand;
 mod event;
+mod expiry;
 mod lease;
+mod recall;
 
 pub use agent::{ASK_MAX, Agent, RENEWAL_MS_MAX, REQUEST_MS};
 pub use demand::{Demand, HEADROOM_MAX};
 pub use event::{Action, Event, Outlook, Readiness, Refusal, Request, Settings};
+pub use expiry::{Notes, due, grace_ms, next_due_ms};
 pub use lease::{Identity, LAST_ADMISSION_MS, Lease, Outstanding, Permit, Phase, RequestId};
+pub use recall::recall;
