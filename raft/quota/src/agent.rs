@@ -19,11 +19,13 @@ pub const RENEWAL_MS_MAX: u64 = 2_500;
 /// The most connections asked for at once beyond what is held.
 pub const ASK_MAX: u32 = 5_000;
 
-/// The fewest asked for at once, so that a slow growth does not ask for every connection.
+/// The fewest asked for at once, so that a slow growth does not ask for every connection; the least headroom
+/// where little is free.
 const ASK_MIN: u32 = 250;
 
-/// The same while less than a twentieth of the limit is free.
-const ASK_MIN_SHORT: u32 = 50;
+/// Connections of so long are kept free, in milliseconds: where much is free, and where little is. Those that
+/// end make room for those that come, so that a steady use needs little.
+const HEADROOM_MS: (u64, u64) = (2_000, 200);
 
 /// The least headroom where the limit allows it.
 const FLOOR_MAX: u32 = 50;
@@ -47,7 +49,6 @@ const GIVE_BACK_MS: u64 = 250;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agent {
     lease: Lease,
-    nodes_expected: u32,
     ceiling: u32,
     demand: Demand,
     outlook: Outlook,
@@ -73,7 +74,6 @@ impl Agent {
     pub fn new(settings: Settings) -> Self {
         Self {
             lease: Lease::new(settings.identity, settings.saved),
-            nodes_expected: settings.identity.nodes_expected,
             ceiling: settings.ceiling,
             demand: Demand::default(),
             outlook: Outlook::default(),
@@ -316,14 +316,18 @@ impl Agent {
         FLOOR_MAX.min(self.fair() / 80).max(1)
     }
 
+    /// Little is free, or another node waits: what this one keeps free, that one lacks.
+    fn is_short(&self) -> bool {
+        self.outlook.others_wait || self.outlook.free < self.outlook.limit / 20
+    }
+
     fn headroom(&self) -> u32 {
-        self.demand.headroom(self.floor(), HEADROOM_MAX.min(self.fair() / 4))
+        let ms = if self.is_short() { HEADROOM_MS.1 } else { HEADROOM_MS.0 };
+        self.demand.headroom(ms, self.floor(), HEADROOM_MAX.min(self.fair() / 4))
     }
 
     fn ask_min(&self) -> u32 {
-        let is_short = self.outlook.free < self.outlook.limit / 20;
-        let least = if is_short { ASK_MIN_SHORT } else { ASK_MIN };
-        least.min(self.fair() / 4).max(1)
+        if self.is_short() { self.floor() } else { ASK_MIN.min(self.fair() / 4).max(1) }
     }
 
     /// Connections above which the share is too large for its use.

@@ -45,11 +45,12 @@ impl Demand {
         }
     }
 
-    /// Connections to keep free: what comes in two seconds, between `floor` and `max`.
+    /// Connections to keep free: those that come in `ms` milliseconds, between `floor` and `max`.
     #[must_use]
-    pub fn headroom(&self, floor: u32, max: u32) -> u32 {
-        let in_two_seconds = (2 * self.rate / 1_000).max(self.count);
-        u32::try_from(in_two_seconds).unwrap_or(u32::MAX).min(max).max(floor)
+    pub fn headroom(&self, ms: u64, floor: u32, max: u32) -> u32 {
+        let rest = self.count * ms.min(2 * WINDOW_MS) / (2 * WINDOW_MS);
+        let coming = (self.rate * ms / 1_000_000).max(rest);
+        u32::try_from(coming).unwrap_or(u32::MAX).min(max).max(floor)
     }
 }
 
@@ -58,22 +59,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_headroom_is_what_comes_in_two_seconds_between_its_bounds() {
+    fn the_headroom_is_what_comes_in_a_time_between_its_bounds() {
         let mut demand = Demand::default();
-        assert_eq!(demand.headroom(5, 2_500), 5);
+        assert_eq!(demand.headroom(2_000, 5, 2_500), 5);
         for ms in 0..10_000 {
             if ms % 10 == 0 {
                 demand.count(ms);
             }
         }
-        let headroom = demand.headroom(5, 2_500);
+        let headroom = demand.headroom(2_000, 5, 2_500);
         assert!((195..=205).contains(&headroom), "{headroom} for 100 a second");
-        assert_eq!(demand.headroom(5, 30), 30);
+        assert_eq!(demand.headroom(2_000, 5, 30), 30);
         demand.advance(11_600);
-        let later = demand.headroom(5, 2_500);
+        let later = demand.headroom(2_000, 5, 2_500);
         assert!((50..=120).contains(&later), "{later}, falling slowly");
         demand.advance(60_000);
-        assert_eq!(demand.headroom(5, 2_500), 5, "and forgotten after a long silence");
+        assert_eq!(demand.headroom(2_000, 5, 2_500), 5, "and forgotten after a long silence");
     }
 
     #[test]
@@ -82,6 +83,6 @@ mod tests {
         for _ in 0..500 {
             demand.count(7);
         }
-        assert_eq!(demand.headroom(1, HEADROOM_MAX), 500);
+        assert_eq!(demand.headroom(2_000, 1, HEADROOM_MAX), 500);
     }
 }

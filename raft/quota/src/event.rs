@@ -2,7 +2,7 @@
 //!
 //! Plain values, so that a node, a simulation and a test drive the same agent.
 
-use erlmcp_ledger::{Grant, Ledger, NodeId, Opening, Reason, Renewal, SessionId};
+use erlmcp_ledger::{Grant, Ledger, Opening, Reason, Renewal, SessionId};
 
 use crate::lease::{Identity, RequestId};
 
@@ -28,6 +28,8 @@ pub struct Outlook {
     pub limit: u32,
     /// Connections that nobody was granted.
     pub free: u32,
+    /// Whether another node lacks connections that it asked for.
+    pub others_wait: bool,
     /// Nodes that the limit is divided by.
     pub nodes: u32,
     /// Whether the member is to hand over its work.
@@ -35,18 +37,23 @@ pub struct Outlook {
 }
 
 impl Outlook {
-    /// The outlook of `node`, whose configuration expects `nodes_expected` nodes.
+    /// The outlook of the process `me`. Where another life of its node is the member, it has no share.
     #[must_use]
-    pub fn of(ledger: &Ledger, node: NodeId, nodes_expected: u32) -> Self {
-        let share = ledger.shares().get(&node).filter(|share| !share.orphan);
+    pub fn of(ledger: &Ledger, me: &Identity) -> Self {
+        let member = ledger.members().get(&me.node).filter(|member| member.incarnation == me.incarnation);
+        let share = ledger.shares().get(&me.node).filter(|share| !share.orphan && member.is_some());
         let members = u32::try_from(ledger.members().len()).unwrap_or(u32::MAX);
         Self {
             session: share.map_or(0, |share| share.session),
             target: share.and_then(|share| share.target),
             limit: ledger.limits().connections,
             free: ledger.free(),
-            nodes: members.max(nodes_expected).max(1),
-            is_draining: ledger.members().get(&node).is_some_and(|member| member.draining),
+            others_wait: ledger
+                .shares()
+                .iter()
+                .any(|(node, share)| *node != me.node && ledger.unmet(*node, share) > 0),
+            nodes: members.max(me.nodes_expected).max(1),
+            is_draining: member.is_some_and(|member| member.draining),
         }
     }
 }

@@ -1,0 +1,154 @@
+//! Simulation of the quota protocol: the real ledger and the real agent under faults.
+//!
+//! A seed makes a run of 100 simulated seconds, and the same run each time. A campaign runs many, and fails
+//! unless together they have been in every situation in which such a protocol breaks.
+
+#![allow(unreachable_pub, reason = "one program in several files")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it prints what it finds")]
+#![allow(clippy::unwrap_used, reason = "a simulation stops at the first surprise")]
+#![allow(clippy::disallowed_methods, reason = "the length of a campaign is of real time")]
+
+mod chance;
+mod checks;
+mod faults;
+mod process;
+mod world;
+
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use checks::Situations;
+use faults::Plan;
+use world::World;
+
+const HELP: &str = "\
+Simulates the quota protocol: the real ledger and the real agent under faults.
+
+usage: quota-sim [--seeds FIRST..END] [--twice] [--drift-ppm N]    a campaign; 0..200 unless told
+       quota-sim --seed N [--trace]                  one run; --trace prints all that happens
+
+  --twice         runs each seed twice and compares the traces byte by byte
+  --drift-ppm N   clocks deviate by up to N parts per million (the protocol allows for 10000)
+
+Exit codes: 0 no violation, and every situation was reached; 1 otherwise; 2 wrong usage.
+";
+
+/// Words of the command line.
+struct Words {
+    first: u64,
+    end: u64,
+    is_one: bool,
+    has_trace: bool,
+    is_twice: bool,
+    drift_ppm: i64,
+}
+
+fn read(words: &[String]) -> Option<Words> {
+    let mut read =
+        Words { first: 0, end: 200, is_one: false, has_trace: false, is_twice: false, drift_ppm: 10_000 };
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--seeds" => {
+                let (first, end) = words.next()?.split_once("..")?;
+                (read.first, read.end) = (first.parse().ok()?, end.parse().ok()?);
+            }
+            "--seed" => {
+                read.first = words.next()?.parse().ok()?;
+                (read.end, read.is_one) = (read.first + 1, true);
+            }
+            "--drift-ppm" => read.drift_ppm = words.next()?.parse().ok().filter(|ppm| *ppm > 0)?,
+            "--trace" => read.has_trace = true,
+            "--twice" => read.is_twice = true,
+            _ => return None,
+        }
+    }
+    (read.first < read.end).then_some(read)
+}
+
+/// Sums of a campaign.
+#[derive(Default)]
+struct Sums {
+    situations: Situations,
+    commits: u64,
+    used: u64,
+    possible: u64,
+    violations: Vec<(u64, String)>,
+}
+
+fn run(seed: u64, words: &Words, has_trace: bool) -> World {
+    let mut world = World::new(seed, Plan::of(seed, words.drift_ppm), has_trace);
+    world.run();
+    world
+}
+
+fn campaign(words: &Words) -> Sums {
+    let next = AtomicU64::new(words.first);
+    let sums = Mutex::new(Sums::default());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= words.end {
+                        return;
+                    }
+                    let world = run(seed, words, words.has_trace || words.is_twice);
+                    let mut violation = world.checks.violation.clone();
+                    if words.is_twice && run(seed, words, true).trace != world.trace {
+                        violation = Some("the same seed gave another trace".to_owned());
+                    }
+                    let mut sums = sums.lock().unwrap();
+                    sums.situations.add(&world.checks.situations);
+                    sums.commits += world.checks.commits;
+                    sums.used += world.checks.used;
+                    sums.possible += world.checks.possible;
+                    if let Some(violation) = violation {
+                        if sums.violations.len() < 5 {
+                            println!("seed {seed}: {violation}");
+                            println!("  again: quota-sim --seed {seed} --trace");
+                        }
+                        sums.violations.push((seed, violation));
+                    }
+                    if words.has_trace && words.is_one {
+                        println!("{:#?}\n{}", world.plan, world.trace.unwrap_or_default());
+                    }
+                }
+            });
+        }
+    });
+    sums.into_inner().unwrap()
+}
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if words.iter().any(|word| word == "--help") {
+        print!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
+    let Some(words) = read(&words) else {
+        eprint!("{HELP}");
+        return ExitCode::from(2);
+    };
+    let begin = Instant::now();
+    let sums = campaign(&words);
+    let seconds = begin.elapsed().as_secs_f64();
+    let seeds = words.end - words.first;
+    let mut is_well = sums.violations.is_empty();
+    println!(
+        "{seeds} seeds, {} violations, {} commits, {:.1} % of what was possible in use, {seconds:.1} s",
+        sums.violations.len(),
+        sums.commits,
+        sums.used as f64 * 100.0 / sums.possible.max(1) as f64,
+    );
+    if !words.is_one && !words.is_twice {
+        for (name, count) in sums.situations.rows() {
+            println!("{count:>9}  {name}");
+            is_well &= count > 0;
+        }
+    }
+    if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
