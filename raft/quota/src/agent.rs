@@ -56,6 +56,8 @@ pub struct Agent {
     has_told_close: bool,
     has_given_back: bool,
     sent_ms: u64,
+    /// The last renewal asked for more.
+    has_asked: bool,
     /// Free connections when more was asked for last.
     free_when_asked: u32,
     /// The share as the last renewal or its answer left it.
@@ -81,6 +83,7 @@ impl Agent {
             has_told_close: false,
             has_given_back: false,
             sent_ms: 0,
+            has_asked: false,
             free_when_asked: 0,
             granted: 0,
             ask_after_ms: 0,
@@ -175,9 +178,12 @@ impl Agent {
             (RequestId::Renew { .. }, Ok(grant)) => {
                 let has_grown = grant.share.connections > self.granted;
                 self.granted = grant.share.connections;
-                self.ask_pause_ms =
-                    if has_grown { RETRY_MS.0 } else { (2 * self.ask_pause_ms).min(RETRY_MS.1) };
-                self.ask_after_ms = now_ms + if has_grown { 0 } else { self.ask_pause_ms };
+                if has_grown {
+                    (self.ask_pause_ms, self.ask_after_ms) = (RETRY_MS.0, now_ms);
+                } else if self.has_asked {
+                    self.ask_after_ms = now_ms + self.ask_pause_ms;
+                    self.ask_pause_ms = (2 * self.ask_pause_ms).min(RETRY_MS.1);
+                }
                 if self.is_stopping && grant.share.connections == 0 && self.lease.in_use() == 0 {
                     self.give_back(actions);
                 }
@@ -258,6 +264,7 @@ impl Agent {
         if let Some(renewal) = self.lease.renew(now_ms, keep, want, self.ceiling) {
             self.sent_ms = now_ms;
             self.granted = renewal.held.connections;
+            self.has_asked = is_asking;
             self.free_when_asked = self.outlook.free;
             actions.push(Action::Send(Request::Renew(renewal)));
         }

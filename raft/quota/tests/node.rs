@@ -235,7 +235,7 @@ fn a_node_that_runs_short_asks_at_once_and_pauses_after_an_answer_that_gives_not
     let renewal = sent(&poll(&mut agent, 1_000));
     assert_eq!((renewal.held.connections, renewal.want.connections), (100, 302), "it saw 101 come");
     assert_eq!(act(&mut agent, 1_010, answer(id(&renewal), renewal.seq, 100)), []);
-    assert_eq!(agent.wake_ms(), 1_210);
+    assert_eq!(agent.wake_ms(), 1_110);
     let more = Outlook { session: 7, limit: 100_000, free: 60, nodes: 4, ..Outlook::default() };
     let again = sent(&act(&mut agent, 1_050, Event::View(more)));
     assert_eq!(act(&mut agent, 1_060, answer(id(&again), again.seq, 402)), [], "it has enough");

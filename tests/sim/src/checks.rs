@@ -9,7 +9,7 @@ use std::sync::Arc;
 use erlmcp_ledger::{Change, Command, Ledger, Reason, Receipt, laws};
 use erlmcp_quota::Phase;
 
-use crate::world::{END_US, SAMPLE_US, World};
+use crate::world::{END_US, SAMPLE_US, Step, World};
 
 /// Every so many entries all of the state is compared.
 const WHOLE_EVERY: u64 = 64;
@@ -83,16 +83,30 @@ pub struct Checks {
     pub situations: Situations,
     /// Entries committed.
     pub commits: u64,
+    /// Entries committed in each second.
+    pub commits_by_second: Vec<u64>,
     /// Connections in use, summed over the looks at them.
     pub used: u64,
     /// Connections that could have been.
     pub possible: u64,
+    /// The same without what is leased to nodes that cannot serve.
+    pub unleased: u64,
     expired: BTreeSet<u64>,
 }
 
 impl Checks {
     fn fail(&mut self, law: &str, what: &str) {
         self.violation.get_or_insert_with(|| format!("{law}: {what}"));
+    }
+
+    /// Counts an entry.
+    pub fn count(&mut self, now_us: u64) {
+        self.commits += 1;
+        let second = usize::try_from(now_us / 1_000_000).unwrap();
+        if self.commits_by_second.len() <= second {
+            self.commits_by_second.resize(second + 1, 0);
+        }
+        self.commits_by_second[second] += 1;
     }
 
     /// Laws of one entry.
@@ -229,5 +243,32 @@ impl World {
             let what = format!("node {node} has {open}, wants {wants}, and its part is {fair}");
             self.checks.fail("I8", &what);
         }
+    }
+
+    /// Looks at how much of the limit is used.
+    pub(crate) fn sample(&mut self) {
+        self.after(SAMPLE_US, Step::Sample);
+        let ledger = Arc::clone(self.truth());
+        let (mut used, mut wanted) = (0, 0);
+        let is_end = self.now_us + END_US > self.plan.end_us;
+        for process in self.processes.iter_mut().filter(|process| process.is_running()) {
+            let open = u64::try_from(process.permits.len()).unwrap();
+            process.open_at_end += if is_end { open } else { 0 };
+            used += open;
+            let member = ledger.members().get(&process.node);
+            let admits = member.is_some_and(|it| it.incarnation == process.incarnation && !it.draining);
+            let missing = if admits && !process.is_stopping { process.missing } else { 0 };
+            wanted += open + u64::from(missing);
+        }
+        let limit = u64::from(ledger.limits().connections);
+        let running = self.processes.iter().filter(|process| process.is_running());
+        let is_lost = |session| !running.clone().any(|it| it.agent.lease().session() == session);
+        let shares = ledger.shares().values().filter(|share| is_lost(share.session));
+        let lost: u64 = shares.map(|share| u64::from(share.granted.connections)).sum();
+        let possible = wanted.min(limit);
+        let used = used.min(possible);
+        self.checks.used += used;
+        self.checks.possible += possible;
+        self.checks.unleased += wanted.min(limit.saturating_sub(lost)).max(used);
     }
 }

@@ -78,6 +78,8 @@ pub enum Fault {
     Demand,
     /// All clients want one node.
     OneNode,
+    /// Clients want so many connections of each process; so many in a thousand end every second.
+    Wanted(Vec<u32>, u64),
     /// All that is wrong ends.
     HealAll,
 }
@@ -103,6 +105,8 @@ pub struct Plan {
     pub end_us: u64,
     /// Every entry is checked against all laws, not some.
     pub is_thorough: bool,
+    /// No message is lost, late or doubled, and no disk is slow.
+    pub is_calm: bool,
     /// Connections wanted of each node at first; empty for chance.
     pub demands: Vec<u32>,
 }
@@ -133,6 +137,7 @@ impl Plan {
             faults: Vec::new(),
             end_us: 100 * SECOND,
             is_thorough: false,
+            is_calm: false,
             demands: Vec::new(),
         };
         let count = chance.range(3, 12);
@@ -256,6 +261,11 @@ impl World {
                 }
                 self.processes[at].demand = self.plan.limits.connections * 2;
             }
+            (Fault::Wanted(demands, churn), _) => {
+                for (process, demand) in self.processes.iter_mut().zip(demands) {
+                    (process.demand, process.churn) = (*demand, *churn);
+                }
+            }
             (Fault::HealAll, _) => self.heal_all(),
             (_, Some(at)) => self.fault_of(&fault, at),
             (_, None) => {}
@@ -364,6 +374,12 @@ impl World {
         self.start_process(node, next, None);
     }
 
+    fn set_churn(&mut self, churn: u64) {
+        for process in &mut self.processes {
+            process.churn = churn;
+        }
+    }
+
     fn next_incarnation(&self) -> u64 {
         u64::try_from(self.processes.len()).unwrap()
     }
@@ -389,6 +405,7 @@ impl World {
             Fault::Wipe { .. } if self.now_us < self.healed_us() => self.rejoin(at),
             Fault::Pause { .. } => self.go_on(at),
             Fault::Storm { .. } => self.is_storm = false,
+            Fault::HealAll => self.set_churn(100),
             Fault::Drain { .. } => {
                 let node = self.processes[at].node;
                 self.after(
@@ -458,9 +475,9 @@ impl World {
             }
         }
         self.change_demand();
-        for process in &mut self.processes {
-            process.churn = 100;
-        }
+        // First so many end that a lowered limit takes effect in time, then fewer, when use is judged.
+        self.set_churn(300);
+        self.after(10 * SECOND, Step::Heal(Fault::HealAll, 0));
         self.plan.connects_per_tick = 100;
         if self.leader.is_none() {
             let term = self.term;

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "a simulation stops at the first surprise")]
 #![allow(clippy::disallowed_methods, reason = "the length of a campaign is of real time")]
 
+mod bars;
 mod chance;
 mod checks;
 mod faults;
@@ -28,11 +29,12 @@ Simulates the quota protocol: the real ledger and the real agent under faults.
 
 usage: quota-sim [--seeds FIRST..END] [--twice] [--drift-ppm N]    a campaign; 0..200 unless told
        quota-sim --seed N [--trace]                  one run; --trace prints all that happens
+       quota-sim --use          how much of the limit is used, and how many commits that takes
 
   --twice         runs each seed twice and compares the traces byte by byte
   --drift-ppm N   clocks deviate by up to N parts per million (the protocol allows for 10000)
 
-Exit codes: 0 no violation, and every situation was reached; 1 otherwise; 2 wrong usage.
+Exit codes: 0 no violation, and every situation was reached or every bar met; 1 otherwise; 2 wrong usage.
 ";
 
 /// Words of the command line.
@@ -75,6 +77,7 @@ struct Sums {
     commits: u64,
     used: u64,
     possible: u64,
+    unleased: u64,
     violations: Vec<(u64, String)>,
 }
 
@@ -106,6 +109,7 @@ fn campaign(words: &Words) -> Sums {
                     sums.commits += world.checks.commits;
                     sums.used += world.checks.used;
                     sums.possible += world.checks.possible;
+                    sums.unleased += world.checks.unleased;
                     if let Some(violation) = violation {
                         if sums.violations.len() < 5 {
                             println!("seed {seed}: {violation}");
@@ -129,6 +133,9 @@ fn main() -> ExitCode {
         print!("{HELP}");
         return ExitCode::SUCCESS;
     }
+    if words == ["--use"] {
+        return if bars::all_are_met() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let Some(words) = read(&words) else {
         eprint!("{HELP}");
         return ExitCode::from(2);
@@ -139,10 +146,12 @@ fn main() -> ExitCode {
     let seeds = words.end - words.first;
     let mut is_well = sums.violations.is_empty();
     println!(
-        "{seeds} seeds, {} violations, {} commits, {:.1} % of what was possible in use, {seconds:.1} s",
+        "{seeds} seeds, {} violations, {} commits, {seconds:.1} s; in use {:.1} % of the limit or, if \
+         less, of the demand, {:.1} % of it without what is leased to nodes that cannot serve",
         sums.violations.len(),
         sums.commits,
         sums.used as f64 * 100.0 / sums.possible.max(1) as f64,
+        sums.used as f64 * 100.0 / sums.unleased.max(1) as f64,
     );
     if !words.is_one && !words.is_twice {
         for (name, count) in sums.situations.rows() {

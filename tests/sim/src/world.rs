@@ -132,22 +132,33 @@ impl World {
         world
     }
 
-    /// Runs to the end of the plan.
+    /// Runs to the end of the plan, and judges it.
     pub fn run(&mut self) {
-        while let Some(Reverse((at_us, number))) = self.queue.pop() {
-            if at_us > self.plan.end_us || self.checks.violation.is_some() {
-                break;
-            }
-            self.now_us = at_us;
-            let step = self.steps.remove(&number).unwrap();
-            self.note(&step);
-            self.step(step);
-        }
+        self.run_until(self.plan.end_us);
         self.write_end();
         if self.checks.violation.is_none() {
             self.now_us = self.plan.end_us;
             self.final_checks();
         }
+    }
+
+    /// Runs until `end_us`, or to the first violation.
+    pub fn run_until(&mut self, end_us: u64) {
+        while let Some(Reverse((at_us, number))) = self.queue.peek().copied() {
+            if at_us > end_us || self.checks.violation.is_some() {
+                return;
+            }
+            self.queue.pop();
+            self.now_us = at_us;
+            let step = self.steps.remove(&number).unwrap();
+            self.note(&step);
+            self.step(step);
+        }
+    }
+
+    /// Connections that are open now.
+    pub fn open(&self) -> u64 {
+        self.processes.iter().map(|process| u64::try_from(process.permits.len()).unwrap()).sum()
     }
 
     /// Notes how every process and every share stands.
@@ -333,6 +344,9 @@ impl World {
 
     /// Delays of the copies of a message that arrive.
     fn deliveries(&mut self) -> Vec<u64> {
+        if self.plan.is_calm {
+            return vec![self.chance.range(200, 4_000)];
+        }
         let (lost, doubled) = if self.is_storm { (150, 150) } else { (5, 10) };
         let copies = if self.chance.is(lost) { 0 } else { 1 + u64::from(self.chance.is(doubled)) };
         (0..copies)
@@ -407,7 +421,7 @@ impl World {
         let Some(leader) = self.leader else { return };
         if self.has_majority(leader) {
             // Now and then a disk is slow.
-            let permille = if self.is_storm { 400 } else { 30 };
+            let permille = if self.is_storm { 400 } else { 30 * u64::from(!self.plan.is_calm) };
             let is_slow = self.now_us < self.slow_until_us || self.chance.is(permille);
             let us = if is_slow { self.chance.range(5_000, 900_000) } else { self.chance.range(800, 6_000) };
             self.after(us, Step::Commit(command, waiting));
@@ -417,7 +431,7 @@ impl World {
     fn commit(&mut self, command: &Command, waiting: &[(usize, RequestId)]) {
         let before = Arc::clone(self.truth());
         let receipt = self.append(command);
-        self.checks.commits += 1;
+        self.checks.count(self.now_us);
         self.checks.observe(&before, command, &receipt, self.log.last().unwrap());
         let line = format!("            -> {receipt:?}\n");
         self.write_note(&line);
@@ -575,7 +589,7 @@ impl World {
                 Ok(permit) => process.permits.push(permit),
                 Err(_) => refused += 1,
             }
-            if refused == 4 || speed < 4 {
+            if refused == speed.min(4) {
                 let open = u32::try_from(process.permits.len()).unwrap();
                 process.missing = process.demand.min(self.plan.ceiling).saturating_sub(open);
                 break;
@@ -593,27 +607,5 @@ impl World {
             self.propose(commands.remove(0), Vec::new());
         }
         self.after(400_000, Step::Operator(born_us, commands));
-    }
-
-    fn sample(&mut self) {
-        self.after(SAMPLE_US, Step::Sample);
-        let ledger = Arc::clone(self.truth());
-        let serving = |process: &&mut Process| {
-            let member = ledger.members().get(&process.node);
-            process.is_running()
-                && !process.is_stopping
-                && member.is_some_and(|it| it.incarnation == process.incarnation && !it.draining)
-        };
-        let (mut used, mut wanted) = (0, 0);
-        let is_end = self.now_us + END_US > self.plan.end_us;
-        for process in self.processes.iter_mut().filter(serving) {
-            let open = u64::try_from(process.permits.len()).unwrap();
-            process.open_at_end += if is_end { open } else { 0 };
-            used += open;
-            wanted += open + u64::from(process.missing);
-        }
-        let possible = wanted.min(u64::from(ledger.limits().connections));
-        self.checks.used += used.min(possible);
-        self.checks.possible += possible;
     }
 }
