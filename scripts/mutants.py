@@ -4,6 +4,8 @@
 usage: scripts/mutants.py [NAME ...]   all, or those whose name contains one of NAME
 
 A mutant is a small wrong change to a rule of the code: file, the text it replaces, and the test that guards the rule.
+In place of `test` it may have `command`, a shell command that must end with exit code 1, and `build`, one that
+must succeed before. A file's [defaults] are of each of its mutants.
 Works on the checkout itself, which must have no changes, and puts every file back. Each takes a build of its crate.
 A test that hangs for ten minutes does not count as caught: it may hang for any reason, so a person has to judge it.
 Exit codes: 0 every mutant was caught; 1 one was not, or did not apply; 2 wrong usage.
@@ -19,9 +21,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 TEST_SECONDS_MAX = 600
 
 
-def run(test):
-    """Exit code and the errors of the test's run; the code is None if it did not end in time."""
-    command = ["cargo", "nextest", "run", "--no-fail-fast", "--cargo-quiet", *test.split()]
+def run(command):
+    """Exit code and the errors of the command's run; the code is None if it did not end in time."""
     running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                                start_new_session=True)
     try:
@@ -34,6 +35,18 @@ def run(test):
     return running.returncode, errors
 
 
+def check(mutant):
+    """Exit code and the errors of the mutant's test or command, and the exit code that means red."""
+    if "test" in mutant:
+        test = mutant["test"].split()
+        return *run(["cargo", "nextest", "run", "--no-fail-fast", "--cargo-quiet", *test]), 100
+    code, errors = run(["bash", "-c", mutant["build"]])
+    if code != 0:
+        # Neither green nor red, whatever the build's code was.
+        return code and -1, errors, 1
+    return *run(["bash", "-c", mutant["command"]]), 1
+
+
 def judge(mutant):
     """Why the mutant does not count as caught; None if it does."""
     path = ROOT / mutant["file"]
@@ -42,12 +55,12 @@ def judge(mutant):
         return f"its text stands {before.count(mutant['old'])} times in {mutant['file']}, not once"
     try:
         path.write_text(before.replace(mutant["old"], mutant["new"]))
-        code, errors = run(mutant["test"])
+        code, errors, red = check(mutant)
     finally:
         path.write_text(before)
     if code is None:
         return f"its test did not end within {TEST_SECONDS_MAX} s"
-    if code == 100:
+    if code == red:
         return None
     if code == 0:
         return "its test stays green"
@@ -62,8 +75,8 @@ def main():
     if subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True).stdout:
         print("mutants: the checkout has changes; commit or stash them first", file=sys.stderr)
         return 2
-    mutants = [mutant for file in sorted((ROOT / "tests/mutants").glob("*.toml"))
-               for mutant in tomllib.loads(file.read_text())["mutant"]]
+    files = [tomllib.loads(file.read_text()) for file in sorted((ROOT / "tests/mutants").glob("*.toml"))]
+    mutants = [file.get("defaults", {}) | mutant for file in files for mutant in file["mutant"]]
     mutants = [m for m in mutants if not wanted or any(word in m["name"] for word in wanted)]
     failed = 0
     for mutant in mutants:

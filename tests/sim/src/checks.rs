@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use erlmcp_ledger::{Change, Command, Ledger, Reason, Receipt, laws};
-use erlmcp_quota::Phase;
+use erlmcp_quota::{Phase, Request};
 
+use crate::process::Process;
 use crate::world::{END_US, SAMPLE_US, Step, World};
 
 /// Every so many entries all of the state is compared.
@@ -137,6 +138,14 @@ impl Checks {
         }
     }
 
+    /// Law of a request: a session is opened once nothing of the one before is open.
+    pub fn send(&mut self, process: &Process, request: &Request) {
+        let open = process.permits.len() + process.closing.len();
+        if matches!(request, Request::Open(_)) && open > 0 {
+            self.fail("I4", &format!("node {} opens a session with {open} connections open", process.node));
+        }
+    }
+
     /// Situations of one entry.
     pub fn observe(&mut self, before: &Ledger, command: &Command, receipt: &Receipt, after: &Ledger) {
         let seen = &mut self.situations;
@@ -179,8 +188,11 @@ impl World {
         let mut served = 0;
         for process in self.processes.iter().filter(|process| process.is_up) {
             let lease = process.agent.lease();
-            let is_live = lease.phase() == Phase::Live && process.ms(self.now_us) < lease.deadline_ms();
-            if !is_live {
+            let now_ms = process.ms(self.now_us);
+            if process.is_running() {
+                served += u64::try_from(process.served(now_ms)).unwrap();
+            }
+            if lease.phase() != Phase::Live || now_ms >= lease.deadline_ms() {
                 continue;
             }
             let share = ledger.shares().get(&process.node).filter(|share| share.session == lease.session());
@@ -195,7 +207,6 @@ impl World {
                 self.checks.fail("I2, I4", &what);
             }
             if process.is_running() {
-                served += u64::try_from(process.permits.len()).unwrap();
                 let member = ledger.members().get(&process.node);
                 let is_other = member.is_some_and(|member| member.incarnation != process.incarnation);
                 if is_other && !process.permits.is_empty() {

@@ -50,6 +50,12 @@ pub enum Fault {
     Limit(u32),
     /// The lease is set.
     Lease(Option<u32>),
+    /// The lease is made short, and the answers by which one process would hear of it are lost; then it is
+    /// cut off.
+    Shorten {
+        /// How long.
+        us: u64,
+    },
     /// The network is bad.
     Storm {
         /// How long.
@@ -107,6 +113,9 @@ pub struct Plan {
     pub is_thorough: bool,
     /// No message is lost, late or doubled, and no disk is slow.
     pub is_calm: bool,
+    /// A leader that is cut off renews the share of its own node without the others: a protocol that must
+    /// fail.
+    pub has_local_renewals: bool,
     /// Connections wanted of each node at first; empty for chance.
     pub demands: Vec<u32>,
 }
@@ -138,12 +147,17 @@ impl Plan {
             end_us: 100 * SECOND,
             is_thorough: false,
             is_calm: false,
+            has_local_renewals: false,
             demands: Vec::new(),
         };
         let count = chance.range(3, 12);
         for _ in 0..count {
             let at_us = chance.range(3 * SECOND, healed_us - SECOND);
             let fault = plan.fault(&mut chance);
+            if matches!(fault, Fault::Rejoin { .. }) && chance.is(300) {
+                // A share that lasts for ever must outlast the removal.
+                plan.faults.push((at_us - 3 * SECOND, Fault::Lease(None)));
+            }
             plan.faults.push((at_us, fault));
         }
         for _ in 0..chance.range(1, 6) {
@@ -162,7 +176,7 @@ impl Plan {
         let around = chance.range(grace_us * 9 / 10, grace_us * 11 / 10);
         let us = chance.pick(&[around, grace_us * 2, chance.clone().range(SECOND, 10 * SECOND), around]);
         let limit = self.limits.connections;
-        match chance.range(0, 22) {
+        match chance.range(0, 24) {
             0..=2 => Fault::Cut { us },
             3 | 4 => Fault::CutLeader { us },
             5 => Fault::CutAll { us },
@@ -178,6 +192,7 @@ impl Plan {
             16 => Fault::Rejoin { us },
             17 | 18 => Fault::Race,
             19 => Fault::RestartAll,
+            21 | 22 => Fault::Shorten { us },
             _ => Fault::LeaderChange,
         }
     }
@@ -311,6 +326,11 @@ impl World {
                     self.cut(at, us);
                 }
             }
+            Fault::Shorten { .. } => {
+                self.set_lease(Some(3_000));
+                self.processes[at].is_deaf = true;
+                self.after(1_500_000, Step::Heal(fault.clone(), at));
+            }
             Fault::Rejoin { us } => {
                 self.cut(at, *us);
                 self.rejoin(at);
@@ -341,6 +361,7 @@ impl World {
     pub(crate) fn kill(&mut self, at: usize) {
         self.processes[at].is_up = false;
         self.processes[at].permits.clear();
+        self.processes[at].closing.clear();
         if self.leader == Some(at) {
             self.depose();
         }
@@ -398,12 +419,18 @@ impl World {
         match fault {
             Fault::Cut { .. } => {
                 self.processes[at].is_cut = false;
+                self.processes[at].is_deaf = false;
+                self.processes[at].leads_alone = false;
                 self.after(0, Step::Apply(at));
             }
             Fault::Crash { .. } | Fault::Stop { .. } => self.restart(at),
             // Once all is well the host has its disk again.
             Fault::Wipe { .. } if self.now_us < self.healed_us() => self.rejoin(at),
             Fault::Pause { .. } => self.go_on(at),
+            Fault::Shorten { us } if self.processes[at].is_deaf => {
+                self.processes[at].is_deaf = false;
+                self.cut(at, us);
+            }
             Fault::Storm { .. } => self.is_storm = false,
             Fault::HealAll => self.set_churn(100),
             Fault::Drain { .. } => {
@@ -440,6 +467,8 @@ impl World {
         if !std::mem::take(&mut self.processes[at].is_paused) {
             return;
         }
+        // Its workers may be at work before its agent has looked at the clock.
+        self.check_sums();
         for mail in std::mem::take(&mut self.processes[at].mail) {
             self.mail(at, mail);
         }

@@ -15,6 +15,7 @@ mod faults;
 mod process;
 mod world;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,29 +28,36 @@ use world::World;
 const HELP: &str = "\
 Simulates the quota protocol: the real ledger and the real agent under faults.
 
-usage: quota-sim [--seeds FIRST..END] [--twice] [--drift-ppm N]    a campaign; 0..200 unless told
-       quota-sim --seed N [--trace]                  one run; --trace prints all that happens
-       quota-sim --use          how much of the limit is used, and how many commits that takes
+usage: quota-sim [--seeds FIRST..END] [--twice] [--laws-only]    a campaign; 0..200 unless told
+       quota-sim --seed N [--trace]     one run; --trace prints all that happens
+       quota-sim --use                  how much of the limit is used, and how many commits that takes
 
-  --twice         runs each seed twice and compares the traces byte by byte
-  --drift-ppm N   clocks deviate by up to N parts per million (the protocol allows for 10000)
+  --twice            runs each seed twice and compares the traces byte by byte
+  --laws-only        asks for no situation, and stops at the first violation
+
+Protocols that must fail:
+  --drift-ppm N      clocks deviate by up to N parts per million (10000 are allowed for)
+  --local-renewals   a leader that is cut off renews the share of its own node without the others
 
 Exit codes: 0 no violation, and every situation was reached or every bar met; 1 otherwise; 2 wrong usage.
 ";
 
 /// Words of the command line.
+#[derive(Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a word")]
 struct Words {
     first: u64,
     end: u64,
     is_one: bool,
     has_trace: bool,
     is_twice: bool,
+    is_laws_only: bool,
+    has_local_renewals: bool,
     drift_ppm: i64,
 }
 
 fn read(words: &[String]) -> Option<Words> {
-    let mut read =
-        Words { first: 0, end: 200, is_one: false, has_trace: false, is_twice: false, drift_ppm: 10_000 };
+    let mut read = Words { end: 200, drift_ppm: 10_000, ..Words::default() };
     let mut words = words.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -64,6 +72,8 @@ fn read(words: &[String]) -> Option<Words> {
             "--drift-ppm" => read.drift_ppm = words.next()?.parse().ok().filter(|ppm| *ppm > 0)?,
             "--trace" => read.has_trace = true,
             "--twice" => read.is_twice = true,
+            "--laws-only" => read.is_laws_only = true,
+            "--local-renewals" => read.has_local_renewals = true,
             _ => return None,
         }
     }
@@ -73,6 +83,7 @@ fn read(words: &[String]) -> Option<Words> {
 /// Sums of a campaign.
 #[derive(Default)]
 struct Sums {
+    seeds: u64,
     situations: Situations,
     commits: u64,
     used: u64,
@@ -81,9 +92,16 @@ struct Sums {
     violations: Vec<(u64, String)>,
 }
 
+/// Runs a seed. What the code itself asserts is a law too.
 fn run(seed: u64, words: &Words, has_trace: bool) -> World {
-    let mut world = World::new(seed, Plan::of(seed, words.drift_ppm), has_trace);
-    world.run();
+    let mut plan = Plan::of(seed, words.drift_ppm);
+    plan.has_local_renewals = words.has_local_renewals;
+    let mut world = World::new(seed, plan, has_trace);
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| world.run())) {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked");
+        world.checks.violation = Some(text.to_owned());
+    }
     world
 }
 
@@ -105,6 +123,7 @@ fn campaign(words: &Words) -> Sums {
                         violation = Some("the same seed gave another trace".to_owned());
                     }
                     let mut sums = sums.lock().unwrap();
+                    sums.seeds += 1;
                     sums.situations.add(&world.checks.situations);
                     sums.commits += world.checks.commits;
                     sums.used += world.checks.used;
@@ -116,6 +135,9 @@ fn campaign(words: &Words) -> Sums {
                             println!("  again: quota-sim --seed {seed} --trace");
                         }
                         sums.violations.push((seed, violation));
+                        if words.is_laws_only {
+                            next.store(words.end, Ordering::Relaxed);
+                        }
                     }
                     if words.has_trace && words.is_one {
                         println!("{:#?}\n{}", world.plan, world.trace.unwrap_or_default());
@@ -143,17 +165,17 @@ fn main() -> ExitCode {
     let begin = Instant::now();
     let sums = campaign(&words);
     let seconds = begin.elapsed().as_secs_f64();
-    let seeds = words.end - words.first;
     let mut is_well = sums.violations.is_empty();
     println!(
-        "{seeds} seeds, {} violations, {} commits, {seconds:.1} s; in use {:.1} % of the limit or, if \
+        "{} seeds, {} violations, {} commits, {seconds:.1} s; in use {:.1} % of the limit or, if \
          less, of the demand, {:.1} % of it without what is leased to nodes that cannot serve",
+        sums.seeds,
         sums.violations.len(),
         sums.commits,
         sums.used as f64 * 100.0 / sums.possible.max(1) as f64,
         sums.used as f64 * 100.0 / sums.unleased.max(1) as f64,
     );
-    if !words.is_one && !words.is_twice {
+    if !words.is_one && !words.is_twice && !words.is_laws_only {
         for (name, count) in sums.situations.rows() {
             println!("{count:>9}  {name}");
             is_well &= count > 0;

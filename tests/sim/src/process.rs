@@ -63,12 +63,18 @@ pub struct Process {
     pub disk: Option<SessionId>,
     /// Permits of its open connections.
     pub permits: Vec<Permit>,
+    /// Permits of those of an ended session, which are being closed.
+    pub closing: Vec<Permit>,
     /// It runs; a process that ended has no sockets.
     pub is_up: bool,
     /// It is stopped (as by SIGSTOP), and does nothing until told to go on.
     pub is_paused: bool,
     /// Cut off from everyone.
     pub is_cut: bool,
+    /// No answer reaches it.
+    pub is_deaf: bool,
+    /// It led when it was cut off.
+    pub leads_alone: bool,
     /// It was told to stop in good order.
     pub is_stopping: bool,
     /// Index of the ledger that it has applied.
@@ -122,9 +128,12 @@ impl Process {
             clock,
             disk: start.disk,
             permits: Vec::new(),
+            closing: Vec::new(),
             is_up: true,
             is_paused: false,
             is_cut: false,
+            is_deaf: false,
+            leads_alone: false,
             is_stopping: false,
             applied,
             notes: Notes::at_start(ledger, clock.ms(now_us)),
@@ -140,6 +149,15 @@ impl Process {
     /// Time on its clock.
     pub fn ms(&self, now_us: u64) -> u64 {
         self.clock.ms(now_us)
+    }
+
+    /// Connections that are served at `now_ms` of its clock.
+    pub fn served(&self, now_ms: u64) -> usize {
+        let lease = self.agent.lease();
+        let is_served = |permit: &&Permit| lease.serves(permit, now_ms);
+        // All that are not being closed are of one session.
+        let open = self.permits.first().filter(is_served).map_or(0, |_| self.permits.len());
+        open + self.closing.iter().filter(is_served).count()
     }
 
     /// Whether it does anything.

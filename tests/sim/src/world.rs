@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use erlmcp_ledger::{Command, Ledger, Receipt, Renewal};
+use erlmcp_ledger::{Command, Grant, Ledger, Receipt, Renewal};
 use erlmcp_quota::{Action, Event, Notes, Outlook, Request, RequestId, due, next_due_ms, recall};
 
 use crate::chance::Chance;
@@ -52,6 +52,8 @@ pub enum Step {
     Apply(usize),
     /// A session is on disk.
     Saved(usize, u64),
+    /// A process has closed the connections of an ended session.
+    Closed(usize),
     /// The next leader is elected.
     Elect(u64),
     /// A fault of the plan.
@@ -246,6 +248,7 @@ impl World {
         match step {
             Step::Tick(at) => self.tick(at),
             Step::Request(from, request) => self.request(from, request),
+            Step::Answer(at, _) if self.processes[at].is_deaf => {}
             Step::Answer(at, event) => self.mail(at, Mail::Agent(event)),
             Step::Flush => self.flush(),
             Step::Expiry(term) => self.expiry(term),
@@ -262,6 +265,7 @@ impl World {
                     self.mail(at, Mail::Agent(Event::Saved(session)));
                 }
             }
+            Step::Closed(at) => self.closed(at),
             Step::Elect(term) => self.elect(term),
             Step::Fault(at) => self.fault(at),
             Step::Heal(fault, at) => self.heal(fault, at),
@@ -318,11 +322,12 @@ impl World {
                     if self.processes[at].is_cut {
                         self.checks.situations.lease_ran_out_in_a_partition += 1;
                     }
-                    // Within some milliseconds, one after the other; none of them is served any more.
+                    // None of them is served any more, however long that takes; not long once all is well.
                     let permits = std::mem::take(&mut self.processes[at].permits);
-                    for permit in permits {
-                        self.processes[at].agent.release(permit);
-                    }
+                    self.processes[at].closing.extend(permits);
+                    let us = self.chance.pick(&[2_000, 30_000, 300_000, 2_000_000]);
+                    let us = if self.now_us < self.healed_us() { us } else { 2_000 };
+                    self.after(us, Step::Closed(at));
                 }
                 Action::GivenBack => {
                     if self.processes[at].is_stopping {
@@ -333,18 +338,48 @@ impl World {
         }
     }
 
+    fn closed(&mut self, at: usize) {
+        let process = &mut self.processes[at];
+        if process.is_up && !process.closing.is_empty() {
+            let closing = std::mem::take(&mut process.closing);
+            closing.into_iter().for_each(|permit| process.agent.release(permit));
+        }
+    }
+
     fn send(&mut self, at: usize, request: Request) {
+        self.checks.send(&self.processes[at], &request);
         if self.processes[at].is_cut {
+            self.renew_alone(at, &request);
             return;
         }
-        for us in self.deliveries() {
+        let mut deliveries = self.deliveries();
+        // An opening that comes when another process or a later attempt has a session, or none has.
+        let is_faulty = !self.plan.is_calm && self.now_us < self.healed_us();
+        if is_faulty && matches!(request, Request::Open(_)) && self.chance.is(300) {
+            deliveries.push(self.chance.range(1_000_000, 30_000_000));
+        }
+        for us in deliveries {
             self.after(us, Step::Request(at, request.clone()));
         }
     }
 
+    /// Grants its node what it holds, as a leader that does not know yet that it leads no more, if the plan
+    /// is of such.
+    fn renew_alone(&mut self, at: usize, request: &Request) {
+        let (Request::Renew(renewal), true, true) =
+            (request, self.plan.has_local_renewals, self.processes[at].leads_alone)
+        else {
+            return;
+        };
+        let Renewal { session, seq, held: share, lease_ms, .. } = *renewal;
+        let answer = Ok(Grant { session, seq, share, target: None, lease_ms });
+        self.after(1_000, Step::Answer(at, Event::Answer(request.id(), answer)));
+    }
+
     /// Delays of the copies of a message that arrive.
     fn deliveries(&mut self) -> Vec<u64> {
-        if self.plan.is_calm {
+        // Three losses in a row end a short lease: what the end is judged by is not to be luck.
+        if self.plan.is_calm || self.now_us + 2 * END_US > self.plan.end_us {
             return vec![self.chance.range(200, 4_000)];
         }
         let (lost, doubled) = if self.is_storm { (150, 150) } else { (5, 10) };
@@ -511,7 +546,9 @@ impl World {
         if self.truth().shares().values().any(|share| share.target.is_some()) {
             self.checks.situations.leader_change_with_a_target += 1;
         }
-        self.leader = None;
+        if let Some(at) = self.leader.take() {
+            self.processes[at].leads_alone = self.processes[at].is_cut;
+        }
         self.term += 1;
         self.collected.clear();
         let us = self.chance.range(500_000, 3_000_000);
