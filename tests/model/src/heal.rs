@@ -3,11 +3,13 @@
 //! One fair schedule: nothing old arrives any more, every process does what it can in turn, timers end, and
 //! the operator removes for good what has lost its disk under a lease that never ends.
 
-use erlmcp_ledger::{Command, NodeId};
+use std::collections::BTreeMap;
+
+use erlmcp_ledger::{Command, NodeId, Share};
 use erlmcp_quota::{Phase, Request, recall};
 
 use crate::forms::Form;
-use crate::state::{CEILING, LEASE_MS, State, claim};
+use crate::state::{CEILING, LEASE_MS, Message, Process, State, claim};
 
 /// Rounds after which the limit must be granted.
 const ROUNDS: usize = 8;
@@ -28,9 +30,14 @@ pub fn stuck(state: &State, form: &Form) -> Option<String> {
 
 impl State {
     fn all_live(&self, form: &Form) -> bool {
+        let least = form.limit / u32::try_from(form.nodes).unwrap();
         let is_live = |node: NodeId| {
             let mut processes = self.processes.iter().filter(|process| process.identity.node == node);
-            processes.any(|process| process.lease.phase() == Phase::Live && process.lease.cap() > 0)
+            processes.any(|process| {
+                self.is_member(process)
+                    && process.lease.phase() == Phase::Live
+                    && process.lease.cap() >= least
+            })
         };
         (1..=form.nodes).all(is_live)
     }
@@ -47,10 +54,11 @@ impl State {
         }
         for _ in 0..ROUNDS {
             self.replace_lost(form)?;
+            let before = self.ledger.shares().clone();
             for at in 0..self.processes.len() {
                 self.turn(at, form)?;
             }
-            self.expire_all()?;
+            self.expire_unrenewed(&before)?;
             if let Some(command) = recall(&self.ledger) {
                 self.write(&command)?;
             }
@@ -100,25 +108,17 @@ impl State {
         Ok(())
     }
 
-    /// The timers of shares that no process renews end.
-    fn expire_all(&mut self) -> Result<(), String> {
-        let nodes: Vec<NodeId> = self.ledger.shares().keys().copied().collect();
-        for node in nodes {
-            let session = self.ledger.shares()[&node].session;
-            let is_renewed = |process: &crate::state::Process| {
-                process.identity.node == node
-                    && process.lease.session() == session
-                    && self.is_member(process)
-                    && matches!(process.lease.phase(), Phase::Saving | Phase::Live)
-            };
-            if self.processes.iter().any(is_renewed) {
-                continue;
+    /// The timers of shares end that nobody has renewed since `before`.
+    fn expire_unrenewed(&mut self, before: &BTreeMap<NodeId, Share>) -> Result<(), String> {
+        for (node, share) in before {
+            let now = self.ledger.shares().get(node);
+            if now.is_some_and(|now| now.renewed_at == share.renewed_at) {
+                self.propose(*node, None);
             }
-            self.propose(node, None);
-            for message in std::mem::take(&mut self.net) {
-                if let crate::state::Message::Proposal(command) = message {
-                    self.write(&command)?;
-                }
+        }
+        for message in std::mem::take(&mut self.net) {
+            if let Message::Proposal(command) = message {
+                self.write(&command)?;
             }
         }
         Ok(())
@@ -128,7 +128,7 @@ impl State {
     fn replace_lost(&mut self, form: &Form) -> Result<(), String> {
         for node in 1..=form.nodes {
             let member = self.ledger.members().get(&node).map(|member| member.incarnation);
-            let is_here = |process: &&crate::state::Process| {
+            let is_here = |process: &&Process| {
                 process.identity.node == node && Some(process.identity.incarnation) == member
             };
             let current = self.processes.iter().find(is_here);

@@ -1,6 +1,7 @@
 //! Breadth-first search of all states, with the shortest way to the first that breaks a law.
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use crate::forms::Form;
@@ -38,12 +39,17 @@ fn expand(form: &Form, chunk: &[(u32, State)], seen: &HashSet<u128>) -> Vec<Next
     for (number, state) in chunk {
         for (choice, step) in (0..).zip(steps(state, form)) {
             let mut state = state.clone();
-            let broken = state.step(step, form).err().or_else(|| state.broken());
+            // An assertion in the code under search is a finding like any other.
+            let done = catch_unwind(AssertUnwindSafe(|| state.step(step, form).err()));
+            let broken = done.unwrap_or_else(|_| Some("it panics".to_owned())).or_else(|| state.broken());
             let key = key(&state);
             if seen.contains(&key) || !fresh.insert(key) {
                 continue;
             }
-            let broken = broken.or_else(|| if form.is_healed { stuck(&state, form) } else { None });
+            let broken = broken.or_else(|| {
+                let heals = || if form.is_healed { stuck(&state, form) } else { None };
+                catch_unwind(AssertUnwindSafe(heals)).unwrap_or_else(|_| Some("it panics".to_owned()))
+            });
             found.push(Next { key, origin: (*number, choice), state, broken });
         }
     }
@@ -110,7 +116,7 @@ fn way(form: &Form, origins: &[Origin], number: u32) -> String {
             _ => String::new(),
         };
         lines.push_str(&format!("  {step:?}{of_net}\n"));
-        drop(state.step(step, form));
+        drop(catch_unwind(AssertUnwindSafe(|| state.step(step, form))));
     }
     lines
 }

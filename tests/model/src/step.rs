@@ -99,7 +99,8 @@ fn of_process(state: &State, form: &Form, at: usize, steps: &mut Vec<Step>) {
         Phase::Live => {
             for over in places {
                 steps.push(Step::Renew { at, keep: lease.cap(), want: form.limit, over });
-                steps.push(Step::Renew { at, keep: lease.in_use(), want: lease.in_use(), over });
+                // Asks to keep nothing: what is open is kept all the same.
+                steps.push(Step::Renew { at, keep: 0, want: 0, over });
             }
         }
         Phase::Saving | Phase::Ended => {}
@@ -307,7 +308,8 @@ impl State {
 
     /// A timer ends: so much time has passed since the last renewal was applied, and more since it was sent.
     pub fn propose(&mut self, node: NodeId, over: Option<usize>) {
-        let waits = [u64::from(LEASE_MS), u64::MAX];
+        let lease_ms = u64::from(LEASE_MS);
+        let waits = [lease_ms / 2, lease_ms - 1, lease_ms, u64::MAX];
         let found = waits.into_iter().find_map(|ms| Some((ms, proposed(self, ms).remove(&node)?)));
         let Some((wait_ms, command)) = found else { return };
         let share = &self.ledger.shares()[&node];
@@ -386,13 +388,16 @@ impl State {
             let lease = &process.lease;
             let open = process.served();
             served += open as u64;
+            let node = process.identity.node;
+            if lease.target().is_some_and(|target| lease.cap() > target.max(lease.in_use())) {
+                return Some(format!("node {node} may admit beyond its target {:?}", lease.target()));
+            }
             if lease.phase() != Phase::Live || process.now_ms >= lease.deadline_ms() {
                 continue;
             }
             let share = self.ledger.shares().get(&process.identity.node);
             let share = share.filter(|share| share.session == lease.session());
             let granted = share.map_or(0, |share| share.granted.connections);
-            let node = process.identity.node;
             if lease.cap() > granted || open as u64 > u64::from(granted) {
                 let cap = lease.cap();
                 return Some(format!("I2, I4: node {node} has {open} of {cap}, and was granted {granted}"));
