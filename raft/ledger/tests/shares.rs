@@ -362,6 +362,9 @@ fn a_draining_node_gets_nothing_and_a_share_given_back_lets_its_member_go() {
     log.renew(3, 100, 900).unwrap();
     assert_eq!(log.granted(3), 100);
     log.renew(3, 0, 900).unwrap();
+    log.open(opening(3, 33, 1, None)).unwrap();
+    log.renew(3, 0, 900).unwrap();
+    assert_eq!(log.granted(3), 0, "the first renewal of a session gives nothing either");
     let remove = Command::RemoveMember { node: 3, incarnation: None, dead: false, now: false };
     assert_eq!(log.apply(remove), Receipt::Done);
     assert_eq!(log.ledger.shares().get(&3), None);

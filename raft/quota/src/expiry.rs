@@ -93,6 +93,7 @@ fn ends(ledger: &Ledger, notes: &Notes) -> impl Iterator<Item = (NodeId, Note, u
     ledger.shares().iter().filter_map(|(node, share)| {
         let note = notes.0.get(node).copied().filter(|note| note.is_of(share))?;
         let grace = grace_ms(ledger.limits(), share.lease_ms)?;
-        Some((*node, note, note.noted_ms.saturating_add(grace)))
+        // One more, as both times are cut to whole milliseconds.
+        Some((*node, note, note.noted_ms.saturating_add(grace).saturating_add(1)))
     })
 }

@@ -316,12 +316,12 @@ fn one_node_may_have_nearly_all_that_the_others_do_not_use() {
 }
 
 #[test]
-fn a_share_is_due_at_its_grace_and_not_one_millisecond_before() {
+fn a_share_is_due_once_its_grace_has_passed_whole() {
     let log = Log::of(1_000, &[(500, 0, 0), (500, 0, 0)]);
     let notes = Notes::at_start(&log.ledger, 7_000);
-    assert_eq!(next_due_ms(&log.ledger, &notes), Some(7_000 + GRACE_MS));
-    assert_eq!(log.due(&notes, 7_000 + GRACE_MS - 1), Vec::<u64>::new());
-    assert_eq!(log.due(&notes, 7_000 + GRACE_MS), [1, 2]);
+    assert_eq!(next_due_ms(&log.ledger, &notes), Some(7_001 + GRACE_MS), "clocks are read in whole ms");
+    assert_eq!(log.due(&notes, 7_000 + GRACE_MS), Vec::<u64>::new());
+    assert_eq!(log.due(&notes, 7_001 + GRACE_MS), [1, 2]);
 }
 
 #[test]
@@ -341,11 +341,11 @@ fn a_renewal_starts_the_note_again() {
     let mut notes = Notes::at_start(&log.ledger, 0);
     log.renew(1, 500, 0, 0);
     notes.follow(&log.ledger, 20_000);
-    assert_eq!(log.due(&notes, GRACE_MS), [2]);
-    assert_eq!(log.due(&notes, 20_000 + GRACE_MS), [1, 2]);
+    assert_eq!(log.due(&notes, 1 + GRACE_MS), [2]);
+    assert_eq!(log.due(&notes, 20_001 + GRACE_MS), [1, 2]);
     let old = Notes::at_start(&log.ledger, 0);
     log.renew(2, 500, 0, 0);
-    assert_eq!(log.due(&old, GRACE_MS), [1], "a note of an earlier renewal ends nothing");
+    assert_eq!(log.due(&old, 1 + GRACE_MS), [1], "a note of an earlier renewal ends nothing");
 }
 
 #[test]
@@ -374,13 +374,13 @@ fn the_grace_is_of_the_lease_of_that_share_alone() {
     let mut notes = Notes::at_start(&log.ledger, 0);
     log.set_lease(Some(3_000));
     notes.follow(&log.ledger, 0);
-    assert_eq!(log.due(&notes, GRACE_MS - 1), Vec::<u64>::new(), "their nodes have not heard of 3 s");
+    assert_eq!(log.due(&notes, GRACE_MS), Vec::<u64>::new(), "their nodes have not heard of 3 s");
     log.set_lease(None);
     log.renew(1, 500, 0, 0);
     notes.follow(&log.ledger, 0);
     assert_eq!(log.due(&notes, u64::MAX), [2], "the first has been offered one that never ends");
     log.set_lease(Some(3_000));
-    assert_eq!(next_due_ms(&log.ledger, &notes), Some(GRACE_MS));
+    assert_eq!(next_due_ms(&log.ledger, &notes), Some(1 + GRACE_MS));
     log.set_lease(None);
     log.renew(2, 500, 0, 0);
     notes.follow(&log.ledger, 0);
@@ -392,14 +392,14 @@ fn an_orphan_is_due_like_any_share() {
     let mut log = Log::of(1_000, &[(500, 0, 0), (500, 0, 0)]);
     let notes = Notes::at_start(&log.ledger, 0);
     log.remove(2);
-    assert_eq!(log.due(&notes, GRACE_MS), [1, 2]);
+    assert_eq!(log.due(&notes, 1 + GRACE_MS), [1, 2]);
 }
 
 #[test]
 fn after_a_restart_every_share_has_its_whole_grace() {
     let log = Log::of(1_000, &[(500, 0, 0), (500, 0, 0)]);
     let notes = Notes::at_start(&log.ledger, 1_000_000);
-    assert_eq!(next_due_ms(&log.ledger, &notes), Some(1_000_000 + GRACE_MS));
+    assert_eq!(next_due_ms(&log.ledger, &notes), Some(1_000_001 + GRACE_MS));
     assert_eq!(due(&log.ledger, &Notes::default(), u64::MAX), [], "without notes nothing is due");
 }
 
