@@ -2,14 +2,15 @@
 //!
 //! Indexes of the log, sessions, numbers of renewals, attempts and times only ever grow, and only their order
 //! and equality count, so that each stands in the key as its rank among those in the state that it may be
-//! compared with.
+//! compared with. Nodes that change places make no other state.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use erlmcp_ledger::{Command, Incarnation, Instance, Reason, SessionId};
-use erlmcp_quota::{Request, RequestId};
+use erlmcp_ledger::{Command, Incarnation, Instance, NodeId, Reason, SessionId, Share};
+use erlmcp_quota::{Identity, Request, RequestId};
 
+use crate::forms::Form;
 use crate::state::{LEASE_MS, Message, Process, State};
 
 /// Ranks of the values of one kind; 0 stays 0.
@@ -32,48 +33,53 @@ impl<T: Ord + Copy> Ranks<T> {
     }
 }
 
-/// Numbers of renewals in a session, or of attempts of a process.
-struct Numbers<K>(BTreeMap<K, Ranks<u32>>);
+/// Ranks among the values of one node, one session or one process: nothing compares them with others.
+struct Within<K, T>(BTreeMap<K, Ranks<T>>);
 
-impl<K> Default for Numbers<K> {
+impl<K, T> Default for Within<K, T> {
     fn default() -> Self {
         Self(BTreeMap::new())
     }
 }
 
-impl<K: Ord> Numbers<K> {
-    fn add(&mut self, of: K, number: u32) {
-        if number > 0 {
-            self.0.entry(of).or_default().add(number);
+impl<K: Ord, T: Ord + Copy + Default> Within<K, T> {
+    /// Adds a value; the default, which stands for none, has rank 0.
+    fn add(&mut self, of: K, value: T) {
+        if value != T::default() {
+            self.0.entry(of).or_default().add(value);
         }
     }
 
-    fn of(&self, of: K, number: u32) -> u8 {
-        self.0.get(&of).map_or(0, |ranks| ranks.of(number))
+    fn close(&mut self) {
+        self.0.values_mut().for_each(Ranks::close);
+    }
+
+    fn of(&self, of: K, value: T) -> u8 {
+        self.0.get(&of).map_or(0, |ranks| ranks.of(value))
     }
 }
 
 #[derive(Default)]
 struct Names {
-    sessions: Ranks<SessionId>,
-    renewed: Ranks<u64>,
-    instances: Ranks<Instance>,
-    incarnations: Ranks<Incarnation>,
-    seqs: Numbers<SessionId>,
-    attempts: Numbers<Instance>,
+    sessions: Within<NodeId, SessionId>,
+    renewed: Within<NodeId, u64>,
+    instances: Within<NodeId, Instance>,
+    incarnations: Within<NodeId, Incarnation>,
+    seqs: Within<SessionId, u32>,
+    attempts: Within<Instance, u32>,
 }
 
 impl Names {
     fn of(state: &State) -> Self {
         let mut names = Self::default();
-        for member in state.ledger.members().values() {
-            names.incarnations.add(member.incarnation);
+        for (node, member) in state.ledger.members() {
+            names.incarnations.add(*node, member.incarnation);
         }
-        for share in state.ledger.shares().values() {
-            names.session(Some(share.session));
-            names.renewed.add(share.renewed_at);
-            names.instances.add(share.instance);
-            names.incarnations.add(share.incarnation);
+        for (node, share) in state.ledger.shares() {
+            names.sessions.add(*node, share.session);
+            names.renewed.add(*node, share.renewed_at);
+            names.instances.add(*node, share.instance);
+            names.incarnations.add(*node, share.incarnation);
             names.seqs.add(share.session, share.seq);
             names.attempts.add(share.instance, share.attempt);
         }
@@ -87,66 +93,60 @@ impl Names {
         names.renewed.close();
         names.instances.close();
         names.incarnations.close();
-        names.seqs.0.values_mut().for_each(Ranks::close);
-        names.attempts.0.values_mut().for_each(Ranks::close);
+        names.seqs.close();
+        names.attempts.close();
         names
     }
 
-    fn session(&mut self, session: Option<SessionId>) {
-        if let Some(session) = session.filter(|session| *session > 0) {
-            self.sessions.add(session);
-        }
-    }
-
-    fn id(&mut self, instance: Instance, id: RequestId) {
+    fn id(&mut self, node: NodeId, instance: Instance, id: RequestId) {
         match id {
             RequestId::Open { attempt } => self.attempts.add(instance, attempt),
             RequestId::Renew { session, seq } => {
-                self.session(Some(session));
+                self.sessions.add(node, session);
                 self.seqs.add(session, seq);
             }
         }
     }
 
     fn process(&mut self, process: &Process) {
-        let instance = process.identity.instance;
-        self.instances.add(instance);
-        self.incarnations.add(process.identity.incarnation);
-        self.session(process.disk);
-        self.session(process.lease.saved());
-        self.session(Some(process.lease.session()));
-        self.seqs.add(process.lease.session(), process.lease.seq());
+        let Identity { node, incarnation, instance, .. } = process.identity;
+        let lease = &process.lease;
+        self.instances.add(node, instance);
+        self.incarnations.add(node, incarnation);
+        self.sessions.add(node, process.disk.unwrap_or(0));
+        self.sessions.add(node, lease.saved().unwrap_or(0));
+        self.sessions.add(node, lease.session());
+        self.seqs.add(lease.session(), lease.seq());
         self.attempts.add(instance, process.attempt);
         for permit in &process.permits {
-            self.session(Some(permit.session()));
+            self.sessions.add(node, permit.session());
         }
         for (id, answer) in &process.answers {
-            self.id(instance, *id);
-            if let Ok(grant) = answer {
-                self.session(Some(grant.session));
-            }
+            self.id(node, instance, *id);
+            self.sessions.add(node, answer.as_ref().map_or(0, |grant| grant.session));
         }
-        if let Some(sent) = process.lease.outstanding() {
-            self.id(instance, sent.id);
+        if let Some(sent) = lease.outstanding() {
+            self.id(node, instance, sent.id);
         }
     }
 
     fn message(&mut self, message: &Message) {
         match message {
             Message::Request(instance, _, request) => {
-                self.instances.add(*instance);
-                self.id(*instance, request.id());
+                let node = node_of(request);
+                self.instances.add(node, *instance);
+                self.id(node, *instance, request.id());
                 if let Request::Open(opening) = request {
-                    self.session(opening.previous_session);
-                    self.incarnations.add(opening.incarnation);
+                    self.sessions.add(node, opening.previous_session.unwrap_or(0));
+                    self.incarnations.add(node, opening.incarnation);
                 }
             }
-            Message::Proposal(Command::Expire { session, renewed_at, .. }) => {
-                self.session(Some(*session));
-                self.renewed.add(*renewed_at);
+            Message::Proposal(Command::Expire { node, session, renewed_at }) => {
+                self.sessions.add(*node, *session);
+                self.renewed.add(*node, *renewed_at);
             }
-            Message::Proposal(Command::RemoveMember { incarnation: Some(incarnation), .. }) => {
-                self.incarnations.add(*incarnation);
+            Message::Proposal(Command::RemoveMember { node, incarnation: Some(incarnation), .. }) => {
+                self.incarnations.add(*node, *incarnation);
             }
             Message::Proposal(_) => {}
         }
@@ -209,24 +209,23 @@ fn lease(ms: Option<u32>) -> u8 {
     u8::from(ms.is_some())
 }
 
-fn write_id(names: &Names, instance: Instance, id: RequestId, out: &mut Bytes) {
+fn write_id(names: &Names, node: NodeId, instance: Instance, id: RequestId, out: &mut Bytes) {
     match id {
         RequestId::Open { attempt } => out.extend([1, names.attempts.of(instance, attempt)]),
         RequestId::Renew { session, seq } => {
-            out.extend([2, names.sessions.of(session), names.seqs.of(session, seq)]);
+            out.extend([2, names.sessions.of(node, session), names.seqs.of(session, seq)]);
         }
     }
 }
 
 fn write_process(state: &State, names: &Names, process: &Process, out: &mut Bytes) {
     let (it, times) = (&process.lease, Times::of(state, process));
-    let instance = process.identity.instance;
+    let Identity { node, incarnation, instance, .. } = process.identity;
     out.extend([
-        small(u32::try_from(process.identity.node).unwrap()),
-        names.instances.of(instance),
-        names.incarnations.of(process.identity.incarnation),
+        names.instances.of(node, instance),
+        names.incarnations.of(node, incarnation),
         it.phase() as u8,
-        names.sessions.of(it.session()),
+        names.sessions.of(node, it.session()),
         names.seqs.of(it.session(), it.seq()),
         small(it.cap()),
         small(it.in_use()),
@@ -236,25 +235,25 @@ fn write_process(state: &State, names: &Names, process: &Process, out: &mut Byte
         option(it.target()),
         u8::from(process.is_draining),
         u8::from(process.is_wiped),
-        names.sessions.of(it.saved().unwrap_or(0)),
-        names.sessions.of(process.disk.unwrap_or(0)),
+        names.sessions.of(node, it.saved().unwrap_or(0)),
+        names.sessions.of(node, process.disk.unwrap_or(0)),
         names.attempts.of(instance, process.attempt),
     ]);
     if let Some(sent) = it.outstanding() {
-        write_id(names, instance, sent.id, out);
+        write_id(names, node, instance, sent.id, out);
         out.extend(times.sent(sent.sent_ms));
     }
     out.push(250);
-    let mut permits: Bytes = process.permits.iter().map(|it| names.sessions.of(it.session())).collect();
+    let mut permits: Bytes = process.permits.iter().map(|it| names.sessions.of(node, it.session())).collect();
     permits.sort_unstable();
     out.append(&mut permits);
     out.push(251);
     let answers = process.answers.iter().map(|(id, answer)| {
         let mut out = Bytes::new();
-        write_id(names, instance, *id, &mut out);
+        write_id(names, node, instance, *id, &mut out);
         match answer {
             Ok(grant) => out.extend([
-                names.sessions.of(grant.session),
+                names.sessions.of(node, grant.session),
                 small(grant.share.connections),
                 option(grant.target),
                 lease(grant.lease_ms),
@@ -277,18 +276,26 @@ fn write_sorted(mut parts: Vec<Bytes>, out: &mut Bytes) {
     out.push(252);
 }
 
-fn write_message(state: &State, names: &Names, message: &Message) -> Bytes {
+fn node_of(request: &Request) -> NodeId {
+    match request {
+        Request::Open(opening) => opening.node,
+        Request::Renew(renewal) => renewal.node,
+    }
+}
+
+/// A message, if it is about `node`.
+fn write_message(state: &State, names: &Names, node: NodeId, message: &Message) -> Option<Bytes> {
     let mut out = Bytes::new();
     match message {
-        Message::Request(instance, sent_ms, request) => {
+        Message::Request(instance, sent_ms, request) if node_of(request) == node => {
             let sender = state.processes.iter().find(|process| process.identity.instance == *instance);
-            out.push(names.instances.of(*instance));
+            out.push(names.instances.of(node, *instance));
             out.extend(sender.map_or([254, 254], |it| Times::of(state, it).sent(*sent_ms)));
-            write_id(names, *instance, request.id(), &mut out);
+            write_id(names, node, *instance, request.id(), &mut out);
             match request {
                 Request::Open(opening) => out.extend([
-                    names.sessions.of(opening.previous_session.unwrap_or(0)),
-                    names.incarnations.of(opening.incarnation),
+                    names.sessions.of(node, opening.previous_session.unwrap_or(0)),
+                    names.incarnations.of(node, opening.incarnation),
                 ]),
                 Request::Renew(renewal) => out.extend([
                     small(renewal.held.connections),
@@ -297,66 +304,63 @@ fn write_message(state: &State, names: &Names, message: &Message) -> Bytes {
                 ]),
             }
         }
-        Message::Proposal(Command::Expire { node, session, renewed_at }) => out.extend([
-            210,
-            small(u32::try_from(*node).unwrap()),
-            names.sessions.of(*session),
-            names.renewed.of(*renewed_at),
-        ]),
-        Message::Proposal(Command::RemoveMember { node, incarnation, now, .. }) => out.extend([
-            211,
-            small(u32::try_from(*node).unwrap()),
-            incarnation.map_or(0, |it| names.incarnations.of(it)),
-            u8::from(*now),
-        ]),
-        Message::Proposal(other) => unreachable!("{other:?} is committed at once"),
+        Message::Proposal(Command::Expire { node: of, session, renewed_at }) if *of == node => {
+            out.extend([210, names.sessions.of(node, *session), names.renewed.of(node, *renewed_at)]);
+        }
+        Message::Proposal(Command::RemoveMember { node: of, incarnation, now, .. }) if *of == node => {
+            let incarnation = incarnation.map_or(0, |it| names.incarnations.of(node, it));
+            out.extend([211, incarnation, u8::from(*now)]);
+        }
+        _ => return None,
     }
+    Some(out)
+}
+
+fn write_share(state: &State, names: &Names, node: NodeId, share: &Share, out: &mut Bytes) {
+    out.extend([
+        names.sessions.of(node, share.session),
+        names.incarnations.of(node, share.incarnation),
+        names.instances.of(node, share.instance),
+        names.attempts.of(share.instance, share.attempt),
+        names.seqs.of(share.session, share.seq),
+        small(share.granted.connections),
+        if state.is_alone() { 0 } else { small(share.want.connections) },
+        names.renewed.of(node, share.renewed_at),
+        lease(share.lease_ms),
+        option(share.target),
+        u8::from(share.orphan),
+    ]);
+    let process = state.processes.iter().find(|process| process.identity.instance == share.instance);
+    if let (Some(process), Some(sent)) = (process, state.sent.get(&node)) {
+        out.extend(Times::of(state, process).sent(sent.ms));
+    }
+}
+
+/// All that concerns one node. Its number does not: nodes are alike.
+fn write_node(state: &State, names: &Names, node: NodeId) -> Bytes {
+    let mut out = Bytes::with_capacity(96);
+    if let Some(member) = state.ledger.members().get(&node) {
+        out.extend([names.incarnations.of(node, member.incarnation), u8::from(member.draining)]);
+    }
+    out.push(253);
+    if let Some(share) = state.ledger.shares().get(&node) {
+        write_share(state, names, node, share, &mut out);
+    }
+    out.push(254);
+    for process in state.processes.iter().filter(|process| process.identity.node == node) {
+        write_process(state, names, process, &mut out);
+    }
+    let messages = state.net.iter().filter_map(|message| write_message(state, names, node, message));
+    write_sorted(messages.collect(), &mut out);
     out
 }
 
-fn write_ledger(state: &State, names: &Names, out: &mut Bytes) {
-    let ledger = &state.ledger;
-    out.extend([small(ledger.limits().connections), lease(ledger.limits().lease_ms), state.rejoins]);
-    for (node, member) in ledger.members() {
-        out.extend([
-            small(u32::try_from(*node).unwrap()),
-            names.incarnations.of(member.incarnation),
-            u8::from(member.draining),
-        ]);
-    }
-    out.push(253);
-    for (node, share) in ledger.shares() {
-        let process = state.processes.iter().find(|process| process.identity.instance == share.instance);
-        out.extend([
-            small(u32::try_from(*node).unwrap()),
-            names.sessions.of(share.session),
-            names.incarnations.of(share.incarnation),
-            names.instances.of(share.instance),
-            names.attempts.of(share.instance, share.attempt),
-            names.seqs.of(share.session, share.seq),
-            small(share.granted.connections),
-            if state.is_alone() { 0 } else { small(share.want.connections) },
-            names.renewed.of(share.renewed_at),
-            lease(share.lease_ms),
-            option(share.target),
-            u8::from(share.orphan),
-        ]);
-        if let (Some(process), Some(sent)) = (process, state.sent.get(node)) {
-            out.extend(Times::of(state, process).sent(sent.ms));
-        }
-        out.push(254);
-    }
-}
-
 /// The key of a state.
-pub fn key(state: &State) -> u128 {
+pub fn key(state: &State, form: &Form) -> u128 {
     let names = Names::of(state);
-    let mut out = Bytes::with_capacity(192);
-    write_ledger(state, &names, &mut out);
-    for process in &state.processes {
-        write_process(state, &names, process, &mut out);
-    }
-    write_sorted(state.net.iter().map(|message| write_message(state, &names, message)).collect(), &mut out);
+    let limits = state.ledger.limits();
+    let mut out = vec![small(limits.connections), lease(limits.lease_ms), state.rejoins];
+    write_sorted((1..=form.nodes).map(|node| write_node(state, &names, node)).collect(), &mut out);
     let half = |seed: u8| {
         let mut hasher = DefaultHasher::new();
         seed.hash(&mut hasher);

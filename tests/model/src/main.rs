@@ -33,7 +33,8 @@ usage: quota-model [--nodes N] [--minutes M] [--only NAME]
   --minutes M   gives up after so long, for each form, and says how far it came; 600 unless told
   --only NAME   only the forms whose names contain NAME
 
-Prints each form with the number of its states, the longest of the shortest ways to one, and the time.
+Prints progress on standard error, and each form with the number of its states, the longest of the shortest
+ways to one, and the time.
 Exit codes: 0 no violation; 1 a violation, with the shortest way to it; 2 wrong usage; 3 gave up.
 ";
 

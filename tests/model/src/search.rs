@@ -13,6 +13,9 @@ use crate::step::steps;
 /// States that one thread takes at once.
 const CHUNK: usize = 2_048;
 
+/// Time between two lines of progress, at least.
+const PROGRESS: Duration = Duration::from_secs(20);
+
 /// Result of a search.
 pub struct Found {
     pub states: usize,
@@ -42,7 +45,7 @@ fn expand(form: &Form, chunk: &[(u32, State)], seen: &HashSet<u128>) -> Vec<Next
             // An assertion in the code under search is a finding like any other.
             let done = catch_unwind(AssertUnwindSafe(|| state.step(step, form).err()));
             let broken = done.unwrap_or_else(|_| Some("it panics".to_owned())).or_else(|| state.broken());
-            let key = key(&state);
+            let key = key(&state, form);
             if seen.contains(&key) || !fresh.insert(key) {
                 continue;
             }
@@ -61,11 +64,17 @@ pub fn search(form: &Form, time: Duration) -> Found {
     let begin = Instant::now();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let first = State::first(form);
-    let mut seen = HashSet::from([key(&first)]);
+    let mut seen = HashSet::from([key(&first, form)]);
     let mut origins: Vec<Origin> = vec![(0, 0)];
     let mut frontier = vec![(0, first)];
     let mut depth = 0;
+    let mut told = begin;
     while !frontier.is_empty() {
+        if told.elapsed() > PROGRESS {
+            told = Instant::now();
+            let (states, open) = (seen.len(), frontier.len());
+            eprintln!("  {}: depth {depth}, {states} states, {open} of them to go on from", form.name);
+        }
         let mut next = Vec::new();
         for chunks in frontier.chunks(CHUNK * threads) {
             let size = chunks.len().div_ceil(threads).max(1);
