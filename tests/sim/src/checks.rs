@@ -15,6 +15,9 @@ use crate::world::{END_US, SAMPLE_US, Step, World};
 /// Every so many entries all of the state is compared.
 const WHOLE_EVERY: u64 = 64;
 
+/// Time after the last fault from which all should be well, in microseconds.
+const SETTLED_US: u64 = 5_000_000;
+
 /// Share of what is possible that must be in use at the end, in permille.
 const END_USE_PERMILLE: u64 = 950;
 
@@ -75,6 +78,31 @@ impl Situations {
     }
 }
 
+/// Connections in use, summed over looks at them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Use {
+    used: u64,
+    /// Connections that could have been: those wanted, or the limit if that is less.
+    possible: u64,
+    /// The same without what is leased to nodes that cannot serve.
+    unleased: u64,
+}
+
+impl Use {
+    /// Adds another.
+    pub fn add(&mut self, other: &Self) {
+        self.used += other.used;
+        self.possible += other.possible;
+        self.unleased += other.unleased;
+    }
+
+    /// Percent in use of what was possible, and of what was not leased to nodes that could not serve.
+    pub fn percent(&self) -> (f64, f64) {
+        let of = |whole: u64| self.used as f64 * 100.0 / whole.max(1) as f64;
+        (of(self.possible), of(self.unleased))
+    }
+}
+
 /// Findings of a run.
 #[derive(Debug, Default)]
 pub struct Checks {
@@ -86,12 +114,8 @@ pub struct Checks {
     pub commits: u64,
     /// Entries committed in each second.
     pub commits_by_second: Vec<u64>,
-    /// Connections in use, summed over the looks at them.
-    pub used: u64,
-    /// Connections that could have been.
-    pub possible: u64,
-    /// The same without what is leased to nodes that cannot serve.
-    pub unleased: u64,
+    /// Use while things fail, and from [`SETTLED_US`] after the last fault.
+    pub uses: [Use; 2],
     expired: BTreeSet<u64>,
 }
 
@@ -278,8 +302,12 @@ impl World {
         let lost: u64 = shares.map(|share| u64::from(share.granted.connections)).sum();
         let possible = wanted.min(limit);
         let used = used.min(possible);
-        self.checks.used += used;
-        self.checks.possible += possible;
-        self.checks.unleased += wanted.min(limit.saturating_sub(lost)).max(used);
+        let unleased = wanted.min(limit.saturating_sub(lost)).max(used);
+        let phase = match self.now_us.checked_sub(self.healed_us()) {
+            None => 0,
+            Some(since) if since >= SETTLED_US => 1,
+            Some(_) => return,
+        };
+        self.checks.uses[phase].add(&Use { used, possible, unleased });
     }
 }

@@ -21,7 +21,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use checks::Situations;
+use checks::{Situations, Use};
 use faults::Plan;
 use world::World;
 
@@ -86,9 +86,7 @@ struct Sums {
     seeds: u64,
     situations: Situations,
     commits: u64,
-    used: u64,
-    possible: u64,
-    unleased: u64,
+    uses: [Use; 2],
     violations: Vec<(u64, String)>,
 }
 
@@ -126,9 +124,9 @@ fn campaign(words: &Words) -> Sums {
                     sums.seeds += 1;
                     sums.situations.add(&world.checks.situations);
                     sums.commits += world.checks.commits;
-                    sums.used += world.checks.used;
-                    sums.possible += world.checks.possible;
-                    sums.unleased += world.checks.unleased;
+                    for (sum, one) in sums.uses.iter_mut().zip(&world.checks.uses) {
+                        sum.add(one);
+                    }
                     if let Some(violation) = violation {
                         if sums.violations.len() < 5 {
                             println!("seed {seed}: {violation}");
@@ -167,13 +165,15 @@ fn main() -> ExitCode {
     let seconds = begin.elapsed().as_secs_f64();
     let mut is_well = sums.violations.is_empty();
     println!(
-        "{} seeds, {} violations, {} commits, {seconds:.1} s; in use {:.1} % of the limit or, if \
-         less, of the demand, {:.1} % of it without what is leased to nodes that cannot serve",
+        "{} seeds, {} violations, {} commits, {seconds:.1} s",
         sums.seeds,
         sums.violations.len(),
-        sums.commits,
-        sums.used as f64 * 100.0 / sums.possible.max(1) as f64,
-        sums.used as f64 * 100.0 / sums.unleased.max(1) as f64,
+        sums.commits
+    );
+    let [(failing, failing_unleased), (well, _)] = sums.uses.map(|phase| phase.percent());
+    println!(
+        "in use, of the limit or of the demand if that is less: {well:.1} % once all is well; {failing:.1} % \
+         while things fail,\n{failing_unleased:.1} % of what is not leased to nodes that cannot serve"
     );
     if !words.is_one && !words.is_twice && !words.is_laws_only {
         for (name, count) in sums.situations.rows() {
