@@ -309,7 +309,7 @@ impl State {
     /// A timer ends: so much time has passed since the last renewal was applied, and more since it was sent.
     pub fn propose(&mut self, node: NodeId, over: Option<usize>) {
         let lease_ms = u64::from(LEASE_MS);
-        let waits = [lease_ms / 2, lease_ms, lease_ms + 1, u64::MAX];
+        let waits = [lease_ms / 2, lease_ms * 3 / 4, lease_ms, lease_ms + 1, u64::MAX];
         let found = waits.into_iter().find_map(|ms| Some((ms, proposed(self, ms).remove(&node)?)));
         let Some((wait_ms, command)) = found else { return };
         let share = &self.ledger.shares()[&node];
