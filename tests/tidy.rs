@@ -365,6 +365,26 @@ fn every_file_keeps_the_rules_of_the_house() {
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
 }
 
+/// A mutant whose text has moved breaks nothing and proves nothing.
+#[test]
+fn the_text_of_every_mutant_stands_once_in_its_file() {
+    let (mut mutants, mut faults) = (0, Vec::new());
+    for list in fs::read_dir(root().join("tests/mutants")).unwrap() {
+        let list: toml::Table = fs::read_to_string(list.unwrap().path()).unwrap().parse().unwrap();
+        for mutant in list["mutant"].as_array().unwrap() {
+            let word = |key: &str| mutant[key].as_str().unwrap();
+            let text = fs::read_to_string(root().join(word("file"))).unwrap();
+            let count = text.matches(word("old")).count();
+            mutants += 1;
+            if count != 1 {
+                faults.push(format!("{}: its text stands {count} times in {}", word("name"), word("file")));
+            }
+        }
+    }
+    assert!(mutants > 100, "only {mutants} mutants");
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
 mod samples {
     use super::{circles, faults_in};
 
