@@ -19,6 +19,7 @@ use crate::majority::Majority;
 use crate::node_tag::NodeTag;
 use crate::peer_client::{PeerClient, Target};
 use crate::peer_error::LeaderHint;
+use crate::renewals::RenewalQueue;
 use crate::state_machine::Raft;
 use crate::timing::Timing;
 use crate::types::Metrics;
@@ -96,6 +97,7 @@ pub(crate) struct Core {
     pub(crate) leader_heard_ms: AtomicU64,
     pub(crate) majority: Arc<Majority>,
     pub(crate) since: Mutex<Since>,
+    pub(crate) renewals: RenewalQueue,
 }
 
 impl Core {

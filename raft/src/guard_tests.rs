@@ -16,11 +16,11 @@ use openraft::{EntryPayload, RaftLogReader as _, RaftSnapshotBuilder as _, Serve
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::attempt::Attempt;
 use crate::core::Fatal;
 use crate::error::RaftError;
 use crate::identity::{Identity, IdentityKeeper};
 use crate::log_store::LogStore;
-use crate::propose::Attempt;
 use crate::replica::Replica;
 use crate::replica_for_tests;
 use crate::room::Room;

@@ -10,11 +10,11 @@ use std::time::Duration;
 use erlmcp_ledger::{Command, NodeId, Receipt};
 use tokio::sync::watch;
 
+use crate::attempt::Committed;
 use crate::core::{Core, Fatal};
 use crate::error::{AdminError, ProposeError};
 use crate::node_tag::NodeTag;
 use crate::peer_client::{PeerClient, Target};
-use crate::propose::Committed;
 use crate::status::ReplicaStatus;
 use crate::view::View;
 

@@ -15,12 +15,12 @@ use openraft::async_runtime::WatchReceiver as _;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use crate::attempt::Attempt;
 use crate::core::{Core, Fatal};
 use crate::node_tag::NodeTag;
 use crate::peer_client::{PeerChannel, Target};
 use crate::peer_error::PeerError;
 use crate::peer_server::{PeerReply, PeerRequest};
-use crate::propose::Attempt;
 use crate::secret::random_bytes;
 
 /// Path of a request to join.

@@ -5,6 +5,7 @@
 
 mod address_book;
 mod admin;
+mod attempt;
 mod auth_error;
 mod clock;
 mod core;
@@ -30,11 +31,13 @@ mod peer_strangers;
 mod propose;
 mod raft_routes;
 mod reconciler;
+mod renewals;
 mod replica;
 #[cfg(test)]
 mod replica_for_tests;
 mod room;
 mod secret;
+mod shares;
 mod state_machine;
 mod status;
 mod timing;
@@ -45,6 +48,7 @@ mod view;
 #[cfg(test)]
 mod voice_tests;
 
+pub use attempt::Committed;
 pub use auth_error::{AuthError, WINDOW_MS};
 pub use clock::PeerClock;
 pub use core::Fatal;
@@ -57,7 +61,6 @@ pub use peer_auth::{PeerAuth, PeerCounts, Proven};
 pub use peer_client::{PeerChannel, PeerClient, Target};
 pub use peer_error::{LeaderHint, PeerError};
 pub use peer_server::{PeerReply, PeerRequest, PeerRoutes, PeerServer};
-pub use propose::Committed;
 pub use replica::{Replica, ReplicaOptions};
 pub use secret::ClusterSecret;
 pub use status::{Formation, PeerStatus, ReplicaStatus, Role, StoreStatus, TurnedAway};

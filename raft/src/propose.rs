@@ -7,12 +7,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use erlmcp_ledger::{Command, Receipt};
+use erlmcp_ledger::{Command, Renewal};
 use http::StatusCode;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::error::{ClientWriteError, RaftError};
-use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
+use crate::attempt::{Attempt, Committed};
 use crate::core::Core;
 use crate::error::ProposeError;
 use crate::peer_client::PeerChannel;
@@ -25,38 +26,6 @@ pub(crate) const PROPOSE: &str = "/peer/v2/propose";
 
 /// How long to wait for news of a leader before asking again.
 const NEWS_TIME: Duration = Duration::from_millis(100);
-
-/// A receipt with the log index of its command.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Committed {
-    /// Index in the log.
-    pub index: u64,
-    /// Answer of the ledger.
-    pub receipt: Receipt,
-}
-
-/// How one attempt on this node ended.
-pub(crate) enum Attempt {
-    Committed(Committed),
-    /// Not written.
-    NotLeader,
-    /// Written or not.
-    Unknown,
-    /// Not written: this node has ended.
-    Stopped,
-    /// Not written: a member does not read it.
-    TooNew {
-        /// The form that knows the command.
-        version: u32,
-        /// The newest that every member reads.
-        reads: u32,
-    },
-    /// Not written.
-    TooLarge {
-        /// Its size; [`COMMAND_BYTES_MAX`] are allowed.
-        bytes: usize,
-    },
-}
 
 impl Core {
     /// Puts `command` to the ledger within `time`, wherever the leader is.
@@ -104,8 +73,35 @@ impl Core {
         }
     }
 
-    /// Writes `command` if this node leads.
+    /// Writes `command` if this node leads; a single renewal together with those of others.
     pub(crate) async fn propose_here(&self, command: Command, time: Duration) -> Attempt {
+        match command {
+            Command::Renew { mut renewals } if renewals.len() == 1 => {
+                self.renew_here(renewals.swap_remove(0), time).await
+            }
+            command => self.write_here(command, time).await,
+        }
+    }
+
+    /// Writes `renewal` with those of others if this node leads.
+    pub(crate) async fn renew_here(&self, renewal: Renewal, time: Duration) -> Attempt {
+        if !self.is_leader() {
+            return Attempt::NotLeader;
+        }
+        let (answer, answered) = oneshot::channel();
+        // A full queue: nothing was written, and the node tries again.
+        if self.renewals.try_send((renewal, answer)).is_err() {
+            return Attempt::NotLeader;
+        }
+        match tokio::time::timeout(time, answered).await {
+            Ok(Ok(attempt)) => attempt,
+            Ok(Err(_)) => Attempt::Stopped,
+            Err(_) => Attempt::Unknown,
+        }
+    }
+
+    /// Writes `command` as one entry if this node leads.
+    pub(crate) async fn write_here(&self, command: Command, time: Duration) -> Attempt {
         if self.fatal.borrow().is_some() {
             return Attempt::Stopped;
         }

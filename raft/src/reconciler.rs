@@ -15,11 +15,11 @@ use openraft::async_runtime::WatchReceiver as _;
 use openraft::{ChangeMembers, Instant as _};
 use tokio_util::sync::CancellationToken;
 
+use crate::attempt::Attempt;
 use crate::core::{Core, Since};
 use crate::join::REMOVED;
 use crate::membership::{Facts, Health, Step, Wanted, plan};
 use crate::peer_client::{PeerChannel, Target};
-use crate::propose::Attempt;
 use crate::types::{MemberNode, Metrics};
 
 /// Changes come in bursts; a round is not worth more often than this.

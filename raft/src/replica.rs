@@ -14,7 +14,7 @@ use erlmcp_ledger::{Budget, Limits, MemberClaim, NodeId};
 use erlmcp_storage::{Options, StorageError, Store, StoreHealth};
 use openraft::async_runtime::WatchReceiver as _;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +31,7 @@ use crate::node_tag::NodeTag;
 use crate::peer_auth::PeerAuth;
 use crate::peer_client::PeerClient;
 use crate::peer_server::{PeerRoutes, PeerServer};
+use crate::renewals::Waiting;
 use crate::room::Room;
 use crate::secret::ClusterSecret;
 use crate::state_machine::Raft;
@@ -38,7 +39,7 @@ use crate::state_machine::StateMachine;
 use crate::timing::Timing;
 use crate::types::MemberNode;
 use crate::view::View;
-use crate::{elect, join, raft_routes, reconciler};
+use crate::{elect, join, raft_routes, reconciler, renewals, shares};
 
 /// How long a leader tries to hand over when it stops.
 const HAND_OVER_TIME: Duration = Duration::from_secs(2);
@@ -133,6 +134,7 @@ impl Replica {
         (machine, view): (StateMachine, watch::Receiver<Arc<View>>),
     ) -> Result<Self, RaftError> {
         let me = NodeTag::from(&options.identity);
+        let claim = claim(&options, me);
         let clock = PeerClock::start();
         let auth = PeerAuth::new(options.secret, me, clock);
         let client = PeerClient::new(auth.clone());
@@ -149,13 +151,7 @@ impl Replica {
         };
         let began_empty = log.is_empty();
         let raft = Raft::new(me.id, config, network, log, machine).await.map_err(stopped)?;
-        let claim = MemberClaim {
-            reads: erlmcp_ledger::VERSION,
-            peer_address: options.advertise_peer,
-            http_address: options.advertise_http,
-            incarnation: me.incarnation,
-            name: options.name,
-        };
+        let (renewals, queue) = renewals::queue();
         let core = Arc::new(Core {
             me,
             cluster_id: options.identity.cluster_id,
@@ -181,6 +177,7 @@ impl Replica {
             leader_heard_ms: AtomicU64::new(0),
             majority,
             since: Mutex::default(),
+            renewals,
         });
         follow_store(&core);
         let routes = raft_routes::add(options.routes, &core);
@@ -190,7 +187,7 @@ impl Replica {
         }
         let closing = CancellationToken::new();
         let (count, changes) = watch::channel(0);
-        let tasks = start_tasks(&core, count, &closing);
+        let tasks = start_tasks(&core, count, queue, &closing);
         Ok(Self { handle: ReplicaHandle { core, changes }, server, tasks, closing, store_closing })
     }
 
@@ -241,6 +238,17 @@ impl Replica {
     }
 }
 
+/// The description of itself that the node asks to be listed with.
+fn claim(options: &ReplicaOptions, me: NodeTag) -> MemberClaim {
+    MemberClaim {
+        reads: erlmcp_ledger::VERSION,
+        peer_address: options.advertise_peer.clone(),
+        http_address: options.advertise_http.clone(),
+        incarnation: me.incarnation,
+        name: options.name.clone(),
+    }
+}
+
 /// A store that fails ends the replica; a full disk is said, and waited for.
 fn follow_store(core: &Arc<Core>) {
     let failing = Arc::downgrade(core);
@@ -259,12 +267,24 @@ fn follow_store(core: &Arc<Core>) {
     }));
 }
 
-fn start_tasks(core: &Arc<Core>, count: watch::Sender<u64>, closing: &CancellationToken) -> JoinSet<()> {
+fn start_tasks(
+    core: &Arc<Core>,
+    count: watch::Sender<u64>,
+    queue: mpsc::Receiver<Waiting>,
+    closing: &CancellationToken,
+) -> JoinSet<()> {
+    let writer = Arc::clone(core);
+    let write = move |command, time| {
+        let core = Arc::clone(&writer);
+        async move { core.write_here(command, time).await }
+    };
     let mut tasks = JoinSet::new();
     tasks.spawn(elect::run(Arc::clone(core), closing.clone()));
     tasks.spawn(reconciler::run(Arc::clone(core), closing.clone()));
     tasks.spawn(join::run(Arc::clone(core), closing.clone()));
     tasks.spawn(join::look_for_the_first_group(Arc::clone(core), closing.clone()));
+    tasks.spawn(renewals::run(queue, closing.clone(), write));
+    tasks.spawn(shares::run(Arc::clone(core), closing.clone()));
     tasks.spawn(watch_changes(Arc::clone(core), count, closing.clone()));
     tasks
 }
