@@ -3,6 +3,8 @@
 //! Reads are open to whoever reaches the port; actions need the admin token.
 
 mod health;
+mod quota;
+mod quota_order;
 mod requests;
 mod routes;
 mod status;

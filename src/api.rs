@@ -9,6 +9,7 @@
 mod figures;
 mod members;
 mod orders;
+mod quota;
 mod since;
 mod status;
 #[cfg(test)]
@@ -19,5 +20,6 @@ pub use erlmcp_raft::{StoreStatus as Store, TurnedAway as PeerPort};
 pub use figures::{Connections, Latency, Quota, Serving, Throughput};
 pub use members::{Member, Members};
 pub use orders::{Complaint, ComplaintText, Drain, Drained, Remove, Removed, Transfer, Transferred};
+pub use quota::{Lease, Never, NodeShare, QuotaChange, QuotaReport, SetQuota};
 pub use status::{ClusterPart, NodePart, Status};
 pub use words::{Health, Standing, State};

@@ -14,6 +14,7 @@ mod http;
 mod init;
 mod paint;
 mod private;
+mod quota;
 mod run;
 mod settings;
 mod show;

@@ -161,6 +161,37 @@ fn an_action_carries_the_token_and_a_refusal_is_told() {
 }
 
 #[test]
+fn the_word_that_a_dead_node_does_not_run_is_passed_on_and_else_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(run(dir.path(), "init --id 1").0, 0);
+    let (url, seen) = node("200 OK", r#"{"node":2,"removed":true}"#);
+    for (flags, body) in
+        [("--dead", r#"{"dead":true,"node":2}"#), ("--dead --now", r#"{"dead":true,"node":2,"now":true}"#)]
+    {
+        assert_eq!(run(dir.path(), &format!("remove --id 2 {flags} --url {url}")).0, 0);
+        let request = seen.iter().find(|request| request.starts_with("POST")).unwrap();
+        assert!(request.ends_with(body), "{request}");
+    }
+    let (code, _, error) = run(dir.path(), &format!("remove --id 2 --now --url {url}"));
+    assert!(code == 2 && error.contains("--dead"), "{error}");
+}
+
+#[test]
+fn the_limit_is_set_and_what_follows_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(run(dir.path(), "init --id 1").0, 0);
+    let answer = r#"{"connections_before":9,"connections":5,"lease_ms_before":30000,"lease_ms":"never",
+        "granted":7,"in_use":6,"notices":["nobody is shed"]}"#;
+    let (url, seen) = node("200 OK", answer);
+    let (code, said, _) = run(dir.path(), &format!("quota set --connections 5 --lease-ms never --url {url}"));
+    let wanted = "limit 5 (was 9), lease never (was 30 s); 7 granted and 6 in use now\nnobody is shed\n";
+    assert_eq!((code, said.as_str()), (0, wanted));
+    let request = seen.iter().find(|request| request.starts_with("POST")).unwrap();
+    assert!(request.starts_with("POST /cluster/quota "), "{request}");
+    assert!(request.ends_with(r#"{"connections":5,"lease_ms":"never"}"#), "{request}");
+}
+
+#[test]
 fn healthcheck_exits_0_when_ready_and_1_when_not_or_absent() {
     let dir = tempfile::tempdir().unwrap();
     let (ready, _seen) = node("200 OK", "{}");

@@ -160,16 +160,13 @@ impl Core {
     }
 
     /// Takes `node` out of the group and waits until no log entry is sent to it any more.
-    pub(crate) async fn remove(&self, node: NodeId, dead: bool) -> Result<(), AdminError> {
+    pub(crate) async fn remove(&self, node: NodeId, dead: bool, now: bool) -> Result<(), AdminError> {
         if let Some(SilentMajority { voters, silent }) = self.ask_removable(node).await {
             return Err(AdminError::NoMajority { voters, silent });
         }
         let known = self.view().ledger.members().get(&node).map(|member| member.incarnation);
         let written = self
-            .propose(
-                Command::RemoveMember { node, incarnation: known, dead, now: false },
-                self.timing.propose,
-            )
+            .propose(Command::RemoveMember { node, incarnation: known, dead, now }, self.timing.propose)
             .await?;
         written.receipt.into_result()?;
         let is_gone = |metrics: &Metrics| {

@@ -86,13 +86,14 @@ impl ReplicaHandle {
     }
 
     /// Takes a node out of the group, from any node. Needs it drained, or `dead`: the operator's word that it
-    /// will never come back with its data.
+    /// will never come back with its data. With `now` as well it is the word that the node no longer runs, so
+    /// that a share whose lease never ends goes at once; if the node does run, the limit is broken.
     ///
     /// # Errors
     /// [`AdminError::NotYet`] when it is recorded but the voters could not be changed in time; the leader
     /// goes on.
-    pub async fn remove(&self, node: NodeId, dead: bool) -> Result<(), AdminError> {
-        self.core.remove(node, dead).await
+    pub async fn remove(&self, node: NodeId, dead: bool, now: bool) -> Result<(), AdminError> {
+        self.core.remove(node, dead, now).await
     }
 
     /// Sets or clears a node's drain flag, from any node. A draining leader hands over; a draining learner

@@ -362,7 +362,7 @@ impl Core {
     async fn replace(&self, new: NodeTag, lost: Incarnation) -> PeerReply {
         let not_yet = |why: String| PeerReply::refuse(StatusCode::CONFLICT, "not_yet", &why);
         // Where the living could not finish without it, it stays until they can.
-        let removing = self.remove(new.id, true);
+        let removing = self.remove(new.id, true, false);
         match tokio::time::timeout(ASK_TIME / 2, removing).await {
             Err(_) => not_yet("the lost incarnation is being taken out; ask again".to_owned()),
             Ok(Ok(())) => {

@@ -96,7 +96,7 @@ async fn write_the_fixture() {
         put(&cluster, 2, command).await;
     }
     cluster.node(2).set_draining(1, true).await.unwrap();
-    cluster.node(2).remove(1, false).await.unwrap();
+    cluster.node(2).remove(1, false, false).await.unwrap();
     let is_alone = |status: &ReplicaStatus| status.voters == [2] && !status.changing && status.lag == 0;
     cluster.wait(2, SOON, |status| is_alone(status) && status.learners == [3]).await;
     put(&cluster, 2, Command::SetDraining { node: 3, draining: true }).await;

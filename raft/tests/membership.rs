@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use common::{Cluster, SOON};
-use erlmcp_ledger::{Command, Reason};
+use erlmcp_ledger::{Amount, Command, Instance, Opening, Reason, Receipt, Renewal};
 use erlmcp_raft::{
     AdminError, ClusterSecret, Fatal, Identity, Init, RaftError, Replica, ReplicaStatus, Role,
 };
@@ -47,7 +47,7 @@ async fn a_wiped_node_is_turned_away_until_its_old_life_is_declared_dead() {
     assert_eq!(cluster.node(victim).status().role, Role::Joining);
     assert_eq!(cluster.node(victim).status().term, 0, "the group sends nothing to a node it does not know");
 
-    cluster.node(standby).remove(victim, true).await.unwrap();
+    cluster.node(standby).remove(victim, true, false).await.unwrap();
     cluster.wait(victim, SOON, |status| status.role == Role::Learner && status.join_problem.is_none()).await;
     let voters = cluster.node(leader).status().voters;
     assert!(voters.len() == 3 && !voters.contains(&victim), "the standby took the vote: {voters:?}");
@@ -128,13 +128,13 @@ async fn a_live_node_is_removed_only_when_drained_and_its_id_can_be_used_again()
     let mut cluster = formed(4).await;
     let leader = cluster.leader();
     let asker = if leader == 1 { 2 } else { 1 };
-    let refused = cluster.node(asker).remove(leader, false).await;
+    let refused = cluster.node(asker).remove(leader, false, false).await;
     assert!(matches!(refused, Err(AdminError::Refused(Reason::NotDrained { .. }))), "{refused:?}");
 
     // Draining the leader makes it hand over; removing it tells it so.
     cluster.node(asker).set_draining(leader, true).await.unwrap();
     cluster.wait(asker, SOON, |status| status.leader.is_some_and(|now| now != leader)).await;
-    cluster.node(asker).remove(leader, false).await.unwrap();
+    cluster.node(asker).remove(leader, false, false).await.unwrap();
     let fatal = tokio::time::timeout(SOON, cluster.node(leader).fatal()).await.unwrap();
     assert_eq!(fatal, Fatal::Removed(leader));
     assert_eq!(cluster.node(leader).status().role, Role::Removed);
@@ -155,11 +155,45 @@ async fn a_live_node_is_removed_only_when_drained_and_its_id_can_be_used_again()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_node_whose_share_never_ends_goes_at_the_word_that_it_does_not_run() {
+    let mut cluster = formed(4).await;
+    let (leader, standby) = (cluster.leader(), cluster.node(1).status().learners[0]);
+    let replica = cluster.node(leader);
+    let lease = Command::SetLease { lease_ms: None, drift_ppm: 10_000, margin_ms: 500 };
+    assert_eq!(replica.propose(lease).await.unwrap(), Receipt::Done);
+    let opening = Opening {
+        node: standby,
+        incarnation: replica.view().borrow().ledger.members()[&standby].incarnation,
+        instance: Instance::new(1),
+        attempt: 1,
+        previous_session: None,
+        ceiling: 100,
+        nodes_expected: 4,
+    };
+    let Receipt::Granted(grant) = replica.propose(Command::Open(opening)).await.unwrap() else {
+        panic!("the session is refused");
+    };
+    let (none, want) = (Amount::default(), Amount::of_connections(100));
+    let (session, node) = (grant.session, standby);
+    let renewal =
+        Renewal { node, session, seq: 1, held: none, in_use: none, want, ceiling: 100, lease_ms: None };
+    replica.propose(Command::Renew { renewals: vec![renewal] }).await.unwrap();
+    cluster.kill(standby).await;
+    let held = cluster.node(leader).remove(standby, true, false).await.unwrap_err();
+    assert!(matches!(held, AdminError::Refused(Reason::ShareHeld { connections: 100, .. })), "{held}");
+    assert!(held.to_string().contains(&format!("erlmcp-node remove --id {standby} --dead --now")), "{held}");
+    cluster.node(leader).remove(standby, true, true).await.unwrap();
+    let ledger = cluster.node(leader).view().borrow().ledger.clone();
+    assert!(ledger.shares().is_empty() && !ledger.members().contains_key(&standby));
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_removed_while_it_was_away_is_told_when_it_returns() {
     let mut cluster = formed(4).await;
     let (leader, standby) = (cluster.leader(), cluster.node(1).status().learners[0]);
     cluster.kill(standby).await;
-    cluster.node(leader).remove(standby, true).await.unwrap();
+    cluster.node(leader).remove(standby, true, false).await.unwrap();
     // It comes back elsewhere, so that nobody can tell it: it has to ask.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut options = cluster.options(standby);
@@ -282,7 +316,7 @@ async fn a_group_shrinks_to_one_voter_and_grows_again() {
     cluster.wait_formed().await;
     let leader = cluster.leader();
     let gone = (1..=3).find(|id| *id != leader).unwrap();
-    cluster.node(leader).remove(gone, true).await.unwrap();
+    cluster.node(leader).remove(gone, true, false).await.unwrap();
     cluster.wait(leader, SOON, |status| status.voters == [leader] && status.learners.len() == 1).await;
     tokio::time::timeout(SOON, cluster.node(gone).fatal()).await.unwrap();
     cluster.kill(gone).await;

@@ -1,4 +1,5 @@
 //! Operator actions: drain, hand over, remove. Any node takes them and passes them to the leader.
+//! The order that sets the limit is in `quota_order`.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::client_address::ClientAddress;
 use erlmcp_raft::AdminError;
 
 /// Address that sent the order, as the listener found it.
-type Sender = Option<Extension<ClientAddress>>;
+pub(super) type Sender = Option<Extension<ClientAddress>>;
 
 /// `POST /cluster/drain {"node":N,"draining":true}`.
 pub(super) async fn drain(
@@ -61,7 +62,7 @@ pub(super) async fn transfer(
     answer(done.map(|leader| Transferred { leader }))
 }
 
-/// `POST /cluster/remove {"node":N,"dead":bool}`.
+/// `POST /cluster/remove {"node":N,"dead":bool,"now":bool}`.
 pub(super) async fn remove(
     State(admin): State<Arc<Admin>>,
     sender: Sender,
@@ -72,10 +73,15 @@ pub(super) async fn remove(
         Ok(order) => order,
         Err(refused) => return *refused,
     };
-    let done = admin.source.replica.remove(order.node, order.dead).await;
+    if order.now && !order.dead {
+        let why = "\"now\" is the word that the node no longer runs, so it needs \"dead\" as well";
+        return refuse(StatusCode::BAD_REQUEST, why);
+    }
+    let done = admin.source.replica.remove(order.node, order.dead, order.now).await;
     tracing::info!(
         node = order.node,
         dead = order.dead,
+        now = order.now,
         done = done.is_ok(),
         from = address(sender),
         "operator removes a node"
@@ -84,11 +90,16 @@ pub(super) async fn remove(
 }
 
 /// For the log, so that an order can be traced to its sender.
-fn address(sender: Sender) -> Option<impl tracing::Value> {
+pub(super) fn address(sender: Sender) -> Option<impl tracing::Value> {
     sender.map(|Extension(client)| tracing::field::display(client.0))
 }
 
-fn read<T: DeserializeOwned>(admin: &Admin, headers: &HeaderMap, body: &Bytes) -> Result<T, Box<Response>> {
+/// The order in `body`, if the token is right and the whole of it is understood.
+pub(super) fn read<T: DeserializeOwned>(
+    admin: &Admin,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<T, Box<Response>> {
     if !admin.token.admits(headers) {
         let mut refused =
             refuse(StatusCode::UNAUTHORIZED, "this needs the admin token: Authorization: Bearer <token>");
@@ -99,7 +110,7 @@ fn read<T: DeserializeOwned>(admin: &Admin, headers: &HeaderMap, body: &Bytes) -
         .map_err(|error| Box::new(refuse(StatusCode::BAD_REQUEST, &format!("body: {error}"))))
 }
 
-fn answer<T: Serialize>(done: Result<T, AdminError>) -> Response {
+pub(super) fn answer<T: Serialize>(done: Result<T, AdminError>) -> Response {
     match done {
         Ok(value) => Json(value).into_response(),
         Err(error) => {

@@ -12,6 +12,7 @@ use axum::routing::{get, post};
 use serde::Serialize;
 
 use super::health::NotReady;
+use super::quota_order;
 use super::requests;
 use super::status::StatusSource;
 use super::token::AdminToken;
@@ -56,7 +57,7 @@ impl Admin {
                 get(|State(admin): State<Arc<Admin>>| part(admin, |s| s.throughput)),
             )
             .route("/cluster/latency", get(|State(admin): State<Arc<Admin>>| part(admin, |s| s.latency)))
-            .route("/cluster/quota", get(|State(admin): State<Arc<Admin>>| part(admin, |s| s.quota)))
+            .route("/cluster/quota", get(quota_order::show).post(quota_order::set))
             .route("/cluster/drain", post(requests::drain))
             .route("/cluster/transfer", post(requests::transfer))
             .route("/cluster/remove", post(requests::remove))

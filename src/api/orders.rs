@@ -32,6 +32,10 @@ pub struct Remove {
     /// Whether it is lost, so that nobody waits for it.
     #[serde(default)]
     pub dead: bool,
+    /// With `dead`: it no longer runs, so that its share of the connections goes at once even if its lease
+    /// never ends. Left out if false, as nodes of an older release do not know it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub now: bool,
 }
 
 /// Answer to [`Drain`].

@@ -1,4 +1,4 @@
-//! Actions of an operator: drain, undrain, remove, transfer-leader.
+//! Actions of an operator: drain, undrain, remove, transfer-leader; `quota set` is in `quota`.
 //!
 //! Each is one signed-in request to one node, which sees to it that the group agrees. Nothing is
 //! repeated here: an action that timed out may have happened, and the message says how to find out.
@@ -27,7 +27,7 @@ pub(super) async fn drain(args: &TargetArgs, draining: bool) -> Result<String, C
 }
 
 pub(super) async fn remove(args: &RemoveArgs) -> Result<String, CliError> {
-    let body = json!(Remove { node: args.id, dead: args.dead });
+    let body = json!(Remove { node: args.id, dead: args.dead, now: args.now });
     let done = format!(
         "node {} is removed from the group; to bring it back: erlmcp-node init --id {} and start\n",
         args.id, args.id

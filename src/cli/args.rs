@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::api::Lease;
 use crate::config::NODE_ID_MAX;
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 wrong usage; \
@@ -50,11 +51,20 @@ pub(super) enum Command {
     Undrain(TargetArgs),
     /// Remove a node from the group
     #[command(after_help = "Example: erlmcp-node remove --id 3\n\
-        With --dead you vouch that the node does not run and never will under this identity.")]
+        With --dead you vouch that the node does not run and never will under this identity. Connections \
+        granted to it are free for others once its lease has ended; under a lease that never ends they stay \
+        its own, and the removal is refused.\n\
+        With --dead --now you vouch that it does not run at this moment, so that those under a lease that \
+        never ends are free at once. If it does run, the cluster admits more connections than its limit.")]
     Remove(RemoveArgs),
     /// Make another voter the leader
     #[command(after_help = "Example: erlmcp-node transfer-leader --to 2")]
     TransferLeader(TransferArgs),
+    /// Show or set the cluster's connection limit
+    Quota {
+        #[command(subcommand)]
+        command: QuotaCommand,
+    },
     /// Check or show the configuration
     Config {
         #[command(subcommand)]
@@ -186,9 +196,12 @@ pub(super) struct RemoveArgs {
     /// The node's number
     #[arg(long, value_name = "N", value_parser = node_id)]
     pub(super) id: u64,
-    /// Vouch that the node is gone for good, so that what it holds is given to others at once
+    /// Vouch that the node is gone for good, so that nobody waits for it to drain
     #[arg(long)]
     pub(super) dead: bool,
+    /// Vouch that the node does not run now: frees its connections also under a lease that never ends
+    #[arg(long, requires = "dead")]
+    pub(super) now: bool,
     #[command(flatten)]
     pub(super) operate: AdminArgs,
 }
@@ -198,6 +211,32 @@ pub(super) struct TransferArgs {
     /// The next leader. Without: the group chooses
     #[arg(long, value_name = "N", value_parser = node_id)]
     pub(super) to: Option<u64>,
+    #[command(flatten)]
+    pub(super) operate: AdminArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum QuotaCommand {
+    /// Show the limit, and which node was granted how much of it
+    #[command(after_help = "Example: erlmcp-node quota show --json")]
+    Show(ClientArgs),
+    /// Set the limit, the lease of shares, or both. No connection is closed by it
+    #[command(after_help = "Example: erlmcp-node quota set --connections 50000\n\
+        Below what is in use it takes effect as connections end.\n\
+        A lease of never: a node cut off from the group serves on for as long as it runs; what a lost one \
+        was granted comes back only by erlmcp-node remove --id N --dead --now.")]
+    Set(SetQuotaArgs),
+}
+
+#[derive(Args, Debug)]
+#[group(id = "limit", required = true, multiple = true, args = ["connections", "lease_ms"])]
+pub(super) struct SetQuotaArgs {
+    /// Connections that the whole cluster admits at most, 1 to 1000000000
+    #[arg(long, value_name = "N")]
+    pub(super) connections: Option<u64>,
+    /// How long a node may admit by its share without renewing it: 3000 to 3600000 milliseconds, or never
+    #[arg(long, value_name = "MS|never")]
+    pub(super) lease_ms: Option<Lease>,
     #[command(flatten)]
     pub(super) operate: AdminArgs,
 }
@@ -316,6 +355,11 @@ mod tests {
             "erlmcp-node transfer-leader",
             "erlmcp-node transfer-leader --to 2",
             "erlmcp-node remove --id 3 --dead",
+            "erlmcp-node remove --id 3 --dead --now",
+            "erlmcp-node quota show --id 2 --json",
+            "erlmcp-node quota set --connections 5000",
+            "erlmcp-node quota set --lease-ms never --url http://a --token-file t",
+            "erlmcp-node quota set --connections 5000 --lease-ms 3000 --json",
             "erlmcp-node config check",
             "erlmcp-node config --config a check",
             "erlmcp-node config check --config a --set b=c",
@@ -340,6 +384,11 @@ mod tests {
             "erlmcp-node init --id 2 --join nowhere",
             "erlmcp-node init --id 2 --join host:0",
             "erlmcp-node drain",
+            "erlmcp-node remove --id 3 --now",
+            "erlmcp-node quota",
+            "erlmcp-node quota set",
+            "erlmcp-node quota set --connections many",
+            "erlmcp-node quota set --lease-ms forever",
             "erlmcp-node start --id 1 --set novalue",
             "erlmcp-node frobnicate",
         ] {

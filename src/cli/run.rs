@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use super::args::{Cli, Command, ConfigCommand};
+use super::args::{Cli, Command, ConfigCommand, QuotaCommand};
 use super::error::CliError;
 use super::start::{self, Launch};
-use super::{admin, doctor, init, paint, show, status};
+use super::{admin, doctor, init, paint, quota, show, status};
 
 /// Runs the program: `run_node` is what `start` does once everything is proven.
 pub fn run<E>(run_node: impl FnOnce(Launch) -> Result<(), E>) -> ExitCode
@@ -71,6 +71,8 @@ fn ask(command: &Command) -> Result<String, CliError> {
             Command::Undrain(args) => admin::drain(args, false).await,
             Command::Remove(args) => admin::remove(args).await,
             Command::TransferLeader(args) => admin::transfer(args).await,
+            Command::Quota { command: QuotaCommand::Show(args) } => quota::show(args).await,
+            Command::Quota { command: QuotaCommand::Set(args) } => quota::set(args).await,
             Command::Healthcheck(args) => status::healthcheck(args).await,
             other => unreachable!("{other:?} asks no node"),
         }

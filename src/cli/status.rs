@@ -101,11 +101,11 @@ fn reasons(said: &str) -> String {
 }
 
 /// The node's own text, order and all; it was checked to be JSON.
-fn verbatim(answer: &HttpAnswer) -> String {
+pub(super) fn verbatim(answer: &HttpAnswer) -> String {
     format!("{}\n", String::from_utf8_lossy(&answer.body).trim_end())
 }
 
-fn not_a_node(url: &str, error: &serde_json::Error) -> CliError {
+pub(super) fn not_a_node(url: &str, error: &serde_json::Error) -> CliError {
     CliError::Call(CallError::Broken {
         url: url.to_string(),
         why: format!("its status is unreadable: {error}"),

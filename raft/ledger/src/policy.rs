@@ -33,8 +33,9 @@ impl Ledger {
         share.want.connections.min(share.ceiling).saturating_sub(share.granted.connections)
     }
 
-    /// Connections that nodes other than `node` lack of their fair parts.
-    fn reserved(&self, node: NodeId) -> u32 {
+    /// Connections that nodes other than `node` lack of their fair parts; kept from a node above its own.
+    #[must_use]
+    pub fn reserved(&self, node: NodeId) -> u32 {
         let lack = |(other, share): (&NodeId, &Share)| {
             let below_fair = self.fair_share(share).saturating_sub(share.granted.connections);
             if *other == node { 0 } else { self.unmet(*other, share).min(below_fair) }

@@ -135,8 +135,8 @@ pub enum Reason {
     },
     /// A share without an end cannot be taken from a node that may still serve.
     #[error(
-        "node {node} holds {connections} connections under a lease that never ends; if it is certain \
-         that the node no longer runs, remove it as dead and now"
+        "node {node} holds {connections} connections under a lease that never ends; if it runs, drain and \
+         stop it first; if it is certain that it no longer runs: erlmcp-node remove --id {node} --dead --now"
     )]
     ShareHeld {
         /// The node.

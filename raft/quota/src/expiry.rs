@@ -54,6 +54,12 @@ impl Notes {
             self.0.retain(|node, _| shares.contains_key(node));
         }
     }
+
+    /// This process's time when it applied the last renewal of the node's share; `None` without a share.
+    #[must_use]
+    pub fn noted_ms(&self, node: NodeId) -> Option<u64> {
+        self.0.get(&node).map(|note| note.noted_ms)
+    }
 }
 
 /// Milliseconds without renewal after which a share of this lease may expire; `None` is never.

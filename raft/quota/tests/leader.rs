@@ -341,6 +341,7 @@ fn a_renewal_starts_the_note_again() {
     let mut notes = Notes::at_start(&log.ledger, 0);
     log.renew(1, 500, 0, 0);
     notes.follow(&log.ledger, 20_000);
+    assert_eq!([1, 2, 3].map(|node| notes.noted_ms(node)), [Some(20_000), Some(0), None]);
     assert_eq!(log.due(&notes, 1 + GRACE_MS), [2]);
     assert_eq!(log.due(&notes, 20_001 + GRACE_MS), [1, 2]);
     let old = Notes::at_start(&log.ledger, 0);
