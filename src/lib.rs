@@ -16,6 +16,7 @@ pub mod telemetry;
 pub mod api;
 pub mod mcp;
 
+pub mod admission;
 pub mod monitor;
 pub mod session;
 
@@ -23,6 +24,7 @@ pub mod router;
 pub mod upstream;
 
 pub mod handler;
+pub mod quota;
 
 pub mod exchange;
 

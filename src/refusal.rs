@@ -11,6 +11,10 @@ use std::fmt;
 pub enum Refusal {
     /// This node holds all the connections it may.
     ConnectionsFull,
+    /// The cluster has all the connections it may, or what is free of them is on other nodes.
+    LimitReached,
+    /// This node has no share of the cluster's connections.
+    NoShare,
     /// This node holds all the sessions it may.
     SessionsFull,
     /// This principal has all the sessions on this node that it may have.
@@ -35,6 +39,8 @@ impl Refusal {
             Refusal::ListenersFull => 50_303,
             Refusal::Stopping => 50_304,
             Refusal::Draining => 50_305,
+            Refusal::LimitReached => 50_306,
+            Refusal::NoShare => 50_307,
             Refusal::PrincipalSessionsFull => 42_901,
             Refusal::RequestsFull => 42_902,
         }
@@ -45,6 +51,8 @@ impl Refusal {
     pub fn status(self) -> u16 {
         match self {
             Refusal::ConnectionsFull
+            | Refusal::LimitReached
+            | Refusal::NoShare
             | Refusal::SessionsFull
             | Refusal::ListenersFull
             | Refusal::Stopping
@@ -65,6 +73,12 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Refusal::ConnectionsFull => "this node holds all the connections it may; try again soon",
+            Refusal::LimitReached => {
+                "the cluster's limit of connections is reached, as far as this node knows; try again soon"
+            }
+            Refusal::NoShare => {
+                "this node has no share of the cluster's connections now; try again soon, on another"
+            }
             Refusal::SessionsFull => "this node holds all the sessions it may; try again soon",
             Refusal::ListenersFull => "this node has all the listening streams it may; try again soon",
             Refusal::Stopping => "this node is stopping; try again soon, on another",
@@ -85,6 +99,8 @@ mod tests {
     fn codes_lie_outside_the_range_of_json_rpc_and_match_their_status() {
         let all = [
             Refusal::ConnectionsFull,
+            Refusal::LimitReached,
+            Refusal::NoShare,
             Refusal::SessionsFull,
             Refusal::ListenersFull,
             Refusal::Stopping,

@@ -34,6 +34,10 @@ pub enum NotReady {
         /// Up to where it has to; `None` until a leader has told.
         committed: Option<u64>,
     },
+    /// This node has no share of the cluster's connections, so it admits nobody.
+    NoShare,
+    /// Half of the lease of this node's share has passed without a renewal.
+    Unrenewed,
     /// The store takes no writes.
     Store(String),
 }
@@ -65,6 +69,10 @@ impl fmt::Display for NotReady {
             }
             NotReady::CatchingUp { applied, committed: Some(committed) } => {
                 write!(f, "catching up: {applied} of {committed} entries")
+            }
+            NotReady::NoShare => f.write_str("no share of the cluster's connections yet"),
+            NotReady::Unrenewed => {
+                f.write_str("the share of the cluster's connections was not renewed for half of its lease")
             }
             NotReady::Store(why) => write!(f, "store: {why}"),
         }

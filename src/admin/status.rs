@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
+use erlmcp_quota::Readiness as ShareReadiness;
 use erlmcp_raft::{PeerStatus, ReplicaHandle, ReplicaStatus, Role, View};
 use parking_lot::Mutex;
 
 use super::health::{NotReady, Readiness, is_draining};
+use crate::admission::Gate;
 use crate::api::{
     ClusterPart, Connections, Health, Member, NodePart, Quota, Serving, Standing, State, Status, Throughput,
 };
@@ -33,8 +35,8 @@ pub struct StatusSource {
     pub http_address: String,
     /// Address at which members reach this node.
     pub peer_address: String,
-    /// Connections that this node takes at most.
-    pub connections_max: u64,
+    /// Admission of connections, and this node's share of the limit.
+    pub gate: Gate,
     /// Calendar time of the start, in milliseconds since 1970.
     pub started_unix_ms: u64,
     /// Monotonic time of the start, in milliseconds.
@@ -68,6 +70,12 @@ impl StatusSource {
             if !untried.is_empty() {
                 reasons.push(NotReady::Upstreams(untried));
             }
+        }
+        // Of one that is no member yet the first reason says enough.
+        match self.gate.readiness() {
+            ShareReadiness::NoShare if reasons.is_empty() => reasons.push(NotReady::NoShare),
+            ShareReadiness::Unrenewed => reasons.push(NotReady::Unrenewed),
+            _ => {}
         }
         reasons
     }
@@ -108,7 +116,7 @@ impl StatusSource {
             members: self.members(&replica, draining),
             connections: Connections {
                 here: Some(totals.connections),
-                limit_here: Some(self.connections_max),
+                limit_here: Some(self.gate.in_numbers().share.into()),
                 cluster_limit: Some(limits.connections.into()),
                 total_here: Some(totals.connections_total),
             },

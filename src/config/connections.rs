@@ -33,15 +33,15 @@ pub(super) const KEYS: &[Key] = &[
         100_000,
         (1, CONNECTIONS_MAX as i64),
         "connections",
-        "The cluster's limit of connections, with which it is founded; afterwards the ledger holds it and \
-         status shows it. No node is held to a share of it yet: per_node bounds what is admitted.",
+        "The cluster's limit of connections, with which it is founded; afterwards the ledger holds it, \
+         and quota set changes it. Each node admits out of its share of it.",
     ),
     Key::int(
         "connections.per_node",
         25_000,
         (1, 1_000_000),
         "connections",
-        "What this node admits at most, whatever its share. Lowered at start to what open files allow.",
+        "The most that this node takes a share for. Lowered at start to what open files allow.",
     ),
     Key::int(
         "connections.idle_timeout_s",

@@ -61,9 +61,9 @@ pub(super) const KEYS: &[Key] = &[
         "quota.lease_ms",
         Kind::IntOr { min: LEASE_MS_MIN as i64, max: LEASE_MS_MAX as i64, word: "never" },
         Fallback::Int(30_000),
-        "How long a node may count on the group without hearing from it, in milliseconds. /readyz is 503 \
-         once a majority has not answered the leader for half of it; \"never\": never for that reason. Also \
-         the lease of shares with which the cluster is founded; no shares are given yet.",
+        "How long a node admits by its share without renewing it, in milliseconds, with which the cluster is \
+         founded; quota set changes it. /readyz is 503 after half of it; then the node closes its \
+         connections. \"never\": it never does, and the share of a lost host stays taken.",
     ),
     Key::int(
         "quota.drift_ppm",
@@ -78,7 +78,7 @@ pub(super) const KEYS: &[Key] = &[
         500,
         (0, MARGIN_MS_MAX as i64),
         "milliseconds",
-        "Added to the wait before a silent node's share would go to others; the cluster is founded with it.",
+        "Added to the wait before a silent node's share goes to others; the cluster is founded with it.",
     ),
 ];
 

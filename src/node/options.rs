@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use erlmcp_ledger::{Budget, Limits};
+use erlmcp_ledger::{Budget, Instance, Limits};
 use erlmcp_raft::{ClusterSecret, Identity, PeerRoutes, ReplicaOptions, Timing};
 
 use crate::cli::Launch;
@@ -28,6 +28,16 @@ pub(super) fn service(launch: &Launch) -> ServiceConfig {
     let connections_max = config.http.connections_max.min(config.connections.per_node);
     config.http.connections_max = connections_max.min(clamp(files));
     config
+}
+
+/// The process as the quota protocol knows it.
+pub(super) fn quota_identity(launch: &Launch, identity: &Identity) -> erlmcp_quota::Identity {
+    erlmcp_quota::Identity {
+        node: identity.node_id,
+        incarnation: identity.incarnation,
+        instance: Instance::new(u128::from_le_bytes(crate::random::bytes())),
+        nodes_expected: clamp(expected(launch)),
+    }
 }
 
 /// How long a share lasts; `None` if for ever.

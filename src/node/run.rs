@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use erlmcp_quota::Settings;
 use erlmcp_raft::{ClusterSecret, Identity, PeerRoutes, Replica};
 use futures_util::FutureExt;
 use parking_lot::Mutex;
@@ -17,12 +18,14 @@ use super::error::NodeError;
 use super::stop::{self, Signals};
 use super::{options, upstreams};
 use crate::admin::{Admin, AdminOptions, AdminToken, Readiness, StatusSource, node_tools};
+use crate::admission::Gate;
 use crate::cli::Launch;
 use crate::clock::Clock;
 use crate::config::ServiceConfig;
 use crate::exchange::LISTENERS_MAX;
 use crate::mcp::{Provider, SealKey};
 use crate::monitor::Recorder;
+use crate::quota::{SavedSession, ShareKeeper, ShareOptions};
 use crate::router::{Router, TaskKey};
 use crate::transport::{Ending, HttpService, HttpServiceOptions, listener};
 use crate::upstream::Upstreams;
@@ -62,13 +65,21 @@ async fn run_node(launch: Launch, bound: Bound, control: &Handle) -> Result<(), 
     let token = AdminToken::open(&config.admin_token_file)?;
     let seal = SealKey::derive(&secret.derive("request state"), "request state");
     let task_key = TaskKey::derive(&secret.derive("task ids"));
+    let me = options::quota_identity(&launch, &identity);
     let options = options::replica(&launch, identity, secret, bound.peer, PeerRoutes::default());
     let replica = spawn_on(control, Replica::start(options)).await??;
     let upstreams = Arc::new(upstreams::start(config)?);
     let ending = Ending::default();
     let readiness = Readiness::new(options::lease_ms(config), ending.state.clone());
     let service = Arc::new(options::service(&launch));
-    let source = status_source(&launch, &service, &replica, readiness, upstreams.clone());
+    // The data directory is locked by now.
+    let saved = SavedSession::new(&config.node_dir, me.incarnation);
+    let ceiling = service.http.connections_max;
+    let gate = Gate::new(Settings { identity: me, saved: saved.read(), ceiling }, Clock::new());
+    let share = ShareKeeper::default();
+    let keeping = ShareOptions { gate: gate.clone(), replica: replica.handle(), identity: me, saved };
+    control.spawn(share.run(keeping));
+    let source = status_source(&launch, gate, &replica, readiness, upstreams.clone());
     let source = Arc::new(source);
     let mut tasks = JoinSet::new();
     tasks.spawn(sample(source.clone(), ending.drain.clone()));
@@ -91,8 +102,10 @@ async fn run_node(launch: Launch, bound: Bound, control: &Handle) -> Result<(), 
             tokio::time::sleep(Duration::from_millis(config.sections.drain.notice_ms)).await;
         }
         ending.drain.cancel();
+        share.stop();
         ending.drained.cancelled().await;
-        upstreams.stop().await;
+        // Only now, when no connection is open.
+        tokio::join!(upstreams.stop(), share.given_back());
     };
     tokio::select! {
         () = in_order => {
@@ -126,7 +139,7 @@ fn serve(launch: &Launch, http: TcpListener, tasks: &mut JoinSet<()>, ending: &E
     let own = node_tools(&parts.source, Arc::new(parts.seal), !behind.is_empty());
     let mut providers: Vec<Arc<dyn Provider>> = vec![Arc::new(own)];
     providers.extend(behind);
-    let recorder = parts.source.recorder.clone();
+    let (recorder, gate) = (parts.source.recorder.clone(), parts.source.gate.clone());
     let edge = HttpService::new(HttpServiceOptions {
         router: Router::start(providers, 1, options::naming(config), parts.task_key, &ending.drain),
         recorder: recorder.clone(),
@@ -148,7 +161,7 @@ fn serve(launch: &Launch, http: TcpListener, tasks: &mut JoinSet<()>, ending: &E
     let routes = edge.routes().merge(admin);
     let ending = ending.clone();
     tasks.spawn(async move {
-        if let Err(error) = listener::serve(http, routes, &service, recorder, ending).await {
+        if let Err(error) = listener::serve(http, routes, &service, gate, recorder, ending).await {
             tracing::error!(%error, "cannot serve HTTP");
         }
     });
@@ -174,7 +187,7 @@ fn load_identity(launch: &Launch) -> Result<(Identity, ClusterSecret), NodeError
 
 fn status_source(
     launch: &Launch,
-    service: &ServiceConfig,
+    gate: Gate,
     replica: &Replica,
     readiness: Readiness,
     upstreams: Arc<Upstreams>,
@@ -189,7 +202,7 @@ fn status_source(
         cluster_name: config.sections.cluster.name.clone(),
         http_address: options::advertised_http(config),
         peer_address: config.peer_advertise.clone(),
-        connections_max: service.http.connections_max.into(),
+        gate,
         started_unix_ms: clock.unix_ms(),
         started_ms: clock.monotonic_ms(),
         upstreams_wait_ms: config.sections.gateway.start_wait_ms,

@@ -1,6 +1,6 @@
 //! Accepts connections and serves HTTP/1.1 and HTTP/2 on them, each within limits.
 //!
-//! Own accept loop: `axum::serve` has no time limit for heads. Beyond the limit of connections a client is
+//! Own accept loop: `axum::serve` has no time limit for heads. Whom the gate does not admit is
 //! told so and closed, and only the operator is served; without open files the loop waits instead of
 //! spinning. Once the node stops each answer asks its client to connect elsewhere. While it drains no client
 //! is let in, what runs may finish in time, the rest is closed, and probes are answered until the port
@@ -24,13 +24,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::reserve::Reserve;
 use super::socket::{Activity, Socket, Timeouts};
 use super::{Ending, answer};
+use crate::admission::{Gate, Slot, Turn};
 use crate::client_address::TrustedProxies;
 use crate::config::{self, ServiceConfig};
 use crate::drain::DrainState;
@@ -63,7 +63,7 @@ pub fn bind(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListen
     socket.listen(backlog)?.into_std()
 }
 
-/// Serves `routes` until it is drained and closed, see [`Ending`].
+/// Serves `routes` to those whom `admission` admits, until it is drained and closed, see [`Ending`].
 ///
 /// In the request's extensions handlers find the client's address as [`ClientAddress`], the other end of the
 /// connection as `ConnectInfo<SocketAddr>`, and when it connected as [`Arrival`].
@@ -77,6 +77,7 @@ pub async fn serve(
     listener: std::net::TcpListener,
     routes: Router,
     config: &ServiceConfig,
+    admission: Gate,
     recorder: Arc<Recorder>,
     ending: Ending,
 ) -> io::Result<()> {
@@ -85,10 +86,10 @@ pub async fn serve(
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
     let server = ConnectionServer::new(routes.clone(), config, &ending);
-    let gate = Gate {
+    let acceptor = Acceptor {
         reserve: Reserve::new(routes, server.proxies.clone()),
         server,
-        slots: Arc::new(Semaphore::new(config.http.connections_max as usize)),
+        gate: admission,
         recorder,
         clients: TaskTracker::new(),
         probes: TaskTracker::new(),
@@ -96,11 +97,11 @@ pub async fn serve(
         ending,
         nodelay: config.connections.tcp_nodelay,
     };
-    tokio::join!(gate.accept(listener), gate.drain(Duration::from_millis(config.drain.timeout_ms)));
-    gate.probes.close();
-    if tokio::time::timeout(CLOSE_TIME, gate.probes.wait()).await.is_err() {
-        gate.over.cancel();
-        gate.probes.wait().await;
+    tokio::join!(acceptor.accept(listener), acceptor.drain(Duration::from_millis(config.drain.timeout_ms)));
+    acceptor.probes.close();
+    if tokio::time::timeout(CLOSE_TIME, acceptor.probes.wait()).await.is_err() {
+        acceptor.over.cancel();
+        acceptor.probes.wait().await;
     }
     Ok(())
 }
@@ -111,10 +112,10 @@ fn is_of_one_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-/// Lets connections in as long as there are slots, and into the reserve when there are none.
-struct Gate {
+/// Lets connections in as long as the gate admits them, and into the reserve when it does not.
+struct Acceptor {
     server: ConnectionServer,
-    slots: Arc<Semaphore>,
+    gate: Gate,
     reserve: Reserve,
     recorder: Arc<Recorder>,
     clients: TaskTracker,
@@ -125,7 +126,7 @@ struct Gate {
     nodelay: bool,
 }
 
-impl Gate {
+impl Acceptor {
     /// Takes connections until the port is to close, and those that have come by then.
     async fn accept(&self, listener: TcpListener) {
         let mut failures = 0_u64;
@@ -164,27 +165,30 @@ impl Gate {
         self.ending.drained.cancel();
     }
 
+    fn serve(&self, stream: TcpStream, address: SocketAddr, slot: Slot) {
+        let counted = self.recorder.connection_opened();
+        let serving = self.server.clone().run(stream, address, slot.turn().clone());
+        self.clients.spawn(async move {
+            serving.await;
+            // The socket is closed by now: another may be admitted.
+            drop((slot, counted));
+        });
+    }
+
     fn admit(&self, stream: TcpStream, address: SocketAddr) {
         if self.nodelay {
             // It can only fail on a socket that is closed already.
             let _ = stream.set_nodelay(true);
         }
-        let slot = self.slots.clone().try_acquire_owned().ok();
-        let is_draining = self.ending.drain.is_cancelled();
-        let (refusal, slot) = match slot {
-            Some(slot) if !is_draining => {
-                let counted = self.recorder.connection_opened();
-                let serving = self.server.clone().run(stream, address, slot);
-                self.clients.spawn(async move {
-                    serving.await;
-                    drop(counted);
-                });
-                return;
+        let (refusal, guest) = if self.ending.drain.is_cancelled() {
+            (Refusal::Stopping, self.gate.guest())
+        } else {
+            match self.gate.admit() {
+                Ok(slot) => return self.serve(stream, address, slot),
+                Err(refusal) => (refusal, None),
             }
-            slot if is_draining => (Refusal::Stopping, slot),
-            _ => (Refusal::ConnectionsFull, None),
         };
-        if let Some(serving) = self.reserve.admit(stream, address, refusal, slot) {
+        if let Some(serving) = self.reserve.admit(stream, address, refusal, guest) {
             self.probes.spawn(self.over.clone().run_until_cancelled_owned(serving));
         }
     }
@@ -238,9 +242,9 @@ impl ConnectionServer {
         }
     }
 
-    async fn run(self, stream: TcpStream, address: SocketAddr, _slot: OwnedSemaphorePermit) {
+    async fn run(self, stream: TcpStream, address: SocketAddr, turn: Arc<Turn>) {
         let activity = Arc::new(Activity::default());
-        let socket = Socket::new(stream, self.timeouts, activity.clone());
+        let socket = Socket::new(stream, self.timeouts, activity.clone(), turn.clone());
         let (routes, begun) = (self.routes.clone(), activity.clone());
         let (state, arrival) = (self.state.clone(), self.state.arrival());
         let peer = self.proxies.peer(address);
@@ -269,14 +273,23 @@ impl ConnectionServer {
                 tokio::time::sleep(FIRST_TIME).await;
             }
         };
+        let cut = async {
+            tokio::select! {
+                () = self.kill.cancelled() => {}
+                () = turn.closing() => {}
+            }
+        };
+        tokio::pin!(cut);
         let served = tokio::select! {
+            // Of a share that has ended nothing is served any more.
+            biased;
+            () = cut.as_mut() => return,
             served = connection.as_mut() => served,
-            () = self.kill.cancelled() => return,
             () = leave => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
+                    () = cut.as_mut() => return,
                     served = connection.as_mut() => served,
-                    () = self.kill.cancelled() => return,
                 }
             }
         };

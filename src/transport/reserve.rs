@@ -30,6 +30,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::answer;
+use crate::admission::Guest;
 use crate::client_address::TrustedProxies;
 use crate::refusal::Refusal;
 
@@ -71,8 +72,8 @@ struct Seat {
     is_asking: Arc<AtomicBool>,
     left: oneshot::Receiver<OwnedSemaphorePermit>,
     places: Arc<Mutex<Vec<Place>>>,
-    /// A client's slot instead of a place, and what would take it away.
-    _slot: Option<(OwnedSemaphorePermit, oneshot::Sender<OwnedSemaphorePermit>)>,
+    /// A client's open file instead of a place, and what would take it away.
+    _guest: Option<(Guest, oneshot::Sender<OwnedSemaphorePermit>)>,
 }
 
 impl Drop for Seat {
@@ -102,15 +103,15 @@ impl Reserve {
     }
 
     /// Fate of a connection that is not let in: one request is answered if it is about the
-    /// node, else `refusal` is said. With a `slot` it takes no place. `None`: close it.
+    /// node, else `refusal` is said. As a `guest` it takes no place. `None`: close it.
     pub(super) fn admit(
         &self,
         stream: TcpStream,
         address: SocketAddr,
         refusal: Refusal,
-        slot: Option<OwnedSemaphorePermit>,
+        guest: Option<Guest>,
     ) -> Option<impl Future<Output = ()> + Send + use<>> {
-        let seat = slot.map(|slot| self.seat_in(slot)).or_else(|| self.seat());
+        let seat = guest.map(|guest| self.seat_of(guest)).or_else(|| self.seat());
         let turn =
             if seat.is_none() { Some(self.turning_away.clone().try_acquire_owned().ok()?) } else { None };
         let reserve = self.clone();
@@ -138,13 +139,13 @@ impl Reserve {
         let (leave, left) = oneshot::channel();
         let is_asking = Arc::new(AtomicBool::new(true));
         places.push(Place { is_asking: is_asking.clone(), leave });
-        Some(Seat { is_asking, left, places: self.places.clone(), _slot: None })
+        Some(Seat { is_asking, left, places: self.places.clone(), _guest: None })
     }
 
-    fn seat_in(&self, slot: OwnedSemaphorePermit) -> Seat {
+    fn seat_of(&self, guest: Guest) -> Seat {
         let (leave, left) = oneshot::channel();
         let is_asking = Arc::new(AtomicBool::new(true));
-        Seat { is_asking, left, places: self.places.clone(), _slot: Some((slot, leave)) }
+        Seat { is_asking, left, places: self.places.clone(), _guest: Some((guest, leave)) }
     }
 
     async fn serve(self, stream: TcpStream, address: SocketAddr, refusal: Refusal, mut seat: Seat) {

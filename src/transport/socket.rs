@@ -2,7 +2,8 @@
 //!
 //! hyper has one timer for "no head yet" and "nothing to say"; we want ten seconds for the one and minutes
 //! for the other, and an end for those who do not read. One timer a direction, set when the socket has
-//! nothing, so a busy connection pays nothing.
+//! nothing, so a busy connection pays nothing for them. Before each use of the socket the clock is asked
+//! whether the node's share still lasts: a process that was stopped for long must not serve a byte.
 
 use std::io;
 use std::pin::Pin;
@@ -14,6 +15,9 @@ use std::time::Duration;
 use http::Version;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
+
+use crate::admission::Turn;
+use crate::clock::Clock;
 
 /// How long each wait may take.
 #[derive(Clone, Copy, Debug)]
@@ -70,11 +74,14 @@ enum Wait {
     Serving,
 }
 
-/// A socket that fails with [`io::ErrorKind::TimedOut`] when its peer takes too long.
+/// A socket that fails with [`io::ErrorKind::TimedOut`] when its peer takes too long, and with
+/// [`io::ErrorKind::ConnectionAborted`] once its turn is over.
 pub(super) struct Socket<S> {
     inner: S,
     timeouts: Timeouts,
     activity: Arc<Activity>,
+    turn: Arc<Turn>,
+    clock: Clock,
     /// Requests begun when the last byte arrived.
     begun: usize,
     wait: Wait,
@@ -83,9 +90,18 @@ pub(super) struct Socket<S> {
 }
 
 impl<S> Socket<S> {
-    pub(super) fn new(inner: S, timeouts: Timeouts, activity: Arc<Activity>) -> Socket<S> {
+    pub(super) fn new(inner: S, timeouts: Timeouts, activity: Arc<Activity>, turn: Arc<Turn>) -> Socket<S> {
         let timer = Some(Box::pin(tokio::time::sleep(timeouts.first)));
-        Socket { inner, timeouts, activity, begun: 0, wait: Wait::First, timer, stall: None }
+        let clock = Clock::new();
+        Socket { inner, timeouts, activity, turn, clock, begun: 0, wait: Wait::First, timer, stall: None }
+    }
+
+    /// Whether the socket may still be touched.
+    fn check(&self) -> io::Result<()> {
+        if self.turn.is_over(self.clock.monotonic_ms()) {
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the share of this node has ended"));
+        }
+        Ok(())
     }
 
     /// Bytes arrived: they belong to a head unless a request is being served or the connection is HTTP/2.
@@ -148,6 +164,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.check()?;
         let before = buf.filled().len();
         match Pin::new(&mut self.inner).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {
@@ -164,6 +181,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.check()?;
         let polled = Pin::new(&mut self.inner).poll_write(cx, buf);
         self.settle(cx, polled)
     }
@@ -173,6 +191,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.check()?;
         let polled = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
         self.settle(cx, polled)
     }
@@ -182,6 +201,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check()?;
         let polled = Pin::new(&mut self.inner).poll_flush(cx);
         self.settle(cx, polled)
     }
@@ -196,6 +216,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
+    use crate::admission::Gate;
 
     const TIMEOUTS: Timeouts = Timeouts {
         first: Duration::from_secs(10),
@@ -207,7 +228,8 @@ mod tests {
     fn socket() -> (Socket<DuplexStream>, DuplexStream, Arc<Activity>) {
         let (ours, theirs) = duplex(4);
         let activity = Arc::new(Activity::default());
-        (Socket::new(ours, TIMEOUTS, activity.clone()), theirs, activity)
+        let turn = Gate::alone(1, Clock::new()).admit().unwrap().turn().clone();
+        (Socket::new(ours, TIMEOUTS, activity.clone(), turn), theirs, activity)
     }
 
     async fn waited(socket: &mut Socket<DuplexStream>) -> u64 {
@@ -287,5 +309,20 @@ mod tests {
         let start = tokio::time::Instant::now();
         assert_eq!(socket.write_all(b"5").await.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(start.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test]
+    async fn not_a_byte_is_served_once_the_turn_is_over() {
+        let (ours, mut theirs) = duplex(4);
+        // Of no session: its end has always been.
+        let mut socket = Socket::new(ours, TIMEOUTS, Arc::default(), Arc::default());
+        theirs.write_all(b"x").await.unwrap();
+        for error in [
+            socket.read_u8().await.unwrap_err(),
+            socket.write_u8(b'x').await.unwrap_err(),
+            socket.flush().await.unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+        }
     }
 }

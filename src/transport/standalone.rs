@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::service::{HttpService, HttpServiceOptions};
 use super::{Ending, listener};
+use crate::admission::Gate;
 use crate::clock::Clock;
 use crate::config::ServiceConfig;
 use crate::exchange::LISTENERS_MAX;
@@ -55,8 +56,11 @@ impl StandaloneServer {
             stop: stop.clone(),
         });
         let routes = service.routes();
+        let gate = Gate::alone(config.http.connections_max, Clock::new());
         let serving =
-            tokio::spawn(async move { listener::serve(listener, routes, &config, recorder, ending).await });
+            tokio::spawn(
+                async move { listener::serve(listener, routes, &config, gate, recorder, ending).await },
+            );
         Ok(StandaloneServer { address, stop, serving })
     }
 

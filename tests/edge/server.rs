@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use erlmcp::admission::Gate;
 use erlmcp::client_address::ClientAddress;
 use erlmcp::clock::Clock;
 use erlmcp::config::ServiceConfig;
@@ -88,8 +89,11 @@ impl Server {
             stop: stop.clone(),
         });
         let (routes, counting) = (edge.routes().merge(about_the_node()), recorder.clone());
+        let gate = Gate::alone(config.http.connections_max, Clock::new());
         let serving =
-            tokio::spawn(async move { listener::serve(socket, routes, &config, counting, ending).await });
+            tokio::spawn(
+                async move { listener::serve(socket, routes, &config, gate, counting, ending).await },
+            );
         Server { address, edge, fake, recorder, stop, serving }
     }
 

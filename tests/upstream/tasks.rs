@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use erlmcp::admission::Gate;
 use erlmcp::clock::Clock;
 use erlmcp::config::ServiceConfig;
 use erlmcp::drain::DrainState;
@@ -50,7 +51,8 @@ impl Node {
             stop: stop.clone(),
         });
         let (routes, until) = (edge.routes(), Ending::at_once(stop.clone()));
-        tokio::spawn(async move { listener::serve(socket, routes, &config, recorder, until).await });
+        let gate = Gate::alone(config.http.connections_max, Clock::new());
+        tokio::spawn(async move { listener::serve(socket, routes, &config, gate, recorder, until).await });
         Node { address, upstreams, _stop: stop.drop_guard() }
     }
 

@@ -54,6 +54,8 @@ pub struct Agent {
     outlook: Outlook,
     is_stopping: bool,
     has_told_close: bool,
+    /// A renewal of the open session was answered: it has a share, be it of 0.
+    has_share: bool,
     has_given_back: bool,
     sent_ms: u64,
     /// The last renewal asked for more.
@@ -81,6 +83,7 @@ impl Agent {
             outlook: Outlook::default(),
             is_stopping: false,
             has_told_close: false,
+            has_share: false,
             has_given_back: false,
             sent_ms: 0,
             has_asked: false,
@@ -110,8 +113,8 @@ impl Agent {
             return Ok(permit);
         }
         Err(match self.lease.phase() {
-            _ if self.lease.target() == Some(0) && self.is_draining() => Refusal::Draining,
-            Phase::Live if self.lease.in_use() >= self.lease.cap() => Refusal::ShareUsedUp,
+            _ if self.is_draining() => Refusal::Draining,
+            Phase::Live if self.has_share && self.lease.in_use() >= self.lease.cap() => Refusal::ShareUsedUp,
             _ => Refusal::NoShare,
         })
     }
@@ -130,7 +133,7 @@ impl Agent {
     pub fn readiness(&self, now_ms: u64) -> Readiness {
         if self.is_draining() {
             Readiness::Draining
-        } else if self.lease.phase() != Phase::Live || self.lease.seq() == 0 {
+        } else if self.lease.phase() != Phase::Live || !self.has_share {
             Readiness::NoShare
         } else if now_ms >= self.lease.half_ms() {
             Readiness::Unrenewed
@@ -168,6 +171,7 @@ impl Agent {
         match (id, answer) {
             (RequestId::Open { .. }, Ok(grant)) => {
                 self.has_told_close = false;
+                self.has_share = false;
                 self.open_pause_ms = REOPEN_MS.0;
                 actions.push(Action::Save(grant.session));
             }
@@ -176,6 +180,7 @@ impl Agent {
                 self.open_pause_ms = (2 * self.open_pause_ms).min(REOPEN_MS.1);
             }
             (RequestId::Renew { .. }, Ok(grant)) => {
+                self.has_share = true;
                 let has_grown = grant.share.connections > self.granted;
                 self.granted = grant.share.connections;
                 if has_grown {
@@ -206,7 +211,6 @@ impl Agent {
         }
         self.lease.set_target(outlook.session, outlook.target);
         self.outlook = outlook;
-        self.lease.set_draining(self.is_draining());
     }
 
     /// Does what is due at `now_ms`. To be called after each event, when [`Agent::is_hungry`] after an
@@ -276,10 +280,11 @@ impl Agent {
         let comfortable = in_use.saturating_add(2 * self.headroom());
         if is_asking {
             let least = cap.saturating_add(self.ask_min());
-            return (cap, comfortable.max(least).min(cap.saturating_add(ASK_MAX)));
+            let most = cap.saturating_add(ASK_MAX).min(self.ceiling.max(cap));
+            return (cap, comfortable.max(least).min(most));
         }
         let is_release = self.large_since_ms.is_some_and(|since| now_ms >= since + RELEASE_AFTER_MS);
-        let keep = if is_release { cap.min(comfortable.max(self.fair())) } else { cap };
+        let keep = if is_release { cap.min(comfortable.max(self.kept())) } else { cap };
         (keep, keep.min(comfortable))
     }
 
@@ -307,12 +312,19 @@ impl Agent {
         let (cap, in_use) = (self.lease.cap(), self.lease.in_use());
         self.lease.phase() == Phase::Live
             && self.lease.target().is_none()
+            && !self.is_draining()
             && cap < self.ceiling
             && cap.saturating_sub(in_use) < self.headroom()
     }
 
     fn period_ms(&self) -> u64 {
         self.lease.lease_ms().map_or(RENEWAL_MS_MAX, |lease| RENEWAL_MS_MAX.min(u64::from(lease) / 4))
+    }
+
+    /// Connections that are kept whatever their use; a drained member keeps what it uses, so that those whom
+    /// it has may come again.
+    fn kept(&self) -> u32 {
+        if self.is_draining() { 0 } else { self.fair() }
     }
 
     fn fair(&self) -> u32 {
@@ -340,7 +352,7 @@ impl Agent {
     /// Connections above which the share is too large for its use.
     fn too_large(&self) -> u32 {
         let kept_free = RELEASE_FACTOR.saturating_mul(self.headroom());
-        self.lease.in_use().saturating_add(kept_free).max(self.fair())
+        self.lease.in_use().saturating_add(kept_free).max(self.kept())
     }
 
     /// The next moment at which [`Agent::poll`] has something to do, unless something happens before.

@@ -1,0 +1,7 @@
+//! A node's part in sharing out the limit: carries out what the agent behind the gate decides.
+
+mod saved;
+mod share;
+
+pub use saved::SavedSession;
+pub use share::{ShareKeeper, ShareOptions};

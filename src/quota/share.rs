@@ -1,0 +1,186 @@
+//! Keeps this node's share: sends what the agent asks for, writes its session down, tells it of the ledger.
+//!
+//! Runs beside consensus on the control threads, so that a storm of clients delays no renewal. A request that
+//! fails is not told to the agent, which gives it up after a second and asks anew.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use erlmcp_ledger::{Command, Grant, Ledger, Reason, Receipt, SessionId};
+use erlmcp_quota::{Action, Event, Identity, Outlook, REQUEST_MS, Request, RequestId};
+use erlmcp_raft::{ReplicaHandle, View};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::saved::SavedSession;
+use crate::admission::Gate;
+
+/// Pause before a session that could not be written down is written again.
+const SAVE_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest time in which a node that stops gives its share back.
+const GIVE_BACK_TIME: Duration = Duration::from_secs(2);
+
+/// Events on their way to the agent: an answer, or a session that is on disk.
+const EVENTS_MAX: usize = 16;
+
+/// The parts of a share that is kept.
+pub struct ShareOptions {
+    /// The gate that spends it.
+    pub gate: Gate,
+    /// The group.
+    pub replica: ReplicaHandle,
+    /// The process.
+    pub identity: Identity,
+    /// Place of the session on disk.
+    pub saved: SavedSession,
+}
+
+/// Handle on the task that keeps the share.
+#[derive(Clone, Debug, Default)]
+pub struct ShareKeeper {
+    stop: CancellationToken,
+    given_back: CancellationToken,
+}
+
+impl ShareKeeper {
+    /// The task of this handle; it runs until the share is given back.
+    pub fn run(&self, options: ShareOptions) -> impl Future<Output = ()> + Send + 'static {
+        let keeper = self.clone();
+        async move {
+            let _given_back = keeper.given_back.clone().drop_guard();
+            keep(options, keeper).await;
+        }
+    }
+
+    /// Admits nothing from now on, and gives the share back once every connection is closed.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Resolves when the share is given back, or after two seconds in which the group could not be told.
+    pub async fn given_back(&self) {
+        if tokio::time::timeout(GIVE_BACK_TIME, self.given_back.cancelled()).await.is_err() {
+            tracing::warn!("the share of this node could not be given back; it is free when its lease ends");
+        }
+    }
+}
+
+async fn keep(options: ShareOptions, keeper: ShareKeeper) {
+    let mut view = options.replica.view();
+    let (tell, mut told) = mpsc::channel(EVENTS_MAX);
+    let is_listed = wait_listed(&mut view, &options.identity);
+    if keeper.stop.clone().run_until_cancelled_owned(is_listed).await.is_none() {
+        return;
+    }
+    let mut is_stopping = false;
+    let mut has_share = false;
+    loop {
+        let outlook = Outlook::of(&view.borrow_and_update().ledger, &options.identity);
+        let mut actions = options.gate.handle(Event::View(outlook));
+        tokio::select! {
+            () = options.gate.wait() => actions.extend(options.gate.poll()),
+            Some(event) = told.recv() => actions.extend(options.gate.handle(event)),
+            changed = view.changed() => if changed.is_err() { return },
+            () = keeper.stop.cancelled(), if !is_stopping => {
+                is_stopping = true;
+                actions.extend(options.gate.handle(Event::Stop));
+            }
+        }
+        for action in actions {
+            if matches!(action, Action::GivenBack) {
+                return;
+            }
+            carry_out(&options, &tell, action);
+        }
+        has_share = say(&options.gate, has_share);
+    }
+}
+
+/// Waits until the ledger lists this life of the node: before, an opening could only be refused.
+async fn wait_listed(view: &mut watch::Receiver<Arc<View>>, identity: &Identity) {
+    let is_listed = |ledger: &Ledger| {
+        ledger.members().get(&identity.node).is_some_and(|it| it.incarnation == identity.incarnation)
+    };
+    let _ = view.wait_for(|view| is_listed(&view.ledger)).await;
+}
+
+/// Says when the node has got a share. Returns whether it has one.
+fn say(gate: &Gate, had_share: bool) -> bool {
+    let now = gate.in_numbers();
+    let has_share = now.share > 0;
+    if has_share && !had_share {
+        tracing::info!(connections = now.share, "this node has a share of the cluster's connections");
+    }
+    has_share || had_share && now.ends_in_ms != Some(0)
+}
+
+fn carry_out(options: &ShareOptions, tell: &mpsc::Sender<Event>, action: Action) {
+    match action {
+        Action::Send(request) => {
+            let (replica, tell) = (options.replica.clone(), tell.clone());
+            tokio::spawn(async move {
+                if let Some((id, answer)) = send(&replica, request).await {
+                    let _ = tell.send(Event::Answer(id, answer)).await;
+                }
+            });
+        }
+        Action::Save(session) => {
+            tokio::spawn(save(options.saved.clone(), session, tell.clone()));
+        }
+        Action::CloseAll => {
+            let open = options.gate.in_numbers().in_use;
+            tracing::warn!(
+                open,
+                "the share of this node ended without a renewal: its connections are closed"
+            );
+        }
+        Action::GivenBack => {}
+    }
+}
+
+async fn send(replica: &ReplicaHandle, request: Request) -> Option<(RequestId, Result<Grant, Reason>)> {
+    let id = request.id();
+    let command = match request {
+        Request::Open(opening) => Command::Open(opening),
+        Request::Renew(renewal) => Command::Renew { renewals: vec![renewal] },
+    };
+    let written = match replica.propose_within(command, Duration::from_millis(REQUEST_MS)).await {
+        Ok(written) => written,
+        Err(error) => {
+            tracing::debug!(%error, ?id, "a request for the share has no answer");
+            return None;
+        }
+    };
+    let answer = match written.receipt {
+        Receipt::Granted(grant) => Ok(grant),
+        Receipt::Renewed(answers) => answers.into_iter().next()?,
+        Receipt::Refused(reason) => Err(reason),
+        Receipt::Done => return None,
+    };
+    Some((id, answer))
+}
+
+/// Writes the session down, again and again if the disk will not have it: without it nothing may be asked
+/// for.
+async fn save(saved: SavedSession, session: SessionId, tell: mpsc::Sender<Event>) {
+    let mut has_failed = false;
+    loop {
+        let file = saved.clone();
+        let problem = match tokio::task::spawn_blocking(move || file.write(session)).await {
+            Ok(Ok(())) => break,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        if !has_failed {
+            tracing::error!(problem, "cannot write down the session of this node's share; trying again");
+        }
+        has_failed = true;
+        tokio::time::sleep(SAVE_PAUSE).await;
+        if tell.is_closed() {
+            return;
+        }
+    }
+    let _ = tell.send(Event::Saved(session)).await;
+}
