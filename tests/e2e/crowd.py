@@ -46,10 +46,14 @@ class Client:
 
 
 class Crowd(threading.Thread):
-    """Clients in one thread. `addresses` names each node's (host, port)."""
+    """Clients in one thread. `addresses` names each node's (host, port).
 
-    def __init__(self, addresses):
+    With `stay_s` an admitted client leaves after about so many seconds, and another comes.
+    """
+
+    def __init__(self, addresses, stay_s=None):
         super().__init__(daemon=True)
+        self.stay_s = stay_s
         self.addresses = addresses
         self.clients = {node: [] for node in addresses}
         self.wanted = {node: 0 for node in addresses}
@@ -59,7 +63,7 @@ class Crowd(threading.Thread):
         self.poll = select.epoll()
         self.lock = threading.Lock()
         self.is_over = False
-        self.refused = self.results = self.cut = 0
+        self.refused = self.results = self.cut = self.arrivals = 0
         # node -> time: sockets of that node connected before must not hear a byte any more.
         self.silenced = {}
         self.broken_silence = []
@@ -149,6 +153,10 @@ class Crowd(threading.Thread):
         if not client.admitted:
             self.again(client, random.random())
 
+    def leave(self, client):
+        if self.stay_s and not client.asked:
+            self.again(client, random.random() / 10)
+
     def ask(self, client):
         try:
             client.socket.send(REQUEST)
@@ -195,6 +203,10 @@ class Crowd(threading.Thread):
         client.text, client.asked = b"", False
         if status == 200:
             self.results += 1
+            if not client.admitted:
+                self.arrivals += 1
+                if self.stay_s:
+                    self.after(random.uniform(0.5, 1.5) * self.stay_s, self.leave, client)
             client.admitted = True
             self.after(random.uniform(*AGAIN_S), self.ask, client)
         else:
