@@ -53,6 +53,7 @@ pub(crate) struct StateMachine {
     membership: Membership,
     view: watch::Sender<Arc<View>>,
     newest_snapshot: Arc<Mutex<Option<LogId>>>,
+    share_entries: u64,
     /// Failure that a test puts in place of the next apply.
     #[cfg(test)]
     pub(crate) at_apply: Option<fn() -> io::Error>,
@@ -100,6 +101,7 @@ impl StateMachine {
             membership,
             view,
             newest_snapshot,
+            share_entries: 0,
             #[cfg(test)]
             at_apply: None,
         };
@@ -114,7 +116,11 @@ impl StateMachine {
 
     fn publish(&self) {
         let applied = self.applied.map_or(0, |applied| applied.index());
-        self.view.send_replace(Arc::new(View { ledger: Arc::clone(&self.ledger), applied }));
+        self.view.send_replace(Arc::new(View {
+            ledger: Arc::clone(&self.ledger),
+            applied,
+            share_entries: self.share_entries,
+        }));
     }
 
     /// Applies some entries as one batch, then answers those who wait for them.
@@ -131,6 +137,7 @@ impl StateMachine {
             let receipt = match entry.payload {
                 EntryPayload::Blank => Receipt::Done,
                 EntryPayload::Normal(command) => {
+                    self.share_entries += u64::from(command.is_about_shares());
                     let (receipt, changes) = ledger.apply(entry.log_id.index(), &command);
                     writes.extend(changes.into_iter().map(state_write));
                     receipt

@@ -127,6 +127,8 @@ pub struct ReplicaStatus {
     pub committed: u64,
     /// The last entry applied here.
     pub applied: u64,
+    /// Entries about shares applied here since the start.
+    pub share_entries: u64,
     /// The last entry in the newest snapshot.
     pub snapshot: u64,
     /// The last entry purged from the log.
@@ -162,7 +164,10 @@ impl Core {
         let membership = metrics.membership_config.membership();
         let index = |id: &Option<crate::types::LogId>| id.map_or(0, |id| id.index());
         let committed = index(&metrics.local_committed).max(index(&metrics.cluster_committed));
-        let applied = self.view.borrow().applied;
+        let (applied, share_entries) = {
+            let view = self.view.borrow();
+            (view.applied, view.share_entries)
+        };
         let is_leader = metrics.state.is_leader();
         let leader_contact_ms = if is_leader { Some(0) } else { self.leader_silent_ms() };
         let silence_ms = u64::try_from(self.timing.silence().as_millis()).unwrap_or(u64::MAX);
@@ -185,6 +190,7 @@ impl Core {
             last_log: metrics.last_log_index.unwrap_or_default(),
             committed,
             applied,
+            share_entries,
             snapshot: index(&metrics.snapshot),
             purged: index(&metrics.purged),
             lag: committed.saturating_sub(applied),

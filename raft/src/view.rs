@@ -13,4 +13,6 @@ pub struct View {
     pub ledger: Arc<Ledger>,
     /// Index of the last log entry in it.
     pub applied: u64,
+    /// Entries about shares applied since the start of this process, from 0.
+    pub share_entries: u64,
 }

@@ -110,6 +110,7 @@ impl StatusSource {
             leader: replica.leader,
             term: replica.term,
             applied: Some(replica.applied),
+            share_entries: Some(replica.share_entries),
             committed: Some(replica.committed),
             lag: Some(replica.lag),
             majority_contact_ms: replica.majority_contact_ms,

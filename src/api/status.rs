@@ -24,6 +24,9 @@ pub struct Status {
     pub term: u64,
     /// The last entry of the log applied on this node.
     pub applied: Option<u64>,
+    /// Entries about shares of the connection limit that this node has applied since its start. The others
+    /// are changes of the group and orders of operators.
+    pub share_entries: Option<u64>,
     /// The last entry known to be committed.
     pub committed: Option<u64>,
     /// Committed entries not yet applied on this node.

@@ -24,6 +24,7 @@ const STATUS: &str = r#"{
   "leader": null,
   "term": 4,
   "applied": 120,
+  "share_entries": 41,
   "committed": 121,
   "lag": 1,
   "majority_contact_ms": 80,

@@ -78,21 +78,21 @@ async fn keep(options: ShareOptions, keeper: ShareKeeper) {
     let mut has_share = false;
     loop {
         let outlook = Outlook::of(&view.borrow_and_update().ledger, &options.identity);
-        let mut actions = options.gate.handle(Event::View(outlook));
-        tokio::select! {
-            () = options.gate.wait() => actions.extend(options.gate.poll()),
-            Some(event) = told.recv() => actions.extend(options.gate.handle(event)),
-            changed = view.changed() => if changed.is_err() { return },
+        // Carried out before anything is waited for.
+        if !carry_out(&options, &tell, options.gate.handle(Event::View(outlook))) {
+            return;
+        }
+        let actions = tokio::select! {
+            () = options.gate.wait() => options.gate.poll(),
+            Some(event) = told.recv() => options.gate.handle(event),
+            changed = view.changed() => if changed.is_err() { return } else { Vec::new() },
             () = keeper.stop.cancelled(), if !is_stopping => {
                 is_stopping = true;
-                actions.extend(options.gate.handle(Event::Stop));
+                options.gate.handle(Event::Stop)
             }
-        }
-        for action in actions {
-            if matches!(action, Action::GivenBack) {
-                return;
-            }
-            carry_out(&options, &tell, action);
+        };
+        if !carry_out(&options, &tell, actions) {
+            return;
         }
         has_share = say(&options.gate, has_share);
     }
@@ -116,28 +116,32 @@ fn say(gate: &Gate, had_share: bool) -> bool {
     has_share || had_share && now.ends_in_ms != Some(0)
 }
 
-fn carry_out(options: &ShareOptions, tell: &mpsc::Sender<Event>, action: Action) {
-    match action {
-        Action::Send(request) => {
-            let (replica, tell) = (options.replica.clone(), tell.clone());
-            tokio::spawn(async move {
-                if let Some((id, answer)) = send(&replica, request).await {
-                    let _ = tell.send(Event::Answer(id, answer)).await;
-                }
-            });
+/// Carries out what the agent decided. Returns false once the share is given back.
+fn carry_out(options: &ShareOptions, tell: &mpsc::Sender<Event>, actions: Vec<Action>) -> bool {
+    for action in actions {
+        match action {
+            Action::Send(request) => {
+                let (replica, tell) = (options.replica.clone(), tell.clone());
+                tokio::spawn(async move {
+                    if let Some((id, answer)) = send(&replica, request).await {
+                        let _ = tell.send(Event::Answer(id, answer)).await;
+                    }
+                });
+            }
+            Action::Save(session) => {
+                tokio::spawn(save(options.saved.clone(), session, tell.clone()));
+            }
+            Action::CloseAll => {
+                let open = options.gate.in_numbers().in_use;
+                tracing::warn!(
+                    open,
+                    "the share of this node ended without a renewal: its connections are closed"
+                );
+            }
+            Action::GivenBack => return false,
         }
-        Action::Save(session) => {
-            tokio::spawn(save(options.saved.clone(), session, tell.clone()));
-        }
-        Action::CloseAll => {
-            let open = options.gate.in_numbers().in_use;
-            tracing::warn!(
-                open,
-                "the share of this node ended without a renewal: its connections are closed"
-            );
-        }
-        Action::GivenBack => {}
     }
+    true
 }
 
 async fn send(replica: &ReplicaHandle, request: Request) -> Option<(RequestId, Result<Grant, Reason>)> {

@@ -2,8 +2,9 @@
 
 Ten rounds by default; `ERLMCP_KILL_ROUNDS=100` runs more, `ERLMCP_KILL_SEED` repeats a run's choices.
 
-What is written are the drain flags of the members. Every entry of the log is a command of the writer, the first entry of a term, or
-a change of the membership, of which there is none here: so the log's length, counted from outside, tells of a command too few or too many.
+What is written are the drain flags of the members. Every entry of the log is a command of the writer, the first entry of a term, a change
+of the membership, of which there is none here, or about shares, which a node counts: so the length of the log, as a node tells it that lived
+through the round, shows a command too few or too many.
 """
 
 import json
@@ -86,7 +87,7 @@ def test_nodes_killed_in_a_loop_lose_and_double_nothing(tmp_path):
             node.start()
         for node in nodes:
             node.wait_ready()
-        first = wait_for("the group", lambda: formed(nodes))[0]
+        first = wait_for("the group", lambda: formed(nodes))
         loop(nodes, chance, first)
     finally:
         for node in nodes:
@@ -97,9 +98,9 @@ def test_nodes_killed_in_a_loop_lose_and_double_nothing(tmp_path):
 
 def loop(nodes, chance, first):
     writer, began = Writer(nodes, random.Random(SEED + 1)), time.monotonic()
-    members = {member["id"]: member["role"] for member in first["members"]}
+    members, everyone = roles(first), first
     for number in range(ROUNDS):
-        stop, before = threading.Event(), writer.done
+        stop, before, start = threading.Event(), writer.done, (writer.done, writer.maybe)
         thread = threading.Thread(target=writer.run, args=(stop,), daemon=True)
         thread.start()
         wait_for("writes before the kill", lambda: writer.done > before + 5)
@@ -114,17 +115,22 @@ def loop(nodes, chance, first):
         stop.set()
         thread.join(30)
         assert not thread.is_alive(), "a write without an answer"
-        everyone = wait_for("one state on all nodes", lambda: settled(nodes), seconds=30)
-        check(number, writer, first, everyone)
-    last = everyone[0]
-    assert {member["id"]: member["role"] for member in last["members"]} == members, "the membership was to stay"
+        past, everyone = everyone, wait_for("one state on all nodes", lambda: settled(nodes), seconds=30)
+        check_flags(number, writer, everyone)
+        witness = next(at for at, node in enumerate(nodes) if node not in killed)
+        check_log(number, (writer.done - start[0], writer.maybe - start[1]), past[witness], everyone[witness])
+    assert roles(everyone) == members, "the membership was to stay"
     took = time.monotonic() - began
-    entries = last["applied"] - first["applied"]
-    counted = f"{writer.done} acknowledged, {writer.maybe} uncertain, {last['term'] - first['term']} terms, {entries} entries"
+    entries, terms = (everyone[0][what] - first[0][what] for what in ("applied", "term"))
+    counted = f"{writer.done} acknowledged, {writer.maybe} uncertain, {terms} terms, {entries} entries"
     print(f"{counted} in {took:.1f} s")
 
 
-def check(number, writer, first, everyone):
+def roles(everyone):
+    return {member["id"]: member["role"] for member in everyone[0]["members"]}
+
+
+def check_flags(number, writer, everyone):
     last = everyone[0]
     for each in everyone:
         for flag, value in flags(each).items():
@@ -132,7 +138,11 @@ def check(number, writer, first, everyone):
         assert flags(each) == flags(last), f"round {number}"
     # All is applied everywhere: what was uncertain is decided now.
     writer.possible = {flag: {value} for flag, value in flags(last).items()}
-    entries, terms = last["applied"] - first["applied"], last["term"] - first["term"]
-    assert entries >= writer.done, f"round {number}: {writer.done} acknowledged, {entries} in the log"
-    most = writer.done + writer.maybe + terms
-    assert entries <= most, f"round {number}: {entries} in the log; {writer.done} + {writer.maybe} written, {terms} terms"
+
+
+def check_log(number, written, past, now):
+    """`written`: how many writes of the round were acknowledged, and how many are uncertain."""
+    entries = (now["applied"] - now["share_entries"]) - (past["applied"] - past["share_entries"])
+    (done, maybe), terms = written, now["term"] - past["term"]
+    assert entries >= done, f"round {number}: {done} acknowledged, {entries} in the log"
+    assert entries <= done + maybe + terms, f"round {number}: {entries} in the log; {done} + {maybe} written, {terms} terms"

@@ -130,6 +130,12 @@ impl Command {
         }
     }
 
+    /// Whether nodes write it by themselves as they come and go and are used, without an order of anyone.
+    #[must_use]
+    pub const fn is_about_shares(&self) -> bool {
+        matches!(self, Self::Open(_) | Self::Renew { .. } | Self::Expire { .. } | Self::SetTargets { .. })
+    }
+
     /// The lowest form that knows this command. It is written in that form, so that members of an older
     /// release follow a newer leader for as long as nobody asks for what they do not know.
     #[must_use]
