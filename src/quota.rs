@@ -1,5 +1,6 @@
 //! A node's part in sharing out the limit: carries out what the agent behind the gate decides.
 
+mod notices;
 mod saved;
 mod share;
 

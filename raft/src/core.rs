@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use erlmcp_ledger::{Budget, Incarnation, Limits, MemberClaim, NodeId};
+use erlmcp_quota::Notes;
 use erlmcp_storage::Store;
 use openraft::async_runtime::WatchReceiver as _;
 use parking_lot::Mutex;
@@ -98,6 +99,8 @@ pub(crate) struct Core {
     pub(crate) majority: Arc<Majority>,
     pub(crate) since: Mutex<Since>,
     pub(crate) renewals: RenewalQueue,
+    /// When the last renewal of each share was applied here.
+    pub(crate) notes: Mutex<Notes>,
 }
 
 impl Core {

@@ -3,6 +3,7 @@
 //! A share in the replica, cheap to clone. Of no use after the replica stopped: proposals then fail, and the
 //! view stays as it was.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +54,15 @@ impl ReplicaHandle {
     #[must_use]
     pub fn status(&self) -> ReplicaStatus {
         self.core.status()
+    }
+
+    /// Milliseconds since this node applied the last renewal of each share, by node; since the start for one
+    /// that was renewed before.
+    #[must_use]
+    pub fn renewed_ago_ms(&self) -> BTreeMap<NodeId, u64> {
+        let now_ms = self.core.clock.uptime_ms();
+        let notes = self.core.notes.lock();
+        notes.iter().map(|(node, noted_ms)| (node, now_ms.saturating_sub(noted_ms))).collect()
     }
 
     /// Counts changes of the status; wait on it instead of sleeping.

@@ -178,6 +178,7 @@ impl Replica {
             majority,
             since: Mutex::default(),
             renewals,
+            notes: Mutex::default(),
         });
         follow_store(&core);
         let routes = raft_routes::add(options.routes, &core);

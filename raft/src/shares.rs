@@ -28,10 +28,13 @@ pub(crate) async fn run(core: Arc<Core>, closing: CancellationToken) {
 
 async fn watch(core: &Core) {
     let mut view = core.view.clone();
-    let mut notes = Notes::default();
     loop {
         let ledger = Arc::clone(&view.borrow_and_update().ledger);
-        notes.follow(&ledger, core.clock.uptime_ms());
+        let notes = {
+            let mut notes = core.notes.lock();
+            notes.follow(&ledger, core.clock.uptime_ms());
+            notes.clone()
+        };
         let is_done = !core.is_leader() || lead(core, &ledger, &notes).await;
         let pause = next_due_ms(&ledger, &notes).filter(|_| is_done).map_or(LOOK_PAUSE, |due_ms| {
             let left = due_ms.saturating_sub(core.clock.uptime_ms()).max(1);

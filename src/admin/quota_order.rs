@@ -3,7 +3,6 @@
 //! Any node takes the order and puts it to the ledger; its answer is read from the ledger in which the order
 //! is applied. Never touches a connection: nodes follow the ledger by themselves.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,9 +25,9 @@ const STEP_TIME: Duration = Duration::from_secs(5);
 
 /// `GET /cluster/quota`.
 pub(super) async fn show(State(admin): State<Arc<Admin>>) -> Json<QuotaReport> {
-    let view = admin.source.replica.view().borrow().clone();
-    // Nobody on this node notes yet when it applies a renewal.
-    Json(quota::report(&view.ledger, &BTreeMap::new()))
+    let replica = &admin.source.replica;
+    let view = replica.view().borrow().clone();
+    Json(quota::report(&view.ledger, &replica.renewed_ago_ms()))
 }
 
 /// `POST /cluster/quota {"connections":N,"lease_ms":MS|"never"}`, one of them or both.

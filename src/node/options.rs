@@ -48,6 +48,17 @@ pub(super) fn lease_ms(config: &Config) -> Option<u64> {
     }
 }
 
+/// The limits with which a cluster is founded.
+pub(super) fn limits(config: &Config) -> Limits {
+    let sections = &config.sections;
+    Limits {
+        connections: sections.connections.global,
+        lease_ms: lease_ms(config).map(clamp),
+        drift_ppm: sections.quota.drift_ppm,
+        margin_ms: clamp(sections.quota.margin_ms),
+    }
+}
+
 /// `serverInfo` of this node, raw.
 pub(super) fn server_info() -> Box<RawValue> {
     raw(&serde_json::json!({ "name": "erlmcp", "title": "erlmcp", "version": env!("CARGO_PKG_VERSION") }))
@@ -101,12 +112,7 @@ pub(super) fn replica(
         join: launch.join.iter().cloned().collect(),
         timing: timing(config),
         nodes_expected: expected(launch),
-        limits: Limits {
-            connections: sections.connections.global,
-            lease_ms: lease_ms(config).map(clamp),
-            drift_ppm: sections.quota.drift_ppm,
-            margin_ms: clamp(sections.quota.margin_ms),
-        },
+        limits: limits(config),
         budget: Budget {
             messages_per_second: sections.budget.messages_per_second,
             burst: sections.budget.burst_messages,

@@ -77,8 +77,13 @@ async fn run_node(launch: Launch, bound: Bound, control: &Handle) -> Result<(), 
     let ceiling = service.http.connections_max;
     let gate = Gate::new(Settings { identity: me, saved: saved.read(), ceiling }, Clock::new());
     let share = ShareKeeper::default();
-    let keeping = ShareOptions { gate: gate.clone(), replica: replica.handle(), identity: me, saved };
-    control.spawn(share.run(keeping));
+    control.spawn(share.run(ShareOptions {
+        gate: gate.clone(),
+        replica: replica.handle(),
+        identity: me,
+        saved,
+        configured: options::limits(config),
+    }));
     let source = status_source(&launch, gate, &replica, readiness, upstreams.clone());
     let source = Arc::new(source);
     let mut tasks = JoinSet::new();

@@ -7,14 +7,16 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use erlmcp_ledger::{Command, Grant, Ledger, Reason, Receipt, SessionId};
+use erlmcp_ledger::{Command, Grant, Ledger, Limits, Reason, Receipt, SessionId};
 use erlmcp_quota::{Action, Event, Identity, Outlook, REQUEST_MS, Request, RequestId};
 use erlmcp_raft::{ReplicaHandle, View};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::notices::{Difference, Notices};
 use super::saved::SavedSession;
 use crate::admission::Gate;
+use crate::clock::Clock;
 
 /// Pause before a session that could not be written down is written again.
 const SAVE_PAUSE: Duration = Duration::from_secs(1);
@@ -35,6 +37,8 @@ pub struct ShareOptions {
     pub identity: Identity,
     /// Place of the session on disk.
     pub saved: SavedSession,
+    /// The limits of the configuration, to say where the ledger has others.
+    pub configured: Limits,
 }
 
 /// Handle on the task that keeps the share.
@@ -75,7 +79,9 @@ async fn keep(options: ShareOptions, keeper: ShareKeeper) {
         return;
     }
     let mut is_stopping = false;
-    let mut has_share = false;
+    let mut notices = Notices::default();
+    let clock = Clock::new();
+    Difference { configured: &options.configured, known: view.borrow().ledger.limits() }.say();
     loop {
         let outlook = Outlook::of(&view.borrow_and_update().ledger, &options.identity);
         // Carried out before anything is waited for.
@@ -94,7 +100,9 @@ async fn keep(options: ShareOptions, keeper: ShareKeeper) {
         if !carry_out(&options, &tell, actions) {
             return;
         }
-        has_share = say(&options.gate, has_share);
+        for notice in notices.look(options.gate.in_numbers(), clock.monotonic_ms()) {
+            notice.say();
+        }
     }
 }
 
@@ -104,16 +112,6 @@ async fn wait_listed(view: &mut watch::Receiver<Arc<View>>, identity: &Identity)
         ledger.members().get(&identity.node).is_some_and(|it| it.incarnation == identity.incarnation)
     };
     let _ = view.wait_for(|view| is_listed(&view.ledger)).await;
-}
-
-/// Says when the node has got a share. Returns whether it has one.
-fn say(gate: &Gate, had_share: bool) -> bool {
-    let now = gate.in_numbers();
-    let has_share = now.share > 0;
-    if has_share && !had_share {
-        tracing::info!(connections = now.share, "this node has a share of the cluster's connections");
-    }
-    has_share || had_share && now.ends_in_ms != Some(0)
 }
 
 /// Carries out what the agent decided. Returns false once the share is given back.

@@ -2,7 +2,7 @@
 
 import json
 
-from node import request
+from node import request, wait_for
 
 OLD = {"connections": 100_000, "messages_per_second": 150_000, "burst": 150_000}
 
@@ -37,6 +37,16 @@ def test_the_limit_is_shown_and_set_through_any_node(new_cluster, tmp_path):
     assert show(cluster, 2)["lease_ms"] == "never" and cluster.status(2)["quota"] == OLD | {"connections": 7}
     page = cluster.cli("quota", "show", "--id", "2").stdout
     assert page.startswith("limit 7: ") and "lease never" in page.splitlines()[0] and "WAITS BECAUSE" in page, page
+
+    shares = show(cluster, 2)["nodes"]
+    assert all(0 <= share["renewed_ago_ms"] < 10_000 for share in shares), shares
+    leases = [(share["lease_ms"], share["expires_in_ms"]) for share in shares]
+    assert all(ends is None if lease == "never" else 0 < ends <= 31_200 for lease, ends in leases), shares
+    cluster.kill(1)
+    cluster.script("start")
+    wait_for("node 1 to have read the ledger", lambda: "the configuration says" in cluster.log_text(1))
+    line = "connections.global: the configuration says 100000, the ledger 7; quota.lease_ms: the configuration says 30000, the ledger never"
+    assert line in cluster.log_text(1)
 
     refused = (
         (("--connections", "0"), "connections must be between 1 and 1000000000; 0 is not"),

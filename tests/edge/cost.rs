@@ -1,5 +1,11 @@
-//! Calls in a row, to be counted by `scripts/instructions.py`: the difference of two runs is what one costs.
+//! Costs. Calls in a row, to be counted by `scripts/instructions.py`: the difference of two runs is what one
+//! costs. And the gate beside the accept that it follows.
 
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use erlmcp::admission::Gate;
+use erlmcp::clock::Clock;
 use serde_json::json;
 
 use crate::server::Server;
@@ -36,4 +42,44 @@ async fn native_modern() {
                 "io.modelcontextprotocol/clientCapabilities": {} } } });
         assert_eq!(wire.post(&headers, &call.to_string()).await.status, 200);
     }
+}
+
+/// Nanoseconds of one `act`, the best of some rounds.
+fn nanoseconds(times: u32, mut act: impl FnMut()) -> u128 {
+    let round = |_| {
+        #[allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+        let start = Instant::now();
+        (0..times).for_each(|_| act());
+        start.elapsed()
+    };
+    (0..5).map(round).min().unwrap_or(Duration::MAX).as_nanos() / u128::from(times)
+}
+
+/// `cargo test --release --test edge cost_of_the_gate -- --ignored --nocapture`
+#[test]
+#[ignore = "a benchmark: needs a release build and a quiet machine"]
+fn cost_of_the_gate() {
+    let gate = Gate::alone(100_000, Clock::new());
+    let alone = nanoseconds(1_000_000, || drop(gate.admit()));
+    let two = std::thread::scope(|scope| {
+        let both = [0, 1].map(|_| scope.spawn(|| nanoseconds(1_000_000, || drop(gate.admit()))));
+        both.map(|thread| thread.join().unwrap()).into_iter().max().unwrap()
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut clients = Vec::with_capacity(100);
+    let mut accepts = Duration::ZERO;
+    for _ in 0..100 {
+        clients.extend((0..100).map(|_| TcpStream::connect(address).unwrap()));
+        #[allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+        let start = Instant::now();
+        (0..100).for_each(|_| drop(listener.accept().unwrap()));
+        accepts += start.elapsed();
+        clients.clear();
+    }
+    let accept = accepts.as_nanos() / 10_000;
+    println!(
+        "admit and give back: {alone} ns; by two threads at once: {two} ns; accept and close: {accept} ns"
+    );
+    assert!(alone < accept, "the gate costs more than the accept");
 }

@@ -55,7 +55,12 @@ impl Notes {
         }
     }
 
-    /// This process's time when it applied the last renewal of the node's share; `None` without a share.
+    /// This process's time when it applied the last renewal of each share, by node.
+    pub fn iter(&self) -> impl Iterator<Item = (NodeId, u64)> {
+        self.0.iter().map(|(node, note)| (*node, note.noted_ms))
+    }
+
+    /// The same of one node's share; `None` without a share.
     #[must_use]
     pub fn noted_ms(&self, node: NodeId) -> Option<u64> {
         self.0.get(&node).map(|note| note.noted_ms)
