@@ -7,7 +7,7 @@
 use std::fmt;
 
 /// An expected no to a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Refusal {
     /// This node holds all the connections it may.
     ConnectionsFull,
@@ -30,6 +30,22 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// A short name, for counters.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Refusal::ConnectionsFull => "connections_full",
+            Refusal::LimitReached => "limit_reached",
+            Refusal::NoShare => "no_share",
+            Refusal::SessionsFull => "sessions_full",
+            Refusal::PrincipalSessionsFull => "principal_sessions_full",
+            Refusal::RequestsFull => "requests_full",
+            Refusal::ListenersFull => "listeners_full",
+            Refusal::Stopping => "stopping",
+            Refusal::Draining => "draining",
+        }
+    }
+
     /// The JSON-RPC code.
     #[must_use]
     pub fn code(self) -> i64 {

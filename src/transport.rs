@@ -1,11 +1,13 @@
 //! How messages come in from clients and go out to them. Only framing lives here; what a message means is
 //! told in `exchange`.
 
+mod activity;
 mod answer;
 mod body;
 mod ending;
 mod headers;
 mod host_check;
+mod idle;
 mod legacy;
 pub mod listener;
 mod modern;

@@ -89,7 +89,7 @@ impl StatusSource {
         let reasons = self.reasons(&replica, &view);
         let not_ready_because: Vec<String> = reasons.iter().map(ToString::to_string).collect();
         let totals = self.recorder.totals();
-        let limits = view.ledger.limits();
+        let (limits, gate) = (view.ledger.limits(), self.gate.in_numbers());
         let budget = view.ledger.budget();
         Status {
             cluster: ClusterPart {
@@ -117,9 +117,16 @@ impl StatusSource {
             members: self.members(&replica, draining),
             connections: Connections {
                 here: Some(totals.connections),
-                limit_here: Some(self.gate.in_numbers().share.into()),
+                limit_here: Some(gate.share.into()),
+                share_ends_in_ms: gate.ends_in_ms,
                 cluster_limit: Some(limits.connections.into()),
                 total_here: Some(totals.connections_total),
+                refused_here: self
+                    .gate
+                    .refused()
+                    .iter()
+                    .map(|(why, n)| (why.name().to_owned(), *n))
+                    .collect(),
             },
             serving: Serving { sessions: Some(totals.sessions), calls: Some(totals.calls) },
             throughput: self.throughput(totals),

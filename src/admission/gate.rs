@@ -5,6 +5,7 @@
 //! The moment at which a share ends lies outside the lock, as connections look at it while they are served.
 //! Somebody else carries out what the agent decides, see [`Gate::handle`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -39,8 +40,8 @@ struct GateState {
     session: SessionId,
     /// Connections that are served although they are not admitted, see [`Gate::guest`].
     guests: u32,
-    /// Connections refused since the start.
-    refused: u64,
+    /// Connections refused since the start, by reason.
+    refused: BTreeMap<Refusal, u64>,
 }
 
 /// The time during which one session serves its connections.
@@ -158,7 +159,7 @@ impl Gate {
             turn: Arc::default(),
             session: 0,
             guests: 0,
-            refused: 0,
+            refused: BTreeMap::new(),
         };
         Gate(Arc::new(GateInner { clock, state: Mutex::new(state), wake: Notify::new() }))
     }
@@ -202,7 +203,6 @@ impl Gate {
     pub fn admit(&self) -> Result<Slot, Refusal> {
         let admitted = self.0.step(|state, now_ms| {
             let admitted = state.agent.admit(now_ms);
-            state.refused += u64::from(admitted.is_err());
             let is_own_limit = state.agent.lease().in_use() >= state.ceiling;
             admitted.map(|permit| (permit, state.turn.clone())).map_err(|refusal| (refusal, is_own_limit))
         });
@@ -213,6 +213,25 @@ impl Gate {
             Err((erlmcp_quota::Refusal::ShareUsedUp, true)) => Err(Refusal::ConnectionsFull),
             Err((erlmcp_quota::Refusal::ShareUsedUp, false)) => Err(Refusal::LimitReached),
         }
+    }
+
+    /// Counts a connection that was told so.
+    pub fn count_refused(&self, refusal: Refusal) {
+        *self.0.state.lock().refused.entry(refusal).or_default() += 1;
+    }
+
+    /// Connections refused since the start, by reason; only those that there were.
+    #[must_use]
+    pub fn refused(&self) -> BTreeMap<Refusal, u64> {
+        self.0.state.lock().refused.clone()
+    }
+
+    /// Whether the place of a connection that ends now would be given to another: the share lasts and is not
+    /// coming down.
+    #[must_use]
+    pub fn replaces(&self) -> bool {
+        let now_ms = self.0.clock.monotonic_ms();
+        self.0.state.lock().agent.lease().replaces(now_ms)
     }
 
     /// A place beside the share, for one who is only told that the node stops; `None` where the open files
@@ -290,7 +309,7 @@ impl Gate {
             in_use: lease.in_use(),
             ceiling: state.ceiling,
             ends_in_ms: (deadline_ms < u64::MAX).then(|| deadline_ms.saturating_sub(now_ms)),
-            refused: state.refused,
+            refused: state.refused.values().sum(),
         }
     }
 }
@@ -308,6 +327,8 @@ mod tests {
         let (one, two) = (gate.admit().unwrap(), gate.admit().unwrap());
         assert!(!one.turn().is_over(Clock::new().monotonic_ms()));
         assert_eq!(gate.admit().err(), Some(Refusal::ConnectionsFull));
+        assert!(gate.replaces(), "one that ends is replaced");
+        gate.count_refused(Refusal::ConnectionsFull);
         assert!(gate.guest().is_none(), "no open file is left");
         drop(one);
         let guest = gate.guest().unwrap();

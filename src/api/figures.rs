@@ -1,5 +1,6 @@
 //! The figures of one node: clients, messages, latencies, limits.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -10,12 +11,17 @@ use serde::{Deserialize, Serialize};
 pub struct Connections {
     /// Open on this node now.
     pub here: Option<u64>,
-    /// Open on this node at most.
+    /// Open on this node at most, by its share of the limit.
     pub limit_here: Option<u64>,
+    /// Milliseconds until the share ends unless it is renewed; `None` is never.
+    pub share_ends_in_ms: Option<u64>,
     /// Open in the whole cluster at most, by the ledger.
     pub cluster_limit: Option<u64>,
     /// Accepted by this node since its start.
     pub total_here: Option<u64>,
+    /// Not admitted by this node since its start, by reason. Probes and operators count too, though they are
+    /// answered all the same.
+    pub refused_here: BTreeMap<String, u64>,
 }
 
 /// Work that clients have on this node; a drained node is empty once both are 0.
@@ -78,10 +84,15 @@ impl fmt::Display for Connections {
         let Some(here) = self.here else { return Ok(()) };
         write!(f, "{here} here")?;
         if let Some(limit) = self.limit_here {
-            write!(f, " of {limit}")?;
+            write!(f, " of a share of {limit}")?;
         }
         if let Some(limit) = self.cluster_limit {
-            write!(f, ", {limit} in the cluster")?;
+            write!(f, ", the cluster's limit is {limit}")?;
+        }
+        let refused: u64 = self.refused_here.values().sum();
+        if refused > 0 {
+            let reasons: Vec<_> = self.refused_here.iter().map(|(why, n)| format!("{why} {n}")).collect();
+            write!(f, "; {refused} refused here ({})", reasons.join(", "))?;
         }
         Ok(())
     }

@@ -55,8 +55,13 @@ const STATUS: &str = r#"{
   "connections": {
     "here": 1,
     "limit_here": 19744,
+    "share_ends_in_ms": 28125,
     "cluster_limit": 100000,
-    "total_here": 3
+    "total_here": 3,
+    "refused_here": {
+      "limit_reached": 12,
+      "stopping": 1
+    }
   },
   "serving": {
     "sessions": 0,

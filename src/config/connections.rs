@@ -14,6 +14,7 @@ pub struct Connections {
     pub global: u32,
     pub per_node: u32,
     pub idle_timeout_s: u64,
+    pub make_room_idle_ms: u64,
     pub reserve_files: u32,
     pub write_stall_ms: u64,
     pub tcp_nodelay: bool,
@@ -50,6 +51,14 @@ pub(super) const KEYS: &[Key] = &[
         "seconds",
         "A connection without any traffic is closed after this; the answer to a keep-alive counts as \
          traffic.",
+    ),
+    Key::int(
+        "connections.make_room_idle_ms",
+        5_000,
+        (100, 3_600_000),
+        "milliseconds",
+        "Where the node's share is used up, a connection that has carried nothing for this long is closed \
+         for a new one, the longest idle first.",
     ),
     Key::int(
         "connections.reserve_files",

@@ -24,14 +24,18 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::activity::Activity;
+use super::idle::IdleConnections;
 use super::reserve::Reserve;
-use super::socket::{Activity, Socket, Timeouts};
+use super::socket::{Socket, Timeouts};
 use super::{Ending, answer};
-use crate::admission::{Gate, Slot, Turn};
+use crate::admission::{Gate, Guest, Slot, Turn};
 use crate::client_address::TrustedProxies;
+use crate::clock::Clock;
 use crate::config::{self, ServiceConfig};
 use crate::drain::DrainState;
 use crate::monitor::Recorder;
@@ -49,6 +53,12 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Time for a connection without any request to send one, once the node drains.
 const FIRST_TIME: Duration = Duration::from_secs(1);
+/// Newcomers that wait at once until another connection has left; more are refused.
+const WAITING_MAX: usize = 64;
+/// The longest wait of one.
+const ROOM_TIME: Duration = Duration::from_millis(50);
+/// Time for a connection that is told to leave to close by itself.
+const FAREWELL_TIME: Duration = Duration::from_millis(25);
 /// Time for the last probes to be answered once the port is closed.
 const CLOSE_TIME: Duration = Duration::from_millis(100);
 
@@ -86,7 +96,7 @@ pub async fn serve(
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
     let server = ConnectionServer::new(routes.clone(), config, &ending);
-    let acceptor = Acceptor {
+    let acceptor = Arc::new(Acceptor {
         reserve: Reserve::new(routes, server.proxies.clone()),
         server,
         gate: admission,
@@ -96,7 +106,11 @@ pub async fn serve(
         over: CancellationToken::new(),
         ending,
         nodelay: config.connections.tcp_nodelay,
-    };
+        idle: Arc::default(),
+        idle_ms: config.connections.make_room_idle_ms,
+        waiting: Arc::new(Semaphore::new(WAITING_MAX)),
+        clock: Clock::new(),
+    });
     tokio::join!(acceptor.accept(listener), acceptor.drain(Duration::from_millis(config.drain.timeout_ms)));
     acceptor.probes.close();
     if tokio::time::timeout(CLOSE_TIME, acceptor.probes.wait()).await.is_err() {
@@ -124,11 +138,17 @@ struct Acceptor {
     over: CancellationToken,
     ending: Ending,
     nodelay: bool,
+    idle: Arc<IdleConnections>,
+    /// A connection makes room when it has carried nothing for so long, in milliseconds.
+    idle_ms: u64,
+    /// Newcomers that wait until another has left.
+    waiting: Arc<Semaphore>,
+    clock: Clock,
 }
 
 impl Acceptor {
     /// Takes connections until the port is to close, and those that have come by then.
-    async fn accept(&self, listener: TcpListener) {
+    async fn accept(self: &Arc<Self>, listener: TcpListener) {
         let mut failures = 0_u64;
         loop {
             let accepted = tokio::select! {
@@ -167,31 +187,73 @@ impl Acceptor {
 
     fn serve(&self, stream: TcpStream, address: SocketAddr, slot: Slot) {
         let counted = self.recorder.connection_opened();
-        let serving = self.server.clone().run(stream, address, slot.turn().clone());
+        let activity = Arc::new(Activity::new(self.clock));
+        let entry = self.idle.enter(activity.clone());
+        let serving = self.server.clone().run(stream, address, activity, slot.turn().clone());
         self.clients.spawn(async move {
             serving.await;
             // The socket is closed by now: another may be admitted.
             drop((slot, counted));
+            drop(entry);
         });
     }
 
-    fn admit(&self, stream: TcpStream, address: SocketAddr) {
+    fn admit(self: &Arc<Self>, stream: TcpStream, address: SocketAddr) {
         if self.nodelay {
             // It can only fail on a socket that is closed already.
             let _ = stream.set_nodelay(true);
         }
-        let (refusal, guest) = if self.ending.drain.is_cancelled() {
-            (Refusal::Stopping, self.gate.guest())
-        } else {
-            match self.gate.admit() {
-                Ok(slot) => return self.serve(stream, address, slot),
-                Err(refusal) => (refusal, None),
-            }
+        if self.ending.drain.is_cancelled() {
+            return self.refuse(stream, address, Refusal::Stopping, self.gate.guest());
+        }
+        let refusal = match self.gate.admit() {
+            Ok(slot) => return self.serve(stream, address, slot),
+            Err(refusal) => refusal,
         };
+        match self.make_room(refusal) {
+            Some(room) => {
+                let acceptor = self.clone();
+                self.clients.spawn(async move { acceptor.admit_after(room, stream, address).await });
+            }
+            None => self.refuse(stream, address, refusal, None),
+        }
+    }
+
+    /// Tells an idle connection to leave, if a newcomer would get its place.
+    fn make_room(&self, refusal: Refusal) -> Option<Room> {
+        let is_used_up = matches!(refusal, Refusal::LimitReached | Refusal::ConnectionsFull);
+        if !is_used_up || !self.gate.replaces() {
+            return None;
+        }
+        let turn = self.waiting.clone().try_acquire_owned().ok()?;
+        let is_gone = self.idle.dismiss_one(self.clock.monotonic_ms(), self.idle_ms)?;
+        Some(Room { is_gone, _turn: turn })
+    }
+
+    /// Admits a newcomer once the other is gone.
+    async fn admit_after(&self, room: Room, stream: TcpStream, address: SocketAddr) {
+        let _ = tokio::time::timeout(ROOM_TIME, room.is_gone).await;
+        if self.ending.drain.is_cancelled() {
+            return self.refuse(stream, address, Refusal::Stopping, self.gate.guest());
+        }
+        match self.gate.admit() {
+            Ok(slot) => self.serve(stream, address, slot),
+            Err(refusal) => self.refuse(stream, address, refusal, None),
+        }
+    }
+
+    fn refuse(&self, stream: TcpStream, address: SocketAddr, refusal: Refusal, guest: Option<Guest>) {
+        self.gate.count_refused(refusal);
         if let Some(serving) = self.reserve.admit(stream, address, refusal, guest) {
             self.probes.spawn(self.over.clone().run_until_cancelled_owned(serving));
         }
     }
+}
+
+/// A place that is about to be free.
+struct Room {
+    is_gone: oneshot::Receiver<()>,
+    _turn: OwnedSemaphorePermit,
 }
 
 /// Serves HTTP on single connections.
@@ -242,8 +304,7 @@ impl ConnectionServer {
         }
     }
 
-    async fn run(self, stream: TcpStream, address: SocketAddr, turn: Arc<Turn>) {
-        let activity = Arc::new(Activity::default());
+    async fn run(self, stream: TcpStream, address: SocketAddr, activity: Arc<Activity>, turn: Arc<Turn>) {
         let socket = Socket::new(stream, self.timeouts, activity.clone(), turn.clone());
         let (routes, begun) = (self.routes.clone(), activity.clone());
         let (state, arrival) = (self.state.clone(), self.state.arrival());
@@ -269,7 +330,7 @@ impl ConnectionServer {
         let leave = async {
             self.stop.cancelled().await;
             // It may be a probe that has only just come.
-            if !activity.has_begun() {
+            if activity.begun() == 0 {
                 tokio::time::sleep(FIRST_TIME).await;
             }
         };
@@ -292,9 +353,28 @@ impl ConnectionServer {
                     served = connection.as_mut() => served,
                 }
             }
+            () = activity.dismissed() => {
+                // A request that has just come is answered; HTTP/2 says goodbye, and may be slow to hear it.
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    () = cut.as_mut() => return,
+                    served = connection.as_mut() => served,
+                    () = quiet_for(&activity, FAREWELL_TIME) => return,
+                }
+            }
         };
         if let Err(error) = served {
             tracing::debug!(%error, %address, "a connection ended");
+        }
+    }
+}
+
+/// Resolves when nothing is being served, looked at every `time`.
+async fn quiet_for(activity: &Activity, time: Duration) {
+    loop {
+        tokio::time::sleep(time).await;
+        if !activity.is_serving() {
+            return;
         }
     }
 }

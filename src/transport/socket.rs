@@ -8,14 +8,13 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::Version;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use super::activity::Activity;
 use crate::admission::Turn;
 use crate::clock::Clock;
 
@@ -30,38 +29,6 @@ pub(super) struct Timeouts {
     pub(super) idle: Duration,
     /// For the peer to read.
     pub(super) write: Duration,
-}
-
-/// The requests of one connection that are being served.
-#[derive(Debug, Default)]
-pub(super) struct Activity {
-    begun: AtomicUsize,
-    open: AtomicUsize,
-    is_http2: AtomicBool,
-}
-
-impl Activity {
-    /// A request's head has arrived; it is served until the guard is dropped.
-    pub(super) fn begin(self: &Arc<Self>, version: Version) -> Serving {
-        self.is_http2.store(version == Version::HTTP_2, Ordering::Relaxed);
-        self.begun.fetch_add(1, Ordering::Relaxed);
-        self.open.fetch_add(1, Ordering::Relaxed);
-        Serving(self.clone())
-    }
-
-    /// Whether any request has arrived yet.
-    pub(super) fn has_begun(&self) -> bool {
-        self.begun.load(Ordering::Relaxed) > 0
-    }
-}
-
-/// One request that is being served.
-pub(super) struct Serving(Arc<Activity>);
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// Event that the socket waits for.
@@ -106,14 +73,14 @@ impl<S> Socket<S> {
 
     /// Bytes arrived: they belong to a head unless a request is being served or the connection is HTTP/2.
     fn received(&mut self) {
-        self.begun = self.activity.begun.load(Ordering::Relaxed);
-        let is_serving = self.activity.open.load(Ordering::Relaxed) > 0;
+        self.begun = self.activity.begun();
+        let is_serving = self.activity.is_serving();
         self.wait = match self.wait {
             Wait::First if self.begun == 0 => Wait::First,
             Wait::Head if !is_serving => Wait::Head,
             _ if is_serving => Wait::Serving,
             // A ping, a window update: only some frames are heads.
-            _ if self.activity.is_http2.load(Ordering::Relaxed) => {
+            _ if self.activity.is_http2() => {
                 self.timer = Some(Box::pin(tokio::time::sleep(self.timeouts.idle)));
                 Wait::Idle
             }
@@ -126,13 +93,13 @@ impl<S> Socket<S> {
 
     /// Nothing arrived: has it taken too long?
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let is_serving = self.activity.open.load(Ordering::Relaxed) > 0;
-        let has_begun = self.activity.begun.load(Ordering::Relaxed) != self.begun;
+        let is_serving = self.activity.is_serving();
+        let has_begun = self.activity.begun() != self.begun;
         if is_serving {
             self.wait = Wait::Serving;
             self.timer = None;
         } else if self.wait == Wait::Serving || has_begun {
-            self.begun = self.activity.begun.load(Ordering::Relaxed);
+            self.begun = self.activity.begun();
             self.wait = Wait::Idle;
             self.timer = Some(Box::pin(tokio::time::sleep(self.timeouts.idle)));
         }
@@ -213,6 +180,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
 
 #[cfg(test)]
 mod tests {
+    use http::Version;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;

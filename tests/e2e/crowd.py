@@ -8,6 +8,7 @@ can be too low by those that just came or went, and never too high. A refusal is
 import errno
 import heapq
 import json
+import math
 import random
 import select
 import socket
@@ -79,10 +80,11 @@ class Crowd(threading.Thread):
         with self.lock:
             self.wanted = {node: count for node in self.wanted}
 
-    def admitted(self):
-        """(client's port, node) of each client that has had a result on the socket it has."""
+    def admitted(self, before=math.inf):
+        """(client's port, node) of each client that has had a result on the socket it has, connected before then."""
         with self.lock:
-            return {(client.port, client.node) for clients in self.clients.values() for client in clients if client.admitted}
+            everyone = [client for clients in self.clients.values() for client in clients if client.admitted]
+            return {(client.port, client.node) for client in everyone if client.connected_at < before}
 
     def silence(self, node, before):
         with self.lock:
@@ -251,6 +253,11 @@ class Watch(threading.Thread):
         for _, node in pairs:
             by_node[node] += 1
         return by_node
+
+    def older(self, node, before):
+        """How many are admitted at the node since before then."""
+        pairs = self.crowd.admitted(before) & established(self.ports, self.tables)
+        return sum(1 for _, of in pairs if of == node)
 
     def now(self):
         return sum(count for node, count in self.count().items() if node not in self.excluded)

@@ -12,6 +12,7 @@ mod limits;
 mod modern;
 mod proxies;
 mod refusals;
+mod room;
 mod server;
 mod stopping;
 mod streams;

@@ -343,6 +343,15 @@ impl Lease {
             && self.in_use < self.cap
     }
 
+    /// Whether the place of a connection that closes at `now_ms` may be given out again.
+    #[must_use]
+    pub fn replaces(&self, now_ms: u64) -> bool {
+        self.phase == Phase::Live
+            && now_ms.saturating_add(LAST_ADMISSION_MS) < self.deadline_ms
+            && self.in_use <= self.cap
+            && self.target().is_none_or(|target| self.in_use <= target)
+    }
+
     /// Admits a connection: one step, no waiting.
     pub fn admit(&mut self, now_ms: u64) -> Option<Permit> {
         if !self.is_open(now_ms) {

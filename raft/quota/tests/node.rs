@@ -156,6 +156,7 @@ fn the_cap_follows_what_is_open_down_to_the_target() {
     lease.set_target(7, Some(4));
     assert_eq!(lease.cap(), 6, "nobody is closed for it");
     for left in [5, 4, 4] {
+        assert_eq!(lease.replaces(30), left == 4 && lease.in_use() == 4, "{}", lease.in_use());
         lease.release(permits.pop().unwrap());
         assert_eq!(lease.cap(), left);
     }

@@ -103,7 +103,7 @@ NODE  ROLE     STATE               LAG  LAST HEARD  PEER            HTTP
 3     learner  unreachable         -    1 min 1 s   -               -
 
 leader      node 2, term 4, applied 120 of 121
-connections 12 here of 19744, 100000 in the cluster
+connections 12 here of a share of 19744, the cluster's limit is 100000
 serving     3 sessions, 1 running call here
 messages    1204 in all, 3.2 a second over the last minute
 latency     p50 0.40 ms   p95 1.20 ms   p99 3.00 ms
