@@ -4,12 +4,14 @@
 mod activity;
 mod answer;
 mod body;
+mod connection;
 mod ending;
 mod headers;
 mod host_check;
 mod idle;
 mod legacy;
 pub mod listener;
+mod long_streams;
 mod modern;
 mod reserve;
 mod service;

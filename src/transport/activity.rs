@@ -16,6 +16,8 @@ use crate::clock::Clock;
 pub(super) struct Activity {
     begun: AtomicUsize,
     open: AtomicUsize,
+    /// Streams on which the client listens, HTTP/2 only.
+    listening: AtomicUsize,
     is_http2: AtomicBool,
     /// When the last request ended, or else the connection came, in milliseconds of our clock.
     quiet_ms: AtomicU64,
@@ -41,6 +43,12 @@ impl Activity {
         self.begun.fetch_add(1, Ordering::Relaxed);
         self.open.fetch_add(1, Ordering::Relaxed);
         Serving(self.clone())
+    }
+
+    /// A request is about to listen; it does until the guard is dropped. Also whether another does already.
+    pub(super) fn listen(self: &Arc<Self>) -> (OpenStream, bool) {
+        let before = self.listening.fetch_add(1, Ordering::Relaxed);
+        (OpenStream(self.clone()), before > 0)
     }
 
     /// Requests that have arrived.
@@ -95,5 +103,14 @@ impl Drop for Serving {
         // The time first: whoever sees that nothing is served must not see the time of the request before.
         self.0.quiet_ms.store(Clock::new().monotonic_ms(), Ordering::Relaxed);
         self.0.open.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// One stream on which the client listens.
+pub(super) struct OpenStream(Arc<Activity>);
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.listening.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,64 +1,42 @@
-//! Accepts connections and serves HTTP/1.1 and HTTP/2 on them, each within limits.
+//! Accepts connections, as many as the gate admits; how each is served is in `connection`.
 //!
-//! Own accept loop: `axum::serve` has no time limit for heads. Whom the gate does not admit is
-//! told so and closed, and only the operator is served; without open files the loop waits instead of
-//! spinning. Once the node stops each answer asks its client to connect elsewhere. While it drains no client
-//! is let in, what runs may finish in time, the rest is closed, and probes are answered until the port
-//! closes.
+//! Own accept loop: `axum::serve` has no time limit for heads. Whom the gate does not admit is told so and
+//! closed, unless another makes room, and only the operator is served; without open files the loop waits
+//! instead of spinning. Once the node stops each answer asks its client to connect elsewhere. While it drains
+//! no client is let in, what runs may finish in time, the rest is closed, and probes are answered until the
+//! port closes.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::ConnectInfo;
 use futures_util::FutureExt;
-use http::{Request, Response};
-use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::Incoming;
-use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::Ending;
 use super::activity::Activity;
+use super::connection::ConnectionServer;
 use super::idle::IdleConnections;
 use super::reserve::Reserve;
-use super::socket::{Socket, Timeouts};
-use super::{Ending, answer};
-use crate::admission::{Gate, Guest, Slot, Turn};
-use crate::client_address::TrustedProxies;
+use crate::admission::{Gate, Guest, Slot};
 use crate::clock::Clock;
-use crate::config::{self, ServiceConfig};
-use crate::drain::DrainState;
+use crate::config::ServiceConfig;
 use crate::monitor::Recorder;
 use crate::refusal::Refusal;
 
 /// Connections that the kernel holds for us to accept.
 pub const BACKLOG: u32 = 2048;
-/// Answers that wait for a slow reader of one HTTP/2 stream, in bytes; as much as its window by default.
-const HTTP2_SEND_BYTES_MAX: usize = 65_536;
 /// Pause after accept failed for want of files or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Silence on an HTTP/2 connection after which we ask whether the client is there.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-/// Time to answer that.
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// Time for a connection without any request to send one, once the node drains.
-const FIRST_TIME: Duration = Duration::from_secs(1);
 /// Newcomers that wait at once until another connection has left; more are refused.
 const WAITING_MAX: usize = 64;
 /// The longest wait of one.
 const ROOM_TIME: Duration = Duration::from_millis(50);
-/// Time for a connection that is told to leave to close by itself.
-const FAREWELL_TIME: Duration = Duration::from_millis(25);
 /// Time for the last probes to be answered once the port is closed.
 const CLOSE_TIME: Duration = Duration::from_millis(100);
 
@@ -95,7 +73,7 @@ pub async fn serve(
     let _drained = ending.drained.clone().drop_guard();
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
-    let server = ConnectionServer::new(routes.clone(), config, &ending);
+    let server = ConnectionServer::new(routes.clone(), config, admission.clone(), &ending);
     let acceptor = Arc::new(Acceptor {
         reserve: Reserve::new(routes, server.proxies.clone()),
         server,
@@ -254,142 +232,4 @@ impl Acceptor {
 struct Room {
     is_gone: oneshot::Receiver<()>,
     _turn: OwnedSemaphorePermit,
-}
-
-/// Serves HTTP on single connections.
-#[derive(Clone)]
-struct ConnectionServer {
-    routes: TowerToHyperService<Router>,
-    http: Arc<auto::Builder<TokioExecutor>>,
-    timeouts: Timeouts,
-    proxies: TrustedProxies,
-    state: DrainState,
-    stop: CancellationToken,
-    kill: CancellationToken,
-}
-
-impl ConnectionServer {
-    fn new(routes: Router, config: &ServiceConfig, ending: &Ending) -> ConnectionServer {
-        let (limits, connections) = (&config.http, &config.connections);
-        let mut http = auto::Builder::new(TokioExecutor::new());
-        http.http1()
-            .timer(TokioTimer::new())
-            // The socket keeps time for heads; see there.
-            .header_read_timeout(None)
-            .max_buf_size(limits.header_bytes_max.max(8192));
-        http.http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(limits.http2_streams_max)
-            .initial_stream_window_size(limits.http2_stream_window_bytes)
-            .initial_connection_window_size(limits.http2_connection_window_bytes)
-            .max_send_buf_size(HTTP2_SEND_BYTES_MAX)
-            .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
-            .keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_TIMEOUT);
-        let timeouts = Timeouts {
-            first: Duration::from_millis(limits.first_message_timeout_ms),
-            head: Duration::from_millis(limits.header_timeout_ms),
-            idle: Duration::from_secs(connections.idle_timeout_s),
-            write: Duration::from_millis(connections.write_stall_ms),
-        };
-        let proxies = limits.trusted_proxies.iter().filter_map(|block| config::network(block));
-        ConnectionServer {
-            routes: TowerToHyperService::new(routes),
-            http: Arc::new(http),
-            timeouts,
-            proxies: TrustedProxies::new(&proxies.collect::<Vec<_>>()),
-            state: ending.state.clone(),
-            stop: ending.drain.clone(),
-            kill: CancellationToken::new(),
-        }
-    }
-
-    async fn run(self, stream: TcpStream, address: SocketAddr, activity: Arc<Activity>, turn: Arc<Turn>) {
-        let socket = Socket::new(stream, self.timeouts, activity.clone(), turn.clone());
-        let (routes, begun) = (self.routes.clone(), activity.clone());
-        let (state, arrival) = (self.state.clone(), self.state.arrival());
-        let peer = self.proxies.peer(address);
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            let serving = begun.begin(request.version());
-            let client = peer.client(request.headers());
-            request.extensions_mut().insert(client);
-            request.extensions_mut().insert(ConnectInfo(address));
-            request.extensions_mut().insert(arrival);
-            let (state, version) = (state.clone(), request.version());
-            let answering = routes.call(request.map(Body::new));
-            async move {
-                let mut response = answering.await?;
-                if state.is_stopping() {
-                    answer::close(&mut response, version);
-                }
-                Ok::<_, Infallible>(holding(response, serving))
-            }
-        });
-        let connection = self.http.serve_connection(TokioIo::new(socket), service);
-        tokio::pin!(connection);
-        let leave = async {
-            self.stop.cancelled().await;
-            // It may be a probe that has only just come.
-            if activity.begun() == 0 {
-                tokio::time::sleep(FIRST_TIME).await;
-            }
-        };
-        let cut = async {
-            tokio::select! {
-                () = self.kill.cancelled() => {}
-                () = turn.closing() => {}
-            }
-        };
-        tokio::pin!(cut);
-        let served = tokio::select! {
-            // Of a share that has ended nothing is served any more.
-            biased;
-            () = cut.as_mut() => return,
-            served = connection.as_mut() => served,
-            () = leave => {
-                connection.as_mut().graceful_shutdown();
-                tokio::select! {
-                    () = cut.as_mut() => return,
-                    served = connection.as_mut() => served,
-                }
-            }
-            () = activity.dismissed() => {
-                // A request that has just come is answered; HTTP/2 says goodbye, and may be slow to hear it.
-                connection.as_mut().graceful_shutdown();
-                tokio::select! {
-                    () = cut.as_mut() => return,
-                    served = connection.as_mut() => served,
-                    () = quiet_for(&activity, FAREWELL_TIME) => return,
-                }
-            }
-        };
-        if let Err(error) = served {
-            tracing::debug!(%error, %address, "a connection ended");
-        }
-    }
-}
-
-/// Resolves when nothing is being served, looked at every `time`.
-async fn quiet_for(activity: &Activity, time: Duration) {
-    loop {
-        tokio::time::sleep(time).await;
-        if !activity.is_serving() {
-            return;
-        }
-    }
-}
-
-/// Keeps `held` until the body of `response` has been sent or given up.
-fn holding<T: Send + 'static>(
-    response: Response<axum::body::Body>,
-    held: T,
-) -> Response<UnsyncBoxBody<bytes::Bytes, axum::Error>> {
-    use http_body_util::BodyExt;
-    response.map(|body| {
-        body.map_frame(move |frame| {
-            let _ = &held;
-            frame
-        })
-        .boxed_unsync()
-    })
 }

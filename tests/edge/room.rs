@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::time::{Instant, sleep};
 
 use crate::fake::until;
@@ -95,4 +100,58 @@ async fn of_newcomers_at_once_each_gets_the_place_of_another() {
     }
     assert_eq!(newcomers.len(), PLACES as usize);
     assert_eq!(server.recorder.totals().connections, u64::from(PLACES));
+}
+
+async fn ask(
+    sender: &mut SendRequest<Full<Bytes>>,
+    session: &str,
+    body: Option<&'static str>,
+) -> hyper::Response<Incoming> {
+    let request = match body {
+        Some(_) => hyper::Request::post("http://localhost/mcp"),
+        None => hyper::Request::get("http://localhost/mcp"),
+    };
+    let request = request
+        .header("content-type", "application/json")
+        .header("accept", "application/json, text/event-stream")
+        .header("mcp-session-id", session)
+        .body(Full::new(Bytes::from(body.unwrap_or_default())))
+        .unwrap();
+    sender.send_request(request).await.unwrap()
+}
+
+#[tokio::test]
+async fn each_stream_of_an_http2_connection_beyond_the_first_takes_a_place() {
+    const PING: Option<&str> = Some(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#);
+    let server = small().await;
+    let mut sessions = Vec::new();
+    for _ in 0..=PLACES {
+        sessions.push(server.session().await);
+    }
+    until("all of them are closed", || server.recorder.totals().connections == 0).await;
+    let stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let (mut sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let driving = tokio::spawn(connection);
+
+    let mut streams = Vec::new();
+    for session in &sessions[..PLACES as usize] {
+        let answer = ask(&mut sender, session, None).await;
+        assert_eq!(answer.status(), 200);
+        streams.push(answer);
+    }
+    let refused = ask(&mut sender, &sessions[PLACES as usize], None).await;
+    assert_eq!(refused.status(), 503);
+    let body = refused.into_body().collect().await.unwrap().to_bytes();
+    assert!(body.windows(5).any(|part| part == b"50301"), "{body:?}");
+    assert_eq!(ask(&mut sender, &sessions[0], PING).await.status(), 200, "a call needs no place");
+    let newcomer = server.wire().await.post(&[], &initialize("2025-11-25")).await;
+    assert_eq!(newcomer.fault(), (503, 50_301));
+
+    drop(streams.pop());
+    let start = Instant::now();
+    while ask(&mut sender, &sessions[PLACES as usize], None).await.status() != 200 {
+        assert!(start.elapsed() < Duration::from_secs(10), "the place is not given back");
+        tokio::task::yield_now().await;
+    }
+    driving.abort();
 }
