@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use tokio::sync::watch;
+
 /// Whether the node leaves service; a clone shares it.
 #[derive(Clone, Debug, Default)]
 pub struct DrainState(Arc<Turns>);
@@ -14,6 +16,8 @@ struct Turns {
     /// Odd while an operator drains the node; each drain and each end of one adds one.
     turn: AtomicU64,
     is_stopping: AtomicBool,
+    /// How often running calls were ended.
+    calls_ended: watch::Sender<u64>,
 }
 
 /// When a connection came, as far as drains go. The default is before all of them.
@@ -46,6 +50,17 @@ impl DrainState {
     #[must_use]
     pub fn came_while_draining(&self, arrival: Arrival) -> bool {
         self.is_draining() && self.arrival() == arrival
+    }
+
+    /// The connections that carry running calls are about to be closed: each call is answered now.
+    pub fn end_calls(&self) {
+        self.0.calls_ended.send_modify(|times| *times += 1);
+    }
+
+    /// Resolves at the next [`DrainState::end_calls`].
+    pub async fn calls_end(&self) {
+        // Never fails: the sender lives as long as this.
+        let _ = self.0.calls_ended.subscribe().changed().await;
     }
 
     /// The node stops: from now on clients are asked to go.

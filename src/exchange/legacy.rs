@@ -11,6 +11,7 @@ use crate::mcp::{
     Caller, Era, Id, LogLevel, Method, Notification, RawObject, Request, Responder, RpcError, SessionPort,
     code,
 };
+use crate::refusal::Refusal;
 use crate::session::{NotBegun, RunningRequest, Session};
 
 /// The request was cancelled by its client; an HTTP request still needs an end.
@@ -136,13 +137,27 @@ impl Exchange {
                 Err(RpcError::internal(text).with_data(&data))
             }
             () = self.drained() => {
-                let catalog = self.router.catalog(caller.era());
-                let may_be_repeated = capabilities::may_be_repeated(&catalog.borrow(), request);
-                let outcome = if may_be_repeated { "it may be repeated" } else { "its outcome is unknown" };
-                let method = &request.method;
+                let (method, outcome) = (&request.method, self.outcome(request, caller));
                 Err(RpcError::internal(format!("the node is stopping and {method} has not ended; {outcome}")))
             }
+            () = self.drain.calls_end() => {
+                let (method, outcome) = (&request.method, self.outcome(request, caller));
+                let text = format!(
+                    "this node has lost its cluster and closes its connections, and {method} has not ended; \
+                     {outcome}; connect to another node"
+                );
+                let refusal = Refusal::NoShare;
+                let data = serde_json::json!({ "retryAfterMs": 1_000 });
+                Err(RpcError::new(refusal.code(), text).with_status(refusal.status()).with_data(&data))
+            }
         }
+    }
+
+    /// Words for a client whose call is cut.
+    fn outcome(&self, request: &Request, caller: &Caller) -> &'static str {
+        let catalog = self.router.catalog(caller.era());
+        let may_be_repeated = capabilities::may_be_repeated(&catalog.borrow(), request);
+        if may_be_repeated { "it may be repeated" } else { "its outcome is unknown" }
     }
 
     /// Returns when a draining node can wait no longer.

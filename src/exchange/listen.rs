@@ -130,6 +130,7 @@ impl Listening {
         tokio::select! {
             _ = listening => {}
             () = exchange.stop.cancelled() => {}
+            () = exchange.drain.calls_end() => {}
         }
         let mut result = RawObject::new();
         result.set("_meta", self.meta());

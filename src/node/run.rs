@@ -82,6 +82,7 @@ async fn run_node(launch: Launch, bound: Bound, control: &Handle) -> Result<(), 
         replica: replica.handle(),
         identity: me,
         saved,
+        drain: ending.state.clone(),
         configured: options::limits(config),
     }));
     let source = status_source(&launch, gate, &replica, readiness, upstreams.clone());

@@ -20,6 +20,11 @@ pub(super) enum Notice {
         /// Its connections.
         connections: u32,
     },
+    /// The share has ended without a renewal.
+    Ended {
+        /// Connections that are open, and are being closed.
+        open: u32,
+    },
     /// Clients are refused since now.
     Refusing {
         /// Connections of the share.
@@ -51,7 +56,11 @@ impl Notices {
         if gate.share > 0 && !self.has_share {
             news.push(Notice::Granted { connections: gate.share });
         }
-        self.has_share = gate.share > 0 || self.has_share && gate.ends_in_ms != Some(0);
+        let has_ended = gate.share == 0 && gate.ends_in_ms == Some(0);
+        if has_ended && self.has_share {
+            news.push(Notice::Ended { open: gate.in_use });
+        }
+        self.has_share = gate.share > 0 || self.has_share && !has_ended;
         if gate.refused > self.refused {
             // Without a share the node says so elsewhere, and it is not ready.
             if self.refusing_since.is_none() && gate.share > 0 {
@@ -74,6 +83,13 @@ impl Notice {
         match self {
             Notice::Granted { connections } => {
                 tracing::info!(connections, "this node has a share of the cluster's connections");
+            }
+            Notice::Ended { open } => {
+                tracing::warn!(
+                    open,
+                    "the share of this node ended without a renewal: its connections are closed, and none is \
+                     admitted before it has a share again"
+                );
             }
             Notice::Refusing { connections, open } => {
                 tracing::warn!(
@@ -155,7 +171,9 @@ mod tests {
         // Given back, and grown again: the same share.
         assert_eq!(notices.look(gate(0, 0), 1), []);
         assert_eq!(notices.look(gate(10, 0), 2), []);
-        assert_eq!(notices.look(Use { ends_in_ms: Some(0), ..gate(0, 0) }, 3), []);
+        let ended = Use { ends_in_ms: Some(0), in_use: 7, ..gate(0, 0) };
+        assert_eq!(notices.look(ended, 3), [Notice::Ended { open: 7 }]);
+        assert_eq!(notices.look(ended, 3), []);
         assert_eq!(notices.look(gate(10, 0), 4).len(), 1);
     }
 

@@ -17,12 +17,16 @@ use super::notices::{Difference, Notices};
 use super::saved::SavedSession;
 use crate::admission::Gate;
 use crate::clock::Clock;
+use crate::drain::DrainState;
 
 /// Pause before a session that could not be written down is written again.
 const SAVE_PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest time in which a node that stops gives its share back.
 const GIVE_BACK_TIME: Duration = Duration::from_secs(2);
+
+/// Time before the end of the share in which running calls are answered.
+const PARTING_TIME: Duration = Duration::from_millis(250);
 
 /// Events on their way to the agent: an answer, or a session that is on disk.
 const EVENTS_MAX: usize = 16;
@@ -37,6 +41,8 @@ pub struct ShareOptions {
     pub identity: Identity,
     /// Place of the session on disk.
     pub saved: SavedSession,
+    /// To answer running calls before their connections are closed.
+    pub drain: DrainState,
     /// The limits of the configuration, to say where the ledger has others.
     pub configured: Limits,
 }
@@ -78,7 +84,7 @@ async fn keep(options: ShareOptions, keeper: ShareKeeper) {
     if keeper.stop.clone().run_until_cancelled_owned(is_listed).await.is_none() {
         return;
     }
-    let mut is_stopping = false;
+    let (mut is_stopping, mut has_parted) = (false, false);
     let mut notices = Notices::default();
     let clock = Clock::new();
     Difference { configured: &options.configured, known: view.borrow().ledger.limits() }.say();
@@ -91,6 +97,11 @@ async fn keep(options: ShareOptions, keeper: ShareKeeper) {
         let actions = tokio::select! {
             () = options.gate.wait() => options.gate.poll(),
             Some(event) = told.recv() => options.gate.handle(event),
+            () = about_to_end(&options.gate), if !has_parted => {
+                has_parted = true;
+                options.drain.end_calls();
+                Vec::new()
+            }
             changed = view.changed() => if changed.is_err() { return } else { Vec::new() },
             () = keeper.stop.cancelled(), if !is_stopping => {
                 is_stopping = true;
@@ -100,6 +111,7 @@ async fn keep(options: ShareOptions, keeper: ShareKeeper) {
         if !carry_out(&options, &tell, actions) {
             return;
         }
+        has_parted &= left(&options.gate).is_some_and(|left| left <= PARTING_TIME);
         for notice in notices.look(options.gate.in_numbers(), clock.monotonic_ms()) {
             notice.say();
         }
@@ -112,6 +124,23 @@ async fn wait_listed(view: &mut watch::Receiver<Arc<View>>, identity: &Identity)
         ledger.members().get(&identity.node).is_some_and(|it| it.incarnation == identity.incarnation)
     };
     let _ = view.wait_for(|view| is_listed(&view.ledger)).await;
+}
+
+/// Time until the share ends; `None` if there is none or it never does.
+fn left(gate: &Gate) -> Option<Duration> {
+    let now = gate.in_numbers();
+    now.ends_in_ms.filter(|_| now.share > 0).map(Duration::from_millis)
+}
+
+/// Resolves shortly before the share ends.
+async fn about_to_end(gate: &Gate) {
+    loop {
+        match left(gate) {
+            Some(left) if left <= PARTING_TIME => return,
+            Some(left) => tokio::time::sleep(left.saturating_sub(PARTING_TIME)).await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// Carries out what the agent decided. Returns false once the share is given back.
@@ -129,13 +158,8 @@ fn carry_out(options: &ShareOptions, tell: &mpsc::Sender<Event>, actions: Vec<Ac
             Action::Save(session) => {
                 tokio::spawn(save(options.saved.clone(), session, tell.clone()));
             }
-            Action::CloseAll => {
-                let open = options.gate.in_numbers().in_use;
-                tracing::warn!(
-                    open,
-                    "the share of this node ended without a renewal: its connections are closed"
-                );
-            }
+            // The gate has told the connections.
+            Action::CloseAll => {}
             Action::GivenBack => return false,
         }
     }
