@@ -4,6 +4,7 @@
 //! the status that a fault carries. No waiting happens before [`PendingCall::next`].
 
 mod answer;
+mod bounds;
 mod call;
 mod capabilities;
 mod changes;
@@ -145,10 +146,13 @@ impl Exchange {
         }
     }
 
-    /// While an operator drains the node it opens no sessions, and serves clients without one only on the
-    /// connections that they had. A task that they began here they may ask for from anywhere.
+    /// Names have their bounds. While an operator drains the node it opens no sessions, and serves clients
+    /// without one only on the connections that they had. A task that they began here they may ask for from
+    /// anywhere.
     fn let_in(&self, message: &Message, era: Era, arrival: Arrival) -> Result<(), Rejected> {
         let Message::Request(request) = message else { return Ok(()) };
+        bounds::check_names(request, self.config.http.name_bytes_max)
+            .map_err(|fault| Rejected::of(&request.id, fault))?;
         let is_new = match era {
             Era::Legacy => self.drain.is_draining() && request.method == Method::Initialize,
             Era::Modern => self.drain.came_while_draining(arrival) && !request.method.is_about_task(),

@@ -18,6 +18,7 @@ pub struct Http {
     pub header_timeout_ms: u64,
     pub header_bytes_max: usize,
     pub body_bytes_max: usize,
+    pub name_bytes_max: usize,
     pub first_message_timeout_ms: u64,
     pub request_timeout_ms: u64,
     pub http2_streams_max: u32,
@@ -86,6 +87,13 @@ pub(super) const KEYS: &[Key] = &[
         "bytes",
         "One message from a client; more answers 413. The Erlang system took 16 MiB, which at 100,000 \
          connections no machine holds; 16 MiB is now for upstreams only.",
+    ),
+    Key::int(
+        "http.name_bytes_max",
+        8_192,
+        (256, 65_536),
+        "bytes",
+        "A name, URI, cursor or task id in a request, as JSON. Many of them are kept and compared.",
     ),
     Key::int(
         "http.first_message_timeout_ms",

@@ -14,6 +14,8 @@ pub struct Session {
     pub per_node_max: u32,
     pub per_principal_max: u32,
     pub replay_bytes_max: usize,
+    pub client_info_bytes_max: usize,
+    pub capabilities_bytes_max: usize,
     pub elicitation_timeout_s: u64,
 }
 
@@ -55,6 +57,20 @@ pub(super) const KEYS: &[Key] = &[
         "bytes",
         "Events kept for a stream that broke, for each session. 0 keeps none: a reconnect then misses \
          events.",
+    ),
+    Key::int(
+        "session.client_info_bytes_max",
+        4_096,
+        (256, 65_536),
+        "bytes",
+        "clientInfo of initialize, which is kept as long as the session.",
+    ),
+    Key::int(
+        "session.capabilities_bytes_max",
+        16_384,
+        (256, 262_144),
+        "bytes",
+        "The capabilities that a client says it has, kept as long.",
     ),
     Key::int(
         "session.elicitation_timeout_s",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::answer::refused;
-use super::{EncodedResponse, Exchange, MessageOrigin, Rejected, Reply};
+use super::{EncodedResponse, Exchange, MessageOrigin, Rejected, Reply, bounds};
 use crate::mcp::{
     ClientCapabilities, Era, LEGACY_LATEST, RawObject, Request, RpcError, Version, add_cache_meta, raw,
 };
@@ -19,7 +19,7 @@ impl Exchange {
     pub(super) fn initialize(&self, request: &Request, sender: MessageOrigin<'_>) -> Result<Reply, Rejected> {
         let started_us = self.clock.monotonic_us();
         let params =
-            read_session_params(request, sender).map_err(|fault| Rejected::of(&request.id, fault))?;
+            self.read_session_params(request, sender).map_err(|fault| Rejected::of(&request.id, fault))?;
         let version = params.version;
         let session = self
             .sessions
@@ -49,23 +49,37 @@ impl Exchange {
         }
         add_cache_meta(&result.to_raw(), DISCOVER_TTL_MS, "private")
     }
-}
 
-fn read_session_params(request: &Request, sender: MessageOrigin<'_>) -> Result<SessionParams, RpcError> {
-    let bad = |what: &str| RpcError::invalid_params(format!("initialize: {what}")).with_status(400);
-    let asked = request
-        .params
-        .text("protocolVersion")
-        .ok_or_else(|| bad("protocolVersion is missing or no string"))?;
-    let version = Version::known(&asked).filter(|version| version.era() == Era::Legacy);
-    let capabilities = match request.params.get("capabilities") {
-        Some(capabilities) => ClientCapabilities::read(capabilities)?,
-        None => ClientCapabilities::default(),
-    };
-    Ok(SessionParams {
-        principal: sender.principal.clone(),
-        version: version.unwrap_or(LEGACY_LATEST),
-        capabilities: Arc::new(capabilities),
-        client_info: request.params.get("clientInfo").map(|info| Arc::from(info.to_owned())),
-    })
+    fn read_session_params(
+        &self,
+        request: &Request,
+        sender: MessageOrigin<'_>,
+    ) -> Result<SessionParams, RpcError> {
+        let bad = |what: &str| RpcError::invalid_params(format!("initialize: {what}")).with_status(400);
+        let (params, session) = (&request.params, &self.config.session);
+        let asked =
+            params.text("protocolVersion").ok_or_else(|| bad("protocolVersion is missing or no string"))?;
+        let version = Version::known(&asked).filter(|version| version.era() == Era::Legacy);
+        let capabilities = bounds::described(
+            params,
+            "capabilities",
+            session.capabilities_bytes_max,
+            "session.capabilities_bytes_max",
+        )?;
+        let client_info = bounds::described(
+            params,
+            "clientInfo",
+            session.client_info_bytes_max,
+            "session.client_info_bytes_max",
+        )?;
+        Ok(SessionParams {
+            principal: sender.principal.clone(),
+            version: version.unwrap_or(LEGACY_LATEST),
+            capabilities: Arc::new(match capabilities {
+                Some(capabilities) => ClientCapabilities::read(capabilities)?,
+                None => ClientCapabilities::default(),
+            }),
+            client_info: client_info.map(|info| Arc::from(info.to_owned())),
+        })
+    }
 }

@@ -104,13 +104,17 @@ impl Exchange {
                 Ok(empty())
             }
             (Method::ResourcesSubscribe, Some(uri)) => {
-                let result = self.serve_in_time(request, caller, responder).await?;
-                if !self.sessions.subscribe(session, &uri) {
+                // Our own limit first: an upstream is not asked for more, nor told to forget.
+                let Some(is_new) = self.sessions.subscribe(session, &uri) else {
                     return Err(RpcError::invalid_params(
                         "this session subscribes to as many resources as it may",
                     ));
+                };
+                let result = self.serve_in_time(request, caller, responder).await;
+                if result.is_err() && is_new {
+                    self.sessions.unsubscribe(session, &uri);
                 }
-                Ok(result)
+                result
             }
             (Method::ResourcesUnsubscribe, Some(uri)) => {
                 self.sessions.unsubscribe(session, &uri);

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
 use super::answer::refused;
 use super::changes::Versions;
 use super::interest::Interest;
-use super::{EncodedResponse, Exchange, capabilities};
+use super::{EncodedResponse, Exchange, bounds, capabilities};
 use crate::mcp::{
     Caller, Catalog, Disconnected, Era, Event, Id, ListKind, Method, RawObject, Request, Responder, RpcError,
     TaskName, add_server_meta, encode_notification, raw,
@@ -54,7 +54,8 @@ pub(super) struct Listening {
 /// -32602 for a malformed filter; the refusal if there are too many listeners.
 pub(super) fn open(exchange: &Exchange, request: &Request, caller: &Caller) -> Result<Listening, RpcError> {
     let mut catalog = exchange.router.catalog(Era::Modern);
-    let (mut filter, tasks) = read(request, &catalog.borrow_and_update())?;
+    let bytes_max = exchange.config.http.name_bytes_max;
+    let (mut filter, tasks) = read(request, &catalog.borrow_and_update(), bytes_max)?;
     let own = |id: String| Some((exchange.router.task(caller, &id)?, id));
     filter.tasks = tasks.into_iter().filter_map(own).collect();
     let permit = exchange.listeners.clone().try_acquire_owned();
@@ -65,7 +66,11 @@ pub(super) fn open(exchange: &Exchange, request: &Request, caller: &Caller) -> R
 }
 
 /// The filter without its tasks, and the task ids that are wanted.
-fn read(request: &Request, catalog: &Catalog) -> Result<(Filter, HashSet<String>), RpcError> {
+fn read(
+    request: &Request,
+    catalog: &Catalog,
+    bytes_max: usize,
+) -> Result<(Filter, HashSet<String>), RpcError> {
     let bad = |what: String| RpcError::invalid_params(format!("params.notifications{what}")).with_status(400);
     let wanted =
         request.params.read::<RawObject>("notifications").map_err(|error| bad(format!(": {error}")))?;
@@ -84,6 +89,7 @@ fn read(request: &Request, catalog: &Catalog) -> Result<(Filter, HashSet<String>
         if names.len() > NAMES_MAX {
             return Err(bad(format!(".{member} has more than {NAMES_MAX} entries")));
         }
+        names.iter().try_for_each(|name| bounds::check_name(member, name, bytes_max))?;
         Ok(names.into_iter().collect::<HashSet<_>>())
     };
     let (uris, tasks) = (names("resourceSubscriptions")?, names("taskIds")?);

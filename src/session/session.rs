@@ -204,15 +204,14 @@ impl Session {
         self.changed.notify_waiters();
     }
 
-    /// False if it has as many as it may, or has ended.
-    pub(super) fn subscribe(&self, uri: &Arc<str>) -> bool {
+    /// Whether it had not subscribed before; `None` if it has as many as it may, or has ended.
+    pub(super) fn subscribe(&self, uri: &Arc<str>) -> Option<bool> {
         let mut state = self.state.lock();
         let full = state.subscriptions.len() >= SUBSCRIPTIONS_MAX;
         if self.ended.is_cancelled() || full && !state.subscriptions.contains(uri) {
-            return false;
+            return None;
         }
-        state.subscriptions.insert(uri.clone());
-        true
+        Some(state.subscriptions.insert(uri.clone()))
     }
 
     pub(super) fn unsubscribe(&self, uri: &str) {

@@ -128,16 +128,14 @@ impl Sessions {
         self.shards.get(part).map(|shard| shard.lock().values().cloned().collect())
     }
 
-    /// Lets `session` hear of `uri`; false if it listens to as many as it may.
+    /// Lets `session` hear of `uri`. Whether it did not before; `None` if it listens to as many as it may.
     #[must_use]
-    pub fn subscribe(&self, session: &Arc<Session>, uri: &str) -> bool {
+    pub fn subscribe(&self, session: &Arc<Session>, uri: &str) -> Option<bool> {
         let mut listeners = self.listeners.lock();
         let uri = listeners.get_key_value(uri).map_or_else(|| Arc::from(uri), |(known, _)| known.clone());
-        if !session.subscribe(&uri) {
-            return false;
-        }
+        let is_new = session.subscribe(&uri)?;
         listeners.entry(uri).or_default().insert(session.id().clone(), session.clone());
-        true
+        Some(is_new)
     }
 
     /// Ends that.
@@ -294,7 +292,7 @@ mod tests {
     fn the_end_of_a_session_frees_streams_subscriptions_and_requests() {
         let sessions = sessions(config::Session::default());
         let session = sessions.open(params("a"), 0).unwrap();
-        assert!(sessions.subscribe(&session, "test://x"));
+        assert_eq!(sessions.subscribe(&session, "test://x"), Some(true));
         session.push(bytes::Bytes::from_static(b"kept"));
         let running = session.begin(&Id::from_number(1)).ok().unwrap();
         assert_eq!(sessions.replay_bytes(), 4);
@@ -302,7 +300,7 @@ mod tests {
         assert!(running.cancelled().is_cancelled());
         assert_eq!(sessions.replay_bytes(), 0);
         assert!(sessions.subscribed_uris().is_empty());
-        assert!(!sessions.subscribe(&session, "test://y"), "an ended session subscribed");
+        assert_eq!(sessions.subscribe(&session, "test://y"), None, "an ended session subscribed");
         assert!(sessions.subscribed_uris().is_empty());
     }
 
@@ -317,11 +315,11 @@ mod tests {
         assert!(session.begin(&Id::from_number(2)).is_err());
         drop(running);
         assert!(session.begin(&Id::from_number(2)).is_ok());
-        assert!((1..1_000).all(|n| sessions.subscribe(&session, &n.to_string())));
-        assert!(sessions.subscribe(&session, "a") && sessions.subscribe(&session, "a"));
-        assert!(!sessions.subscribe(&session, "b"));
+        assert!((1..1_000).all(|n| sessions.subscribe(&session, &n.to_string()) == Some(true)));
+        assert_eq!(["a", "a"].map(|uri| sessions.subscribe(&session, uri)), [Some(true), Some(false)]);
+        assert_eq!(sessions.subscribe(&session, "b"), None);
         sessions.unsubscribe(&session, "a");
-        assert!(sessions.subscribe(&session, "b"));
+        assert_eq!(sessions.subscribe(&session, "b"), Some(true));
     }
 
     #[tokio::test]

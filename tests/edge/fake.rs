@@ -212,6 +212,9 @@ impl Provider for Fake {
             let _running = Running(self);
             let result = match &*request.method {
                 "tools/call" => self.call(request, caller, responder).await,
+                "resources/subscribe" if request.params.text("uri").as_deref() == Some("test://refused") => {
+                    Err(RpcError::invalid_params("not this one"))
+                }
                 "resources/subscribe" | "resources/unsubscribe" | "logging/setLevel" => Ok(raw(&json!({}))),
                 "resources/read" => {
                     let uri = request.params.text("uri").unwrap();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it fails")]
 #![allow(unreachable_pub, reason = "its modules are read by one another only")]
 
+mod bounds;
 mod cost;
 mod draining;
 mod fake;
