@@ -7,15 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use erlmcp_ledger::{Command, Ledger, Limits};
 use erlmcp_raft::{AdminError, ReplicaHandle};
 
 use super::quota;
-use super::requests::{self, Sender, refuse};
+use super::requests::{self, Order, Sender, refuse};
 use super::routes::Admin;
 use crate::api::{Lease, QuotaChange, QuotaReport, SetQuota};
 
@@ -34,13 +33,8 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>) -> Json<QuotaReport> {
 pub(super) async fn set(
     State(admin): State<Arc<Admin>>,
     sender: Sender,
-    headers: HeaderMap,
-    body: Bytes,
+    Order(order): Order<SetQuota>,
 ) -> Response {
-    let order: SetQuota = match requests::read(&admin, &headers, &body) {
-        Ok(order) => order,
-        Err(refused) => return *refused,
-    };
     let replica = &admin.source.replica;
     let before = replica.view().borrow().ledger.limits().clone();
     let wanted = match wanted(&before, &order) {

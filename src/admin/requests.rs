@@ -2,19 +2,22 @@
 //! The order that sets the limit is in `quota_order`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{FromRequest, Request, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::routes::Admin;
+use super::routes::{Admin, ORDER_BYTES_MAX};
 use crate::api::{Complaint, Drain, Drained, Remove, Removed, Transfer, Transferred};
 use crate::client_address::ClientAddress;
 use erlmcp_raft::AdminError;
+
+/// Time for the body of an order.
+const ORDER_TIME: Duration = Duration::from_secs(5);
 
 /// Address that sent the order, as the listener found it.
 pub(super) type Sender = Option<Extension<ClientAddress>>;
@@ -23,13 +26,8 @@ pub(super) type Sender = Option<Extension<ClientAddress>>;
 pub(super) async fn drain(
     State(admin): State<Arc<Admin>>,
     sender: Sender,
-    headers: HeaderMap,
-    body: Bytes,
+    Order(order): Order<Drain>,
 ) -> Response {
-    let order: Drain = match read(&admin, &headers, &body) {
-        Ok(order) => order,
-        Err(refused) => return *refused,
-    };
     let done = admin.source.replica.set_draining(order.node, order.draining).await;
     tracing::info!(
         node = order.node,
@@ -45,13 +43,8 @@ pub(super) async fn drain(
 pub(super) async fn transfer(
     State(admin): State<Arc<Admin>>,
     sender: Sender,
-    headers: HeaderMap,
-    body: Bytes,
+    Order(order): Order<Transfer>,
 ) -> Response {
-    let order: Transfer = match read(&admin, &headers, &body) {
-        Ok(order) => order,
-        Err(refused) => return *refused,
-    };
     let done = admin.source.replica.transfer_leader(order.to).await;
     tracing::info!(
         to = order.to,
@@ -66,13 +59,8 @@ pub(super) async fn transfer(
 pub(super) async fn remove(
     State(admin): State<Arc<Admin>>,
     sender: Sender,
-    headers: HeaderMap,
-    body: Bytes,
+    Order(order): Order<Remove>,
 ) -> Response {
-    let order: Remove = match read(&admin, &headers, &body) {
-        Ok(order) => order,
-        Err(refused) => return *refused,
-    };
     if order.now && !order.dead {
         let why = "\"now\" is the word that the node no longer runs, so it needs \"dead\" as well";
         return refuse(StatusCode::BAD_REQUEST, why);
@@ -94,20 +82,35 @@ pub(super) fn address(sender: Sender) -> Option<impl tracing::Value> {
     sender.map(|Extension(client)| tracing::field::display(client.0))
 }
 
-/// The order in `body`, if the token is right and the whole of it is understood.
-pub(super) fn read<T: DeserializeOwned>(
-    admin: &Admin,
-    headers: &HeaderMap,
-    body: &Bytes,
-) -> Result<T, Box<Response>> {
-    if !admin.token.admits(headers) {
-        let mut refused =
-            refuse(StatusCode::UNAUTHORIZED, "this needs the admin token: Authorization: Bearer <token>");
-        refused.headers_mut().insert("www-authenticate", axum::http::HeaderValue::from_static("Bearer"));
-        return Err(Box::new(refused));
+/// An order as it was sent, if the token is right and the whole of it is understood. The token is asked for
+/// before the body is read, which has its own time: nobody else can make us wait for one.
+pub(super) struct Order<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<Admin>> for Order<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, admin: &Arc<Admin>) -> Result<Order<T>, Response> {
+        if !admin.token.admits(request.headers()) {
+            let why = "this needs the admin token: Authorization: Bearer <token>";
+            let mut refused = refuse(StatusCode::UNAUTHORIZED, why);
+            refused.headers_mut().insert("www-authenticate", axum::http::HeaderValue::from_static("Bearer"));
+            return Err(refused);
+        }
+        let body = axum::body::to_bytes(request.into_body(), ORDER_BYTES_MAX);
+        let body = match tokio::time::timeout(ORDER_TIME, body).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(_)) => {
+                let why = format!("body: it broke off, or has more than {ORDER_BYTES_MAX} bytes");
+                return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, &why));
+            }
+            Err(_) => {
+                let why = format!("body: it did not arrive within {} s", ORDER_TIME.as_secs());
+                return Err(refuse(StatusCode::REQUEST_TIMEOUT, &why));
+            }
+        };
+        let order = serde_json::from_slice(&body);
+        order.map(Order).map_err(|error| refuse(StatusCode::BAD_REQUEST, &format!("body: {error}")))
     }
-    serde_json::from_slice(body)
-        .map_err(|error| Box::new(refuse(StatusCode::BAD_REQUEST, &format!("body: {error}"))))
 }
 
 pub(super) fn answer<T: Serialize>(done: Result<T, AdminError>) -> Response {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -19,7 +19,7 @@ use super::token::AdminToken;
 use crate::api::Status;
 
 /// An order is a few numbers.
-const ORDER_BYTES_MAX: usize = 4096;
+pub(super) const ORDER_BYTES_MAX: usize = 4096;
 
 /// Judges whether a request names this node and comes from one of its pages.
 pub type IsOwn = Box<dyn Fn(&Uri, &HeaderMap) -> bool + Send + Sync>;
@@ -61,7 +61,6 @@ impl Admin {
             .route("/cluster/drain", post(requests::drain))
             .route("/cluster/transfer", post(requests::transfer))
             .route("/cluster/remove", post(requests::remove))
-            .layer(DefaultBodyLimit::max(ORDER_BYTES_MAX))
             .layer(from_fn_with_state(admin.clone(), refuse_foreign));
         // Probes come from wherever the orchestrator is, under whatever name it uses.
         Router::new()

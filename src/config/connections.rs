@@ -49,8 +49,8 @@ pub(super) const KEYS: &[Key] = &[
         300,
         (1, 86_400),
         "seconds",
-        "A connection without any traffic is closed after this; the answer to a keep-alive counts as \
-         traffic.",
+        "A connection on which nothing is being served is closed after this; an open stream counts, pings \
+         do not.",
     ),
     Key::int(
         "connections.make_room_idle_ms",

@@ -26,6 +26,7 @@ use super::socket::{Socket, Timeouts};
 use super::{Ending, answer, long_streams};
 use crate::admission::{Gate, Turn};
 use crate::client_address::TrustedProxies;
+use crate::clock::Clock;
 use crate::config::{self, ServiceConfig};
 use crate::drain::DrainState;
 
@@ -46,6 +47,7 @@ pub(super) struct ConnectionServer {
     routes: TowerToHyperService<Router>,
     http: Arc<auto::Builder<TokioExecutor>>,
     timeouts: Timeouts,
+    idle: Duration,
     pub(super) proxies: TrustedProxies,
     gate: Gate,
     state: DrainState,
@@ -79,7 +81,6 @@ impl ConnectionServer {
         let timeouts = Timeouts {
             first: Duration::from_millis(limits.first_message_timeout_ms),
             head: Duration::from_millis(limits.header_timeout_ms),
-            idle: Duration::from_secs(connections.idle_timeout_s),
             write: Duration::from_millis(connections.write_stall_ms),
         };
         let proxies = limits.trusted_proxies.iter().filter_map(|block| config::network(block));
@@ -87,6 +88,7 @@ impl ConnectionServer {
             routes: TowerToHyperService::new(routes),
             http: Arc::new(http),
             timeouts,
+            idle: Duration::from_secs(connections.idle_timeout_s),
             proxies: TrustedProxies::new(&proxies.collect::<Vec<_>>()),
             gate,
             state: ending.state.clone(),
@@ -132,6 +134,7 @@ impl ConnectionServer {
             tokio::select! {
                 () = self.draining(&activity) => false,
                 () = activity.dismissed() => true,
+                () = idle_for(&activity, self.idle) => true,
             }
         };
         let cut = async {
@@ -146,13 +149,13 @@ impl ConnectionServer {
             biased;
             () = cut.as_mut() => return,
             served = connection.as_mut() => served,
-            makes_room = asked_to_leave => {
+            is_idle = asked_to_leave => {
                 // A request that has just come is answered; HTTP/2 says goodbye, and may be slow to hear it.
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
                     () = cut.as_mut() => return,
                     served = connection.as_mut() => served,
-                    () = quiet_for(&activity, FAREWELL_TIME), if makes_room => return,
+                    () = quiet_for(&activity, FAREWELL_TIME), if is_idle => return,
                 }
             }
         };
@@ -167,6 +170,19 @@ impl ConnectionServer {
         // It may be a probe that has only just come.
         if activity.begun() == 0 {
             tokio::time::sleep(FIRST_TIME).await;
+        }
+    }
+}
+
+/// Resolves when nothing has been served for `time`. Whatever was asked for counts, and nothing but requests
+/// does: no ping, no answer to one.
+async fn idle_for(activity: &Activity, time: Duration) {
+    let clock = Clock::new();
+    loop {
+        let quiet = activity.quiet_since_ms().map(|since_ms| clock.monotonic_ms().saturating_sub(since_ms));
+        match quiet.map(|ms| time.saturating_sub(Duration::from_millis(ms))) {
+            Some(Duration::ZERO) => return,
+            left => tokio::time::sleep(left.unwrap_or(time)).await,
         }
     }
 }

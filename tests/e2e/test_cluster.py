@@ -1,6 +1,7 @@
 """Four processes started by the script: forming, losing the leader, losing all."""
 
 import json
+import socket
 import threading
 import time
 
@@ -126,6 +127,14 @@ def test_operator_actions_need_the_admin_token(new_node):
     wrong = {"Content-Type": "application/json", "Authorization": "Bearer wrong"}
     status, _, body = request(f"{node.url}/cluster/drain", {"node": 1, "draining": True}, wrong)
     assert status == 401, body
+
+    # Nobody without the token makes the node wait for a body.
+    head = "POST /cluster/{} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+    for path in ("drain", "transfer", "remove", "quota"):
+        with socket.create_connection(("localhost", int(node.url.rsplit(":", 1)[1])), timeout=2) as connection:
+            connection.sendall(head.format(path).encode())
+            answer = connection.recv(4096)
+            assert answer.startswith(b"HTTP/1.1 401 "), answer
 
 
 def test_a_foreign_page_reads_nothing_and_probes_come_from_anywhere(new_node):

@@ -8,6 +8,7 @@ mod cost;
 mod draining;
 mod fake;
 mod full;
+mod idle;
 mod legacy;
 mod limits;
 mod modern;
