@@ -17,6 +17,7 @@ mod reserve;
 mod service;
 mod socket;
 mod sse;
+mod stalls;
 mod standalone;
 mod streamable;
 

@@ -72,7 +72,8 @@ pub(super) const KEYS: &[Key] = &[
         10_000,
         (100, 600_000),
         "milliseconds",
-        "A write that makes no progress for this long closes the connection.",
+        "A write that makes no progress for this long closes the connection; over HTTP/2 it resets the \
+         stream.",
     ),
     Key::new(
         "connections.tcp_nodelay",

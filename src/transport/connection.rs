@@ -11,11 +11,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use http::{Request, Response};
-use http_body_util::combinators::UnsyncBoxBody;
+use http::Request;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
@@ -23,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::activity::Activity;
 use super::socket::{Socket, Timeouts};
+use super::stalls::{StreamExecutor, WatchedBody};
 use super::{Ending, answer, long_streams};
 use crate::admission::{Gate, Turn};
 use crate::client_address::TrustedProxies;
@@ -45,7 +45,7 @@ const FAREWELL_TIME: Duration = Duration::from_millis(25);
 #[derive(Clone)]
 pub(super) struct ConnectionServer {
     routes: TowerToHyperService<Router>,
-    http: Arc<auto::Builder<TokioExecutor>>,
+    http: Arc<auto::Builder<StreamExecutor>>,
     timeouts: Timeouts,
     idle: Duration,
     pub(super) proxies: TrustedProxies,
@@ -63,7 +63,8 @@ impl ConnectionServer {
         ending: &Ending,
     ) -> ConnectionServer {
         let (limits, connections) = (&config.http, &config.connections);
-        let mut http = auto::Builder::new(TokioExecutor::new());
+        let stall = Duration::from_millis(connections.write_stall_ms);
+        let mut http = auto::Builder::new(StreamExecutor { stall });
         http.http1()
             .timer(TokioTimer::new())
             // The socket keeps time for heads; see there.
@@ -81,7 +82,7 @@ impl ConnectionServer {
         let timeouts = Timeouts {
             first: Duration::from_millis(limits.first_message_timeout_ms),
             head: Duration::from_millis(limits.header_timeout_ms),
-            write: Duration::from_millis(connections.write_stall_ms),
+            write: stall,
         };
         let proxies = limits.trusted_proxies.iter().filter_map(|block| config::network(block));
         ConnectionServer {
@@ -125,7 +126,7 @@ impl ConnectionServer {
                 if state.is_stopping() {
                     answer::close(&mut response, version);
                 }
-                Ok::<_, Infallible>(holding(response, (serving, stream)))
+                Ok::<_, Infallible>(response.map(|body| WatchedBody::new(body, (serving, stream))))
             }
         });
         let connection = self.http.serve_connection(TokioIo::new(socket), service);
@@ -195,19 +196,4 @@ async fn quiet_for(activity: &Activity, time: Duration) {
             return;
         }
     }
-}
-
-/// Keeps `held` until the body of `response` has been sent or given up.
-fn holding<T: Send + 'static>(
-    response: Response<axum::body::Body>,
-    held: T,
-) -> Response<UnsyncBoxBody<bytes::Bytes, axum::Error>> {
-    use http_body_util::BodyExt;
-    response.map(|body| {
-        body.map_frame(move |frame| {
-            let _ = &held;
-            frame
-        })
-        .boxed_unsync()
-    })
 }

@@ -14,7 +14,7 @@ use crate::mcp::Outbound;
 pub(super) async fn respond(service: &HttpService, mut call: PendingCall, prefers_stream: bool) -> Response {
     let keepalive_ms = service.config.http.sse_keepalive_ms;
     if call.is_listening() {
-        return sse::response(Calling { call: Some(call), first: None }, keepalive_ms);
+        return sse::response(Calling::Listening(call), keepalive_ms);
     }
     let quiet = tokio::time::sleep(Duration::from_millis(keepalive_ms));
     tokio::pin!(quiet);
@@ -22,17 +22,16 @@ pub(super) async fn respond(service: &HttpService, mut call: PendingCall, prefer
         let step = tokio::select! {
             biased;
             step = call.next() => step,
-            () = &mut quiet => return sse::response(Calling { call: Some(call), first: None }, keepalive_ms),
+            () = &mut quiet => return sse::response(Calling::start(call, None), keepalive_ms),
         };
         match step {
             StreamItem::Done(outcome) if prefers_stream && !outcome.is_fault => {
-                return sse::response(Calling { call: None, first: Some(outcome.body) }, keepalive_ms);
+                return sse::response(Calling::Single(Some(outcome.body)), keepalive_ms);
             }
             StreamItem::Done(outcome) => return answer::json(outcome, service.jitter()),
             StreamItem::Message(Outbound::CloseStream { .. }) => {}
             StreamItem::Message(Outbound::Message(message)) => {
-                let calling = Calling { call: Some(call), first: Some(message) };
-                return sse::response(calling, keepalive_ms);
+                return sse::response(Calling::start(call, Some(message)), keepalive_ms);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Answers that are streams of server-sent events.
 //!
-//! A stream is pulled by its connection: one that is not read makes no events. A comment goes out when it was
-//! quiet for a while, so that nobody on the way takes it for dead.
+//! A stream is pulled by its connection: of one that is not read only a few events wait. A comment goes out
+//! when it was quiet for a while, so that nobody on the way takes it for dead.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -12,11 +12,15 @@ use axum::response::Response;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::stream;
 use http::{HeaderName, HeaderValue, header};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::exchange::{PendingCall, StreamItem};
 use crate::mcp::Outbound;
 use crate::session::{EventId, LoggedEvent, Reader};
+
+/// Events of a call that wait for a slow reader.
+const EVENTS_MAX: usize = 16;
 
 const QUIET: Bytes = Bytes::from_static(b": quiet\n\n");
 
@@ -46,28 +50,67 @@ pub(super) fn response(source: impl EventSource, keepalive_ms: u64) -> Response 
 
 /// A modern call: its events have no ids, as a broken stream is not resumed, and dropping it cancels the
 /// call.
-pub(super) struct Calling {
-    pub(super) call: Option<PendingCall>,
-    /// Item that the call yielded before it became a stream.
-    pub(super) first: Option<Bytes>,
+pub(super) enum Calling {
+    /// The result came first.
+    Single(Option<Bytes>),
+    /// A call that has something to say before its result, or takes long: in a task of its own, so that it
+    /// goes on, ends in time and frees its place whether or not its client reads.
+    Running(mpsc::Receiver<Bytes>),
+    /// A client that listens: it holds no place, and what it hears of waits elsewhere.
+    Listening(PendingCall),
+}
+
+impl Calling {
+    /// Goes on with `call`, which has yielded `first`.
+    pub(super) fn start(call: PendingCall, first: Option<Bytes>) -> Calling {
+        let (events, receiver) = mpsc::channel(EVENTS_MAX);
+        tokio::spawn(run(call, first, events));
+        Calling::Running(receiver)
+    }
+}
+
+/// Hands on what comes out of `call`; its end, or that of the stream, ends it.
+async fn run(mut call: PendingCall, first: Option<Bytes>, events: mpsc::Sender<Bytes>) {
+    if let Some(first) = first {
+        let _ = events.send(event(None, &first)).await;
+    }
+    loop {
+        let item = tokio::select! {
+            biased;
+            () = events.closed() => return,
+            item = call.next() => item,
+        };
+        let is_over = matches!(item, StreamItem::Done(_));
+        let Some(message) = told(item) else { continue };
+        if events.send(event(None, &message)).await.is_err() || is_over {
+            return;
+        }
+    }
+}
+
+/// Part of an item that a modern client is told; it has no stream to come back to.
+fn told(item: StreamItem) -> Option<Bytes> {
+    match item {
+        StreamItem::Message(Outbound::Message(message)) => Some(message),
+        StreamItem::Message(Outbound::CloseStream { .. }) => None,
+        StreamItem::Done(outcome) => Some(outcome.body),
+    }
 }
 
 impl EventSource for Calling {
     async fn next(&mut self) -> Option<Bytes> {
-        if let Some(first) = self.first.take() {
-            return Some(event(None, &first));
-        }
-        let call = self.call.as_mut()?;
-        loop {
-            match call.next().await {
-                StreamItem::Message(Outbound::Message(message)) => return Some(event(None, &message)),
-                // There is nothing to come back to.
-                StreamItem::Message(Outbound::CloseStream { .. }) => {}
-                StreamItem::Done(outcome) => {
-                    self.call = None;
-                    return Some(event(None, &outcome.body));
+        match self {
+            Calling::Single(result) => result.take().map(|result| event(None, &result)),
+            Calling::Running(events) => events.recv().await,
+            Calling::Listening(call) => loop {
+                let item = call.next().await;
+                let is_over = matches!(item, StreamItem::Done(_));
+                let Some(message) = told(item) else { continue };
+                if is_over {
+                    *self = Calling::Single(None);
                 }
-            }
+                return Some(event(None, &message));
+            },
         }
     }
 }
