@@ -9,6 +9,7 @@ pub mod client_address;
 pub mod clock;
 pub mod config;
 pub mod drain;
+pub mod memory;
 pub mod random;
 pub mod refusal;
 pub mod telemetry;

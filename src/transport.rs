@@ -4,6 +4,7 @@
 mod activity;
 mod answer;
 mod body;
+mod body_budget;
 mod connection;
 mod ending;
 mod headers;

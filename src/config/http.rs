@@ -18,6 +18,7 @@ pub struct Http {
     pub header_timeout_ms: u64,
     pub header_bytes_max: usize,
     pub body_bytes_max: usize,
+    pub bodies_bytes_max: usize,
     pub name_bytes_max: usize,
     pub first_message_timeout_ms: u64,
     pub request_timeout_ms: u64,
@@ -82,11 +83,19 @@ pub(super) const KEYS: &[Key] = &[
     ),
     Key::int(
         "http.body_bytes_max",
-        1_048_576,
+        4_194_304,
         (1024, 67_108_864),
         "bytes",
-        "One message from a client; more answers 413. The Erlang system took 16 MiB, which at 100,000 \
-         connections no machine holds; 16 MiB is now for upstreams only.",
+        "One message from a client, as long as official SDKs take; more answers 413. The Erlang system took \
+         16 MiB, which is now for upstreams only.",
+    ),
+    Key::int(
+        "http.bodies_bytes_max",
+        67_108_864,
+        (1_048_576, 1_099_511_627_776),
+        "bytes",
+        "All messages together that are still arriving. When it is used up, the oldest of the address that \
+         holds most is answered 408. A host or container with less memory lowers it to a sixteenth of that.",
     ),
     Key::int(
         "http.name_bytes_max",

@@ -9,8 +9,12 @@ use erlmcp_raft::{ClusterSecret, Identity, PeerRoutes, ReplicaOptions, Timing};
 use crate::cli::Launch;
 use crate::config::{Config, Lease, Names, ServiceConfig};
 use crate::mcp::raw;
+use crate::memory::Memory;
 use crate::router::Naming;
 use serde_json::value::RawValue;
+
+/// Messages that arrive hold no more than this part of the memory.
+const BODIES_PART: u64 = 16;
 
 /// Threads that serve clients.
 pub(super) fn worker_threads(config: &Config) -> usize {
@@ -27,6 +31,10 @@ pub(super) fn service(launch: &Launch) -> ServiceConfig {
     let files = launch.open_files.soft.saturating_sub(config.connections.reserve_files.into());
     let connections_max = config.http.connections_max.min(config.connections.per_node);
     config.http.connections_max = connections_max.min(clamp(files));
+    if let Some(bytes) = Memory::read().bytes() {
+        let part = usize::try_from(bytes / BODIES_PART).unwrap_or(usize::MAX);
+        config.http.bodies_bytes_max = config.http.bodies_bytes_max.min(part.max(config.http.body_bytes_max));
+    }
     config
 }
 

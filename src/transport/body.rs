@@ -1,29 +1,68 @@
-//! Reads the body of a request within bytes and time, and stops reading as soon as it is too much.
+//! Reads the body of a request within bytes and time, its own and the node's.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 
+use super::body_budget::BodyBudget;
 use crate::mcp::RpcError;
+
+/// Bytes beyond the limit that are read and dropped, so that the refusal arrives: who still writes when the
+/// connection closes often sees nothing but that.
+const DROPPED_BYTES_MAX: usize = 16_777_216;
+/// Time for that.
+const DROPPED_TIME: Duration = Duration::from_secs(2);
+
+/// Limits for one body.
+#[derive(Clone, Copy)]
+pub(super) struct BodyLimits<'a> {
+    /// The most that one message has.
+    pub(super) bytes_max: usize,
+    /// Time for the whole of it.
+    pub(super) time_ms: u64,
+    /// Bytes of all bodies that arrive.
+    pub(super) budget: &'a BodyBudget,
+    /// The address that it comes from.
+    pub(super) sender: IpAddr,
+}
 
 /// Reads all of `body`.
 ///
 /// # Errors
-/// -32600 under 413 beyond `bytes_max`, under 408 after `time_ms`, under 400 if it breaks off.
-pub(super) async fn read(
-    headers: &HeaderMap,
-    body: Body,
-    bytes_max: usize,
-    time_ms: u64,
-) -> Result<Bytes, RpcError> {
-    if announced(headers).is_some_and(|bytes| bytes > bytes_max as u64) {
+/// -32600 under 413 beyond the limit, under 408 after its time or when it had to give way, under 400 if it
+/// breaks off.
+pub(super) async fn read(headers: &HeaderMap, body: Body, limits: BodyLimits<'_>) -> Result<Bytes, RpcError> {
+    let BodyLimits { bytes_max, time_ms, .. } = limits;
+    if let Some(bytes) = announced(headers).filter(|bytes| *bytes > bytes_max as u64) {
+        // Who waits for our word, or has far too much, is told at once.
+        let is_waiting = headers.contains_key(header::EXPECT);
+        if !is_waiting && bytes <= DROPPED_BYTES_MAX as u64 {
+            drop_rest(body).await;
+        }
         return Err(too_large(bytes_max));
     }
-    match tokio::time::timeout(Duration::from_millis(time_ms), collect(body, bytes_max)).await {
-        Ok(read) => read,
+    let mut body = body;
+    let read = tokio::time::timeout(Duration::from_millis(time_ms), collect(&mut body, limits)).await;
+    match read {
+        Ok(Err(Stopped::TooLarge)) => {
+            drop_rest(body).await;
+            Err(too_large(bytes_max))
+        }
+        Ok(Err(Stopped::BrokeOff)) => Err(RpcError::invalid_request("the message broke off")),
+        Ok(Err(Stopped::GaveWay)) => {
+            let text = format!(
+                "the messages that arrive here hold {} bytes together, and this is the oldest of the address \
+                 that holds most (http.bodies_bytes_max); try again soon",
+                limits.budget.bytes_max()
+            );
+            Err(RpcError::invalid_request(text).with_status(408))
+        }
+        Ok(Ok(read)) => Ok(read),
         Err(_) => {
             let text = format!("the message did not arrive within {time_ms} ms");
             Err(RpcError::invalid_request(text).with_status(408))
@@ -31,26 +70,60 @@ pub(super) async fn read(
     }
 }
 
-/// One frame, the usual case, is not copied.
-async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, RpcError> {
+/// Why a body was not read to its end.
+enum Stopped {
+    TooLarge,
+    BrokeOff,
+    GaveWay,
+}
+
+/// One frame, the usual case, is neither copied nor charged.
+async fn collect(body: &mut Body, limits: BodyLimits<'_>) -> Result<Bytes, Stopped> {
     let mut whole = Bytes::new();
-    let mut parts = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| RpcError::invalid_request("the message broke off"))?;
-        let Ok(part) = frame.into_data() else { continue };
-        if whole.len() + parts.len() + part.len() > bytes_max {
-            return Err(too_large(bytes_max));
+        let Ok(part) = frame.map_err(|_| Stopped::BrokeOff)?.into_data() else { continue };
+        whole = part;
+        if whole.len() > limits.bytes_max {
+            return Err(Stopped::TooLarge);
         }
-        if whole.is_empty() && parts.is_empty() {
-            whole = part;
-        } else {
-            if parts.is_empty() {
-                parts.extend_from_slice(&std::mem::take(&mut whole));
-            }
-            parts.extend_from_slice(&part);
+        if !whole.is_empty() {
+            break;
         }
     }
-    Ok(if parts.is_empty() { whole } else { parts.freeze() })
+    if body.is_end_stream() {
+        return Ok(whole);
+    }
+    let charged = limits.budget.begin(limits.sender);
+    charged.charge(whole.len());
+    let mut parts = BytesMut::from(whole);
+    loop {
+        let frame = tokio::select! {
+            biased;
+            () = charged.given_up() => return Err(Stopped::GaveWay),
+            frame = body.frame() => frame,
+        };
+        let Some(frame) = frame else { return Ok(parts.freeze()) };
+        let Ok(part) = frame.map_err(|_| Stopped::BrokeOff)?.into_data() else { continue };
+        if parts.len() + part.len() > limits.bytes_max {
+            return Err(Stopped::TooLarge);
+        }
+        charged.charge(part.len());
+        parts.extend_from_slice(&part);
+    }
+}
+
+/// Reads on and keeps nothing, within bytes and time.
+async fn drop_rest(mut body: Body) {
+    let mut dropped = 0;
+    let dropping = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            dropped += frame.data_ref().map_or(0, Bytes::len);
+            if dropped > DROPPED_BYTES_MAX {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DROPPED_TIME, dropping).await;
 }
 
 fn announced(headers: &HeaderMap) -> Option<u64> {
@@ -73,8 +146,14 @@ mod tests {
         Body::from_stream(stream::iter(parts))
     }
 
+    async fn read_within(headers: &HeaderMap, body: Body, time_ms: u64) -> Result<Bytes, RpcError> {
+        let budget = BodyBudget::new(15);
+        let sender = IpAddr::from([127, 0, 0, 1]);
+        read(headers, body, BodyLimits { bytes_max: 10, time_ms, budget: &budget, sender }).await
+    }
+
     async fn status(parts: &[usize]) -> Result<usize, u16> {
-        let read = read(&HeaderMap::new(), in_parts(parts), 10, 1000).await;
+        let read = read_within(&HeaderMap::new(), in_parts(parts), 1000).await;
         read.map(|bytes| bytes.len()).map_err(|fault| fault.status)
     }
 
@@ -88,17 +167,46 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn an_announced_size_is_refused_before_anything_is_read() {
+    #[tokio::test(start_paused = true)]
+    async fn what_is_announced_too_long_is_dropped_within_two_seconds_and_not_awaited_by_one_who_waits() {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_LENGTH, 11.into());
-        let never = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
-        assert_eq!(read(&headers, never, 10, u64::from(u32::MAX)).await.unwrap_err().status, 413);
+        let never = || Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+        let start = tokio::time::Instant::now();
+        assert_eq!(read_within(&headers, never(), u64::from(u32::MAX)).await.unwrap_err().status, 413);
+        assert_eq!(start.elapsed(), DROPPED_TIME);
+        headers.insert(header::EXPECT, http::HeaderValue::from_static("100-continue"));
+        let start = tokio::time::Instant::now();
+        assert_eq!(read_within(&headers, never(), u64::from(u32::MAX)).await.unwrap_err().status, 413);
+        assert!(start.elapsed().is_zero());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_does_not_end_is_given_up_in_time() {
         let never = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
-        assert_eq!(read(&HeaderMap::new(), never, 10, 1000).await.unwrap_err().status, 408);
+        assert_eq!(read_within(&HeaderMap::new(), never, 1000).await.unwrap_err().status, 408);
+    }
+
+    #[tokio::test]
+    async fn a_body_gives_way_when_all_together_are_too_much() {
+        let budget = BodyBudget::new(15);
+        let reading = |last: u8| {
+            let begun = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"12345678"))]);
+            let body = Body::from_stream(futures_util::StreamExt::chain(begun, stream::pending()));
+            let budget = budget.clone();
+            let sender = IpAddr::from([127, 0, 0, last]);
+            async move {
+                let limits = BodyLimits { bytes_max: 10, time_ms: 60_000, budget: &budget, sender };
+                read(&HeaderMap::new(), body, limits).await
+            }
+        };
+        let first = tokio::spawn(reading(2));
+        tokio::task::yield_now().await;
+        let second = tokio::spawn(reading(2));
+        let fault = first.await.unwrap().unwrap_err();
+        assert_eq!(fault.status, 408);
+        assert!(fault.message.contains("http.bodies_bytes_max"), "{fault:?}");
+        assert!(!second.is_finished());
+        second.abort();
     }
 }

@@ -9,6 +9,7 @@ use axum::routing::any;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
+use super::body_budget::BodyBudget;
 use super::host_check::HostCheck;
 use super::streamable;
 use crate::clock::Clock;
@@ -54,6 +55,7 @@ pub struct HttpService {
     pub(super) host_check: HostCheck,
     pub(super) config: Arc<ServiceConfig>,
     pub(super) clock: Clock,
+    pub(super) bodies: BodyBudget,
     pub(super) anonymous: Arc<str>,
 }
 
@@ -74,6 +76,7 @@ impl HttpService {
         });
         Arc::new(HttpService {
             exchange,
+            bodies: BodyBudget::new(options.config.http.bodies_bytes_max),
             host_check: HostCheck::new(&options.config, options.address),
             config: options.config,
             clock: options.clock,

@@ -3,6 +3,7 @@
 //!
 //! Checks run from cheap to dear, and before the body is read wherever they can.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -10,7 +11,9 @@ use axum::response::Response;
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header};
 
 use super::answer::{self, SESSION_ID};
+use super::body::BodyLimits;
 use super::{HttpService, OriginError, Principal, body, headers, legacy, modern};
+use crate::client_address::ClientAddress;
 use crate::exchange::{MessageOrigin, Rejected, Reply, VersionHeader, detect_revision, parse_revision};
 use crate::mcp::{Era, Message, RpcError, parse};
 use crate::refusal::Refusal;
@@ -53,7 +56,13 @@ async fn post(service: &Arc<HttpService>, request: Request<Body>) -> Result<Resp
         return Err(RpcError::invalid_request(text).with_status(406).into());
     }
     let http = &service.config.http;
-    let body = body::read(headers, body, http.body_bytes_max, http.first_message_timeout_ms).await?;
+    let limits = BodyLimits {
+        bytes_max: http.body_bytes_max,
+        time_ms: http.first_message_timeout_ms,
+        budget: &service.bodies,
+        sender: parts.extensions.get().map_or(IpAddr::from([0; 4]), |client: &ClientAddress| client.0),
+    };
+    let body = body::read(headers, body, limits).await?;
     let mut message = parse(&body)?;
     drop(body);
     let version = version_header(headers).map_err(|fault| Rejected { id: id_of(&message), fault })?;

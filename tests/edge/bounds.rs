@@ -81,3 +81,54 @@ async fn a_subscription_beyond_the_sessions_limit_or_refused_is_not_kept_and_the
     assert!(answer.body.contains("as many resources as it may"), "{answer:?}");
     assert_eq!(server.fake.served(), served, "the provider was asked");
 }
+
+/// Begins a message of so many bytes and leaves one out.
+async fn one_byte_short(server: &Server, bytes: usize) -> crate::wire::Wire {
+    let mut wire = server.wire().await;
+    let head = "POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+    wire.send(&format!("{head}content-length: {bytes}\r\n\r\n")).await;
+    wire.send(&" ".repeat(bytes - 1)).await;
+    wire
+}
+
+#[tokio::test]
+async fn bodies_one_byte_short_hold_no_more_than_the_budget_and_the_newcomer_is_served() {
+    const BODY: usize = 1 << 20;
+    let server = Server::with(|config| config.http.bodies_bytes_max = 4 * BODY).await;
+    let mut unfinished = Vec::new();
+    for _ in 0..6 {
+        unfinished.push(one_byte_short(&server, BODY).await);
+    }
+    for wire in &mut unfinished[..2] {
+        let answer = wire.answer().await;
+        assert_eq!(answer.fault(), (408, -32600), "the oldest gives way");
+        assert!(answer.body.contains("http.bodies_bytes_max"), "{answer:?}");
+    }
+    // In two pieces, so that it is charged.
+    let call = request(1, "tools/list", &json!({}));
+    let session = server.session().await;
+    let mut newcomer = server.wire().await;
+    let (first, last) = call.split_at(10);
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+         mcp-session-id: {session}\r\n\
+         accept: application/json, text/event-stream\r\ncontent-length: {}\r\n\r\n{first}",
+        call.len()
+    );
+    newcomer.send(&head).await;
+    newcomer.send(last).await;
+    assert_eq!(newcomer.answer().await.status, 200);
+}
+
+#[tokio::test]
+async fn who_sends_too_much_without_asking_sees_the_413() {
+    let server = Server::start().await;
+    let bytes = 5 * 1024 * 1024;
+    for _ in 0..20 {
+        let mut wire = server.wire().await;
+        let head = "POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+        wire.send(&format!("{head}content-length: {bytes}\r\n\r\n")).await;
+        wire.send(&" ".repeat(bytes)).await;
+        assert_eq!(wire.answer().await.fault(), (413, -32600));
+    }
+}

@@ -14,7 +14,10 @@ const ROWS: &[(u8, &[&str])] = &[
     (3, &["router", "upstream"]),
     (2, &["admission", "session", "monitor"]),
     (1, &["api", "mcp"]),
-    (0, &["causes", "client_address", "clock", "drain", "random", "refusal", "telemetry", "config"]),
+    (
+        0,
+        &["causes", "client_address", "clock", "drain", "memory", "random", "refusal", "telemetry", "config"],
+    ),
 ];
 
 /// Row 7 is the top of the house: its members build on one another, `main` on `cli` on `node`.

@@ -6,6 +6,7 @@ use std::fs;
 use std::thread::available_parallelism;
 
 use crate::config::Config;
+use crate::memory::Memory;
 
 use super::super::files::OpenFiles;
 use super::Finding;
@@ -30,10 +31,8 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
         u64::from(s.connections.per_node),
         u64::from(s.connections.global),
     )];
-    let meminfo = read("/proc/meminfo");
-    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
-    let limit = limits.iter().find_map(|path| read(path)).and_then(|text| cgroup_limit(&text));
-    all.push(memory(meminfo.as_deref().and_then(available_memory), limit));
+    let Memory { available, limit } = Memory::read();
+    all.push(memory(available, limit));
     let cores = available_parallelism().map(std::num::NonZero::get).unwrap_or(1);
     let quota = read("/sys/fs/cgroup/cpu.max").and_then(|text| cpu_quota(&text));
     all.push(processors(cores, quota, s.runtime.worker_threads));
@@ -115,18 +114,6 @@ fn clock_source(name: Option<&str>) -> Finding {
     }
 }
 
-/// `MemAvailable` of /proc/meminfo, in bytes.
-fn available_memory(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-}
-
-/// A memory limit of a control group; none when it is "max" or larger than any machine.
-fn cgroup_limit(text: &str) -> Option<u64> {
-    const NO_LIMIT: u64 = 1 << 60;
-    text.trim().parse().ok().filter(|limit| *limit < NO_LIMIT)
-}
-
 /// `cpu.max`: "200000 100000" is two cores; "max 100000" is no quota.
 fn cpu_quota(text: &str) -> Option<f64> {
     let (quota, period) = text.trim().split_once(' ')?;
@@ -170,11 +157,6 @@ mod tests {
 
     #[test]
     fn system_files_are_read_as_they_are_written() {
-        assert_eq!(available_memory("MemTotal: 9 kB\nMemAvailable:   2048 kB\n"), Some(2_097_152));
-        assert_eq!(available_memory("MemTotal: 9 kB\n"), None);
-        assert_eq!(cgroup_limit("max\n"), None);
-        assert_eq!(cgroup_limit("9223372036854771712\n"), None);
-        assert_eq!(cgroup_limit("1048576\n"), Some(1_048_576));
         assert_eq!(cpu_quota("200000 100000\n"), Some(2.0));
         assert_eq!(cpu_quota("max 100000\n"), None);
     }
