@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use erlmcp_ledger::{Command, Ledger};
-use erlmcp_quota::{Notes, due, next_due_ms, recall};
+use erlmcp_quota::{due, next_due_ms, recall};
 use tokio_util::sync::CancellationToken;
 
 use crate::attempt::Attempt;
@@ -30,13 +30,10 @@ async fn watch(core: &Core) {
     let mut view = core.view.clone();
     loop {
         let ledger = Arc::clone(&view.borrow_and_update().ledger);
-        let notes = {
-            let mut notes = core.notes.lock();
-            notes.follow(&ledger, core.clock.uptime_ms());
-            notes.clone()
-        };
-        let is_done = !core.is_leader() || lead(core, &ledger, &notes).await;
-        let pause = next_due_ms(&ledger, &notes).filter(|_| is_done).map_or(LOOK_PAUSE, |due_ms| {
+        core.notes.lock().follow(&ledger, core.clock.uptime_ms());
+        let is_done = !core.is_leader() || lead(core, &ledger).await;
+        let next_ms = next_due_ms(&ledger, &core.notes.lock());
+        let pause = next_ms.filter(|_| is_done).map_or(LOOK_PAUSE, |due_ms| {
             let left = due_ms.saturating_sub(core.clock.uptime_ms()).max(1);
             LOOK_PAUSE.min(Duration::from_millis(left))
         });
@@ -50,8 +47,9 @@ async fn watch(core: &Core) {
 }
 
 /// Proposes what is due; false if a proposal failed.
-async fn lead(core: &Core, ledger: &Ledger, notes: &Notes) -> bool {
-    for expire in due(ledger, notes, core.clock.uptime_ms()) {
+async fn lead(core: &Core, ledger: &Ledger) -> bool {
+    let due = due(ledger, &core.notes.lock(), core.clock.uptime_ms());
+    for expire in due {
         let Attempt::Committed(done) = core.propose_here(expire.clone(), COMMIT_TIME).await else {
             return false;
         };

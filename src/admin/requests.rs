@@ -11,10 +11,13 @@ use axum::{Extension, Json};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::routes::{Admin, ORDER_BYTES_MAX};
+use super::routes::Admin;
 use crate::api::{Complaint, Drain, Drained, Remove, Removed, Transfer, Transferred};
 use crate::client_address::ClientAddress;
 use erlmcp_raft::AdminError;
+
+/// An order is a few numbers.
+const ORDER_BYTES_MAX: usize = 4096;
 
 /// Time for the body of an order.
 const ORDER_TIME: Duration = Duration::from_secs(5);

@@ -18,9 +18,6 @@ use super::status::StatusSource;
 use super::token::AdminToken;
 use crate::api::Status;
 
-/// An order is a few numbers.
-pub(super) const ORDER_BYTES_MAX: usize = 4096;
-
 /// Judges whether a request names this node and comes from one of its pages.
 pub type IsOwn = Box<dyn Fn(&Uri, &HeaderMap) -> bool + Send + Sync>;
 

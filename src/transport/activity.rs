@@ -21,17 +21,13 @@ pub(super) struct Activity {
     is_http2: AtomicBool,
     /// When the last request ended, or else the connection came, in milliseconds of our clock.
     quiet_ms: AtomicU64,
+    /// It was told to leave, or has left.
     is_leaving: AtomicBool,
     leave: Notify,
     gone: Mutex<Option<oneshot::Sender<()>>>,
 }
 
 impl Activity {
-    /// That of a connection that has just come.
-    pub(super) fn new(clock: Clock) -> Activity {
-        Activity::at(clock.monotonic_ms())
-    }
-
     /// That of a connection that came at `quiet_ms`.
     pub(super) fn at(quiet_ms: u64) -> Activity {
         Activity { quiet_ms: AtomicU64::new(quiet_ms), ..Activity::default() }
@@ -88,6 +84,7 @@ impl Activity {
 
     /// The socket is closed and its place is free.
     pub(super) fn tell_gone(&self) {
+        self.is_leaving.store(true, Ordering::Relaxed);
         if let Some(gone) = self.gone.lock().take() {
             // Nobody may wait any more.
             let _ = gone.send(());

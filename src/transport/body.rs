@@ -36,7 +36,11 @@ pub(super) struct BodyLimits<'a> {
 /// # Errors
 /// -32600 under 413 beyond the limit, under 408 after its time or when it had to give way, under 400 if it
 /// breaks off.
-pub(super) async fn read(headers: &HeaderMap, body: Body, limits: BodyLimits<'_>) -> Result<Bytes, RpcError> {
+pub(super) async fn read(
+    headers: &HeaderMap,
+    mut body: Body,
+    limits: BodyLimits<'_>,
+) -> Result<Bytes, RpcError> {
     let BodyLimits { bytes_max, time_ms, .. } = limits;
     if let Some(bytes) = announced(headers).filter(|bytes| *bytes > bytes_max as u64) {
         // Who waits for our word, or has far too much, is told at once.
@@ -46,7 +50,6 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, limits: BodyLimits<'_>
         }
         return Err(too_large(bytes_max));
     }
-    let mut body = body;
     let read = tokio::time::timeout(Duration::from_millis(time_ms), collect(&mut body, limits)).await;
     match read {
         Ok(Err(Stopped::TooLarge)) => {
@@ -79,37 +82,40 @@ enum Stopped {
 
 /// One frame, the usual case, is neither copied nor charged.
 async fn collect(body: &mut Body, limits: BodyLimits<'_>) -> Result<Bytes, Stopped> {
-    let mut whole = Bytes::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(part) = frame.map_err(|_| Stopped::BrokeOff)?.into_data() else { continue };
-        whole = part;
-        if whole.len() > limits.bytes_max {
-            return Err(Stopped::TooLarge);
-        }
-        if !whole.is_empty() {
-            break;
-        }
+    let Some(first) = next_part(body).await? else { return Ok(Bytes::new()) };
+    if first.len() > limits.bytes_max {
+        return Err(Stopped::TooLarge);
     }
     if body.is_end_stream() {
-        return Ok(whole);
+        return Ok(first);
     }
     let charged = limits.budget.begin(limits.sender);
-    charged.charge(whole.len());
-    let mut parts = BytesMut::from(whole);
+    charged.charge(first.len());
+    let mut parts = BytesMut::from(first);
     loop {
-        let frame = tokio::select! {
+        let part = tokio::select! {
             biased;
             () = charged.given_up() => return Err(Stopped::GaveWay),
-            frame = body.frame() => frame,
+            part = next_part(body) => part?,
         };
-        let Some(frame) = frame else { return Ok(parts.freeze()) };
-        let Ok(part) = frame.map_err(|_| Stopped::BrokeOff)?.into_data() else { continue };
+        let Some(part) = part else { return Ok(parts.freeze()) };
         if parts.len() + part.len() > limits.bytes_max {
             return Err(Stopped::TooLarge);
         }
         charged.charge(part.len());
         parts.extend_from_slice(&part);
     }
+}
+
+/// The next bytes of `body`; `None` at its end. Loses nothing if it is dropped while it waits.
+async fn next_part(body: &mut Body) -> Result<Option<Bytes>, Stopped> {
+    while let Some(frame) = body.frame().await {
+        // Trailers say nothing to us.
+        if let Ok(part) = frame.map_err(|_| Stopped::BrokeOff)?.into_data() {
+            return Ok(Some(part));
+        }
+    }
+    Ok(None)
 }
 
 /// Reads on and keeps nothing, within bytes and time.

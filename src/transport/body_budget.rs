@@ -91,7 +91,7 @@ fn block_of(address: IpAddr) -> IpAddr {
 }
 
 impl BudgetState {
-    /// Takes a body out of the account; false if it is not in it any more.
+    /// Takes a body out of the account, and returns how to tell it; `None` if it is not in it any more.
     fn remove(&mut self, address: IpAddr, number: u64) -> Option<CancellationToken> {
         let holder = self.holders.get_mut(&address)?;
         let body = holder.bodies.remove(&number)?;

@@ -60,14 +60,14 @@ impl IdleConnections {
     /// Tells the connection to leave that has carried nothing for longest, if that is `idle_ms` or more.
     /// The receiver resolves once its place is free. `None`: there is none, as far as is known.
     pub(super) fn dismiss_one(&self, now_ms: u64, idle_ms: u64) -> Option<oneshot::Receiver<()>> {
-        let is_idle = |activity: &Activity| {
-            activity.quiet_since_ms().is_some_and(|since| now_ms.saturating_sub(since) >= idle_ms)
+        let idle_since_ms = |activity: &Activity| {
+            activity.quiet_since_ms().filter(|since| now_ms.saturating_sub(*since) >= idle_ms)
         };
         let mut found = self.found.lock();
         loop {
             while let Some(activity) = found.idle.pop() {
                 // It may have been used since, or be gone.
-                if is_idle(&activity) && Arc::strong_count(&activity) > 1 {
+                if idle_since_ms(&activity).is_some() {
                     return Some(activity.dismiss());
                 }
             }
@@ -75,13 +75,8 @@ impl IdleConnections {
                 return None;
             }
             found.looked_ms = Some(now_ms);
-            let mut idle: Vec<_> = self
-                .all
-                .lock()
-                .values()
-                .filter(|it| is_idle(it))
-                .map(|it| (it.quiet_since_ms().unwrap_or(now_ms), it.clone()))
-                .collect();
+            let mut idle: Vec<_> =
+                self.all.lock().values().filter_map(|it| Some((idle_since_ms(it)?, it.clone()))).collect();
             idle.sort_unstable_by_key(|(since_ms, _)| *since_ms);
             idle.truncate(FOUND_MAX);
             found.idle.extend(idle.into_iter().rev().map(|(_, activity)| activity));

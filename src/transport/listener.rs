@@ -23,7 +23,7 @@ use super::activity::Activity;
 use super::connection::ConnectionServer;
 use super::idle::IdleConnections;
 use super::reserve::Reserve;
-use crate::admission::{Gate, Guest, Slot};
+use crate::admission::{Gate, Slot};
 use crate::clock::Clock;
 use crate::config::ServiceConfig;
 use crate::monitor::Recorder;
@@ -165,7 +165,7 @@ impl Acceptor {
 
     fn serve(&self, stream: TcpStream, address: SocketAddr, slot: Slot) {
         let counted = self.recorder.connection_opened();
-        let activity = Arc::new(Activity::new(self.clock));
+        let activity = Arc::new(Activity::at(self.clock.monotonic_ms()));
         let entry = self.idle.enter(activity.clone());
         let serving = self.server.clone().run(stream, address, activity, slot.turn().clone());
         self.clients.spawn(async move {
@@ -181,10 +181,7 @@ impl Acceptor {
             // It can only fail on a socket that is closed already.
             let _ = stream.set_nodelay(true);
         }
-        if self.ending.drain.is_cancelled() {
-            return self.refuse(stream, address, Refusal::Stopping, self.gate.guest());
-        }
-        let refusal = match self.gate.admit() {
+        let refusal = match self.ask_gate() {
             Ok(slot) => return self.serve(stream, address, slot),
             Err(refusal) => refusal,
         };
@@ -193,8 +190,12 @@ impl Acceptor {
                 let acceptor = self.clone();
                 self.clients.spawn(async move { acceptor.admit_after(room, stream, address).await });
             }
-            None => self.refuse(stream, address, refusal, None),
+            None => self.refuse(stream, address, refusal),
         }
+    }
+
+    fn ask_gate(&self) -> Result<Slot, Refusal> {
+        if self.ending.drain.is_cancelled() { Err(Refusal::Stopping) } else { self.gate.admit() }
     }
 
     /// Tells an idle connection to leave, if a newcomer would get its place.
@@ -211,17 +212,16 @@ impl Acceptor {
     /// Admits a newcomer once the other is gone.
     async fn admit_after(&self, room: Room, stream: TcpStream, address: SocketAddr) {
         let _ = tokio::time::timeout(ROOM_TIME, room.is_gone).await;
-        if self.ending.drain.is_cancelled() {
-            return self.refuse(stream, address, Refusal::Stopping, self.gate.guest());
-        }
-        match self.gate.admit() {
+        match self.ask_gate() {
             Ok(slot) => self.serve(stream, address, slot),
-            Err(refusal) => self.refuse(stream, address, refusal, None),
+            Err(refusal) => self.refuse(stream, address, refusal),
         }
     }
 
-    fn refuse(&self, stream: TcpStream, address: SocketAddr, refusal: Refusal, guest: Option<Guest>) {
+    fn refuse(&self, stream: TcpStream, address: SocketAddr, refusal: Refusal) {
         self.gate.count_refused(refusal);
+        // While the node stops there is room for clients to be told so.
+        let guest = if refusal == Refusal::Stopping { self.gate.guest() } else { None };
         if let Some(serving) = self.reserve.admit(stream, address, refusal, guest) {
             self.probes.spawn(self.over.clone().run_until_cancelled_owned(serving));
         }

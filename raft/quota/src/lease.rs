@@ -338,16 +338,18 @@ impl Lease {
     /// Whether a connection may be admitted now.
     #[must_use]
     pub fn is_open(&self, now_ms: u64) -> bool {
-        self.phase == Phase::Live
-            && now_ms.saturating_add(LAST_ADMISSION_MS) < self.deadline_ms
-            && self.in_use < self.cap
+        self.is_admitting(now_ms) && self.in_use < self.cap
+    }
+
+    /// Whether the session admits at all, whatever is in use.
+    fn is_admitting(&self, now_ms: u64) -> bool {
+        self.phase == Phase::Live && now_ms.saturating_add(LAST_ADMISSION_MS) < self.deadline_ms
     }
 
     /// Whether the place of a connection that closes at `now_ms` may be given out again.
     #[must_use]
     pub fn replaces(&self, now_ms: u64) -> bool {
-        self.phase == Phase::Live
-            && now_ms.saturating_add(LAST_ADMISSION_MS) < self.deadline_ms
+        self.is_admitting(now_ms)
             && self.in_use <= self.cap
             && self.target().is_none_or(|target| self.in_use <= target)
     }
