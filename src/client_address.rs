@@ -17,6 +17,14 @@ const FORWARDED: &str = "x-forwarded-for";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientAddress(pub IpAddr);
 
+/// Stands for all addresses of one holder: whoever has an IPv6 address has a whole /64 of them.
+pub(crate) fn address_block(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
+    }
+}
+
 /// The proxies whose word counts; none by default.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies(Arc<[IpNet]>);

@@ -15,6 +15,7 @@ mod listen;
 mod modern;
 mod revision;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
@@ -33,7 +34,7 @@ use crate::mcp::{Era, Message, Method};
 use crate::monitor::Recorder;
 use crate::refusal::Refusal;
 use crate::router::Router;
-use crate::session::{Session, Sessions};
+use crate::session::{Session, Sessions, Shortage};
 
 /// Parts of an exchange.
 pub struct ExchangeOptions {
@@ -77,6 +78,8 @@ pub struct MessageOrigin<'a> {
     pub principal: &'a Arc<str>,
     /// The session that the message names.
     pub session_id: Option<&'a str>,
+    /// The client's address.
+    pub address: IpAddr,
     /// When its connection came.
     pub arrival: Arrival,
 }
@@ -172,6 +175,16 @@ impl Exchange {
             self.recorder.sessions_ended(1);
             self.router.session_ended(session.id());
         }
+    }
+
+    /// Ends the session that has to go; false if there is none.
+    fn give_way(&self, shortage: Shortage) -> bool {
+        let idle = self.sessions.first_to_go(shortage, self.clock.monotonic_ms());
+        idle.inspect(|session| {
+            self.recorder.session_displaced();
+            self.end(session);
+        })
+        .is_some()
     }
 
     /// Cancelled when this node drains.

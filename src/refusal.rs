@@ -17,6 +17,8 @@ pub enum Refusal {
     NoShare,
     /// This node holds all the sessions it may.
     SessionsFull,
+    /// The sessions of this node keep all the bytes they may.
+    SessionBytesFull,
     /// This principal has all the sessions on this node that it may have.
     PrincipalSessionsFull,
     /// This session has too many unanswered requests.
@@ -38,6 +40,7 @@ impl Refusal {
             Refusal::LimitReached => "limit_reached",
             Refusal::NoShare => "no_share",
             Refusal::SessionsFull => "sessions_full",
+            Refusal::SessionBytesFull => "session_bytes_full",
             Refusal::PrincipalSessionsFull => "principal_sessions_full",
             Refusal::RequestsFull => "requests_full",
             Refusal::ListenersFull => "listeners_full",
@@ -57,6 +60,7 @@ impl Refusal {
             Refusal::Draining => 50_305,
             Refusal::LimitReached => 50_306,
             Refusal::NoShare => 50_307,
+            Refusal::SessionBytesFull => 50_308,
             Refusal::PrincipalSessionsFull => 42_901,
             Refusal::RequestsFull => 42_902,
         }
@@ -70,6 +74,7 @@ impl Refusal {
             | Refusal::LimitReached
             | Refusal::NoShare
             | Refusal::SessionsFull
+            | Refusal::SessionBytesFull
             | Refusal::ListenersFull
             | Refusal::Stopping
             | Refusal::Draining => 503,
@@ -96,6 +101,9 @@ impl fmt::Display for Refusal {
                 "this node has no share of the cluster's connections now; try again soon, on another"
             }
             Refusal::SessionsFull => "this node holds all the sessions it may; try again soon",
+            Refusal::SessionBytesFull => {
+                "the sessions of this node keep all the bytes they may (session.bytes_max); try again soon"
+            }
             Refusal::ListenersFull => "this node has all the listening streams it may; try again soon",
             Refusal::Stopping => "this node is stopping; try again soon, on another",
             Refusal::Draining => "this node is drained and takes nothing new; try again soon, on another",
@@ -118,6 +126,7 @@ mod tests {
             Refusal::LimitReached,
             Refusal::NoShare,
             Refusal::SessionsFull,
+            Refusal::SessionBytesFull,
             Refusal::ListenersFull,
             Refusal::Stopping,
             Refusal::Draining,

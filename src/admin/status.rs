@@ -128,7 +128,11 @@ impl StatusSource {
                     .map(|(why, n)| (why.name().to_owned(), *n))
                     .collect(),
             },
-            serving: Serving { sessions: Some(totals.sessions), calls: Some(totals.calls) },
+            serving: Serving {
+                sessions: Some(totals.sessions),
+                sessions_displaced: Some(totals.sessions_displaced),
+                calls: Some(totals.calls),
+            },
             throughput: self.throughput(totals),
             latency: self.recorder.latency(),
             quota: Quota {

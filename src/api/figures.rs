@@ -30,6 +30,8 @@ pub struct Connections {
 pub struct Serving {
     /// Sessions open now.
     pub sessions: Option<u64>,
+    /// Sessions ended since the node's start because places or bytes for them had run out.
+    pub sessions_displaced: Option<u64>,
     /// Calls that run now; open listening streams are none.
     pub calls: Option<u64>,
 }
@@ -102,7 +104,11 @@ impl fmt::Display for Serving {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Some(sessions), Some(calls)) = (self.sessions, self.calls) else { return Ok(()) };
         let s = |count| if count == 1 { "" } else { "s" };
-        write!(f, "{sessions} session{}, {calls} running call{} here", s(sessions), s(calls))
+        write!(f, "{sessions} session{}, {calls} running call{} here", s(sessions), s(calls))?;
+        match self.sessions_displaced {
+            Some(displaced @ 1..) => write!(f, "; {displaced} displaced"),
+            _ => Ok(()),
+        }
     }
 }
 

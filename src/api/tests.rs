@@ -65,6 +65,7 @@ const STATUS: &str = r#"{
   },
   "serving": {
     "sessions": 0,
+    "sessions_displaced": 0,
     "calls": 2
   },
   "throughput": {

@@ -13,6 +13,7 @@ pub struct Session {
     pub idle_s: u64,
     pub per_node_max: u32,
     pub per_principal_max: u32,
+    pub bytes_max: usize,
     pub replay_bytes_max: usize,
     pub client_info_bytes_max: usize,
     pub capabilities_bytes_max: usize,
@@ -49,6 +50,16 @@ pub(super) const KEYS: &[Key] = &[
         "sessions",
         "Sessions of one credential on this node. Clients without one are many under one name and have only \
          per_node_max; a session that its client never used ends after a minute.",
+    ),
+    Key::int(
+        "session.bytes_max",
+        134_217_728,
+        (65_536, 1_099_511_627_776),
+        "bytes",
+        "All that the sessions of this node keep: what clients say of themselves, URIs they subscribe to, \
+         events for streams that broke. When it or per_node_max is used up, the address that holds most \
+         loses the session that is idle longest, never one with a stream. A host or container with less \
+         memory lowers it to an eighth of that.",
     ),
     Key::int(
         "session.replay_bytes_max",

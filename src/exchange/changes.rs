@@ -10,9 +10,12 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::{Exchange, capabilities};
 use crate::mcp::{Catalog, Era, Event, ListKind, Method, RawObject, encode_notification, raw};
+use crate::session::Shortage;
 
 /// How often idle sessions are looked for: a small part of the shortest life that one has without use.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// How often at most sessions are ended for want of bytes: none may be idle, and each look costs.
+const MAKE_ROOM_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The versions of what clients hear changes of; templates count as resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +51,7 @@ pub(super) fn follow(exchange: &Arc<Exchange>) {
     tokio::spawn(stop.clone().run_until_cancelled_owned(lists(exchange.clone())));
     tokio::spawn(stop.clone().run_until_cancelled_owned(updates(exchange.clone())));
     tokio::spawn(stop.clone().run_until_cancelled_owned(sweeps(exchange.clone())));
+    tokio::spawn(stop.clone().run_until_cancelled_owned(make_room(exchange.clone())));
 }
 
 async fn lists(exchange: Arc<Exchange>) {
@@ -99,6 +103,17 @@ fn notify_subscribers(exchange: &Exchange, uri: &str) {
     params.set("uri", raw(uri));
     let message = encode_notification(&Method::ResourceUpdated, Some(&params.to_raw()));
     sessions.iter().for_each(|session| session.push_level(message.clone()));
+}
+
+/// Ends sessions while they keep too many bytes together.
+async fn make_room(exchange: Arc<Exchange>) {
+    loop {
+        exchange.sessions.short_of_bytes().await;
+        while !exchange.sessions.is_low() && exchange.give_way(Shortage::Bytes) {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::sleep(MAKE_ROOM_INTERVAL).await;
+    }
 }
 
 async fn sweeps(exchange: Arc<Exchange>) {

@@ -9,10 +9,13 @@ use super::{EncodedResponse, Exchange, MessageOrigin, Rejected, Reply, bounds};
 use crate::mcp::{
     ClientCapabilities, Era, LEGACY_LATEST, RawObject, Request, RpcError, Version, add_cache_meta, raw,
 };
-use crate::session::SessionParams;
+use crate::refusal::Refusal;
+use crate::session::{Session, SessionParams, Shortage};
 
 /// How long a client may keep what `server/discover` says; listeners hear of changes to the lists at once.
 const DISCOVER_TTL_MS: u64 = 60_000;
+/// Sessions that end at most for one that is opened.
+const GIVING_WAY_MAX: usize = 4;
 
 impl Exchange {
     /// Opens a session. A version that is not spoken here is answered with the newest legacy one.
@@ -21,10 +24,8 @@ impl Exchange {
         let params =
             self.read_session_params(request, sender).map_err(|fault| Rejected::of(&request.id, fault))?;
         let version = params.version;
-        let session = self
-            .sessions
-            .open(params, self.clock.monotonic_ms())
-            .map_err(|refusal| Rejected::of(&request.id, refused(refusal)))?;
+        let session =
+            self.open_session(&params).map_err(|refusal| Rejected::of(&request.id, refused(refusal)))?;
         self.recorder.session_opened();
         let catalog = self.router.catalog(Era::Legacy).borrow().clone();
         let mut result = RawObject::new();
@@ -37,6 +38,24 @@ impl Exchange {
         let outcome = EncodedResponse::result(&request.id, &result.to_raw());
         self.recorder.answered(self.clock.monotonic_us().saturating_sub(started_us), false);
         Ok(Reply::Opened(outcome, session))
+    }
+
+    /// Opens a session; the address that holds most gives way if there is no room.
+    fn open_session(&self, params: &SessionParams) -> Result<Arc<Session>, Refusal> {
+        let now_ms = self.clock.monotonic_ms();
+        let mut opened = self.sessions.open(params.clone(), now_ms);
+        for _ in 0..GIVING_WAY_MAX {
+            let shortage = match opened {
+                Err(Refusal::SessionsFull) => Shortage::Sessions,
+                Err(Refusal::SessionBytesFull) => Shortage::Bytes,
+                _ => break,
+            };
+            if !self.give_way(shortage) {
+                break;
+            }
+            opened = self.sessions.open(params.clone(), now_ms);
+        }
+        opened
     }
 
     pub(super) fn discover(&self) -> Box<RawValue> {
@@ -72,7 +91,10 @@ impl Exchange {
             session.client_info_bytes_max,
             "session.client_info_bytes_max",
         )?;
+        let bytes = |raw: Option<&RawValue>| raw.map_or(0, |raw| raw.get().len());
         Ok(SessionParams {
+            described_bytes: bytes(capabilities) + bytes(client_info),
+            address: sender.address,
             principal: sender.principal.clone(),
             version: version.unwrap_or(LEGACY_LATEST),
             capabilities: Arc::new(match capabilities {

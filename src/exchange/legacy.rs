@@ -12,7 +12,7 @@ use crate::mcp::{
     code,
 };
 use crate::refusal::Refusal;
-use crate::session::{NotBegun, RunningRequest, Session};
+use crate::session::{NotBegun, RunningRequest, Session, Shortage};
 
 /// The request was cancelled by its client; an HTTP request still needs an end.
 const CANCELLED: i64 = -32_800;
@@ -104,6 +104,9 @@ impl Exchange {
                 Ok(empty())
             }
             (Method::ResourcesSubscribe, Some(uri)) => {
+                if !self.sessions.has_room() && !self.give_way(Shortage::Bytes) {
+                    return Err(refused(Refusal::SessionBytesFull));
+                }
                 // Our own limit first: an upstream is not asked for more, nor told to forget.
                 let Some(is_new) = self.sessions.subscribe(session, &uri) else {
                     return Err(RpcError::invalid_params(

@@ -16,6 +16,7 @@ pub struct Recorder {
     connections: AtomicU64,
     connections_total: AtomicU64,
     sessions: AtomicU64,
+    sessions_displaced: AtomicU64,
 }
 
 /// Its own cache lines, so that threads do not fight over them.
@@ -45,6 +46,8 @@ pub struct Totals {
     pub connections_total: u64,
     /// Sessions open now.
     pub sessions: u64,
+    /// Sessions ended so that others had room.
+    pub sessions_displaced: u64,
     /// Calls that run now; open listening streams are none.
     pub calls: u64,
 }
@@ -56,6 +59,7 @@ impl Default for Recorder {
             connections: AtomicU64::new(0),
             connections_total: AtomicU64::new(0),
             sessions: AtomicU64::new(0),
+            sessions_displaced: AtomicU64::new(0),
         }
     }
 }
@@ -99,6 +103,11 @@ impl Recorder {
         self.sessions.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts a session that ends so that others have room.
+    pub fn session_displaced(&self) {
+        self.sessions_displaced.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts sessions as ended.
     pub fn sessions_ended(&self, count: usize) {
         self.sessions.fetch_sub(count as u64, Ordering::Relaxed);
@@ -118,6 +127,7 @@ impl Recorder {
             connections: self.connections.load(Ordering::Relaxed),
             connections_total: self.connections_total.load(Ordering::Relaxed),
             sessions: self.sessions.load(Ordering::Relaxed),
+            sessions_displaced: self.sessions_displaced.load(Ordering::Relaxed),
             calls: calls.try_into().unwrap_or(0),
         }
     }
@@ -191,6 +201,7 @@ mod tests {
             connections: 0,
             connections_total: 20,
             sessions: 20,
+            sessions_displaced: 0,
             calls: 0,
         };
         assert_eq!(recorder.totals(), expected);

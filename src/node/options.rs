@@ -15,6 +15,8 @@ use serde_json::value::RawValue;
 
 /// Messages that arrive hold no more than this part of the memory.
 const BODIES_PART: u64 = 16;
+/// The part of it that sessions may keep at most.
+const SESSIONS_PART: u64 = 8;
 
 /// Threads that serve clients.
 pub(super) fn worker_threads(config: &Config) -> usize {
@@ -32,8 +34,10 @@ pub(super) fn service(launch: &Launch) -> ServiceConfig {
     let connections_max = config.http.connections_max.min(config.connections.per_node);
     config.http.connections_max = connections_max.min(clamp(files));
     if let Some(bytes) = Memory::read().bytes() {
-        let part = usize::try_from(bytes / BODIES_PART).unwrap_or(usize::MAX);
-        config.http.bodies_bytes_max = config.http.bodies_bytes_max.min(part.max(config.http.body_bytes_max));
+        let part = |of: u64| usize::try_from(bytes / of).unwrap_or(usize::MAX);
+        let bodies = part(BODIES_PART).max(config.http.body_bytes_max);
+        config.session.bytes_max = config.session.bytes_max.min(part(SESSIONS_PART));
+        config.http.bodies_bytes_max = config.http.bodies_bytes_max.min(bodies);
     }
     config
 }

@@ -4,8 +4,9 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -14,10 +15,11 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::account::Account;
 use super::level::passes;
 use super::log::{After, EventId, LoggedEvent};
 use super::reader::{Reader, StreamGone};
-use super::streams::{Budget, OWN, Streams};
+use super::streams::{OWN, Streams};
 use crate::config::ServiceConfig;
 use crate::mcp::{ClientCapabilities, Id, LogLevel, ServerRequests, SessionPort, Version};
 use crate::refusal::Refusal;
@@ -25,6 +27,8 @@ use crate::refusal::Refusal;
 /// Resources that one session may subscribe to: what a person or an agent can follow, so that no session
 /// fills the node's index.
 const SUBSCRIPTIONS_MAX: usize = 1_000;
+/// Bytes that one subscription takes beside its URI: entries in the session, the table and the upstream.
+const SUBSCRIPTION_BYTES: usize = 256;
 /// A session whose client said nothing after `initialize` ends after this, in milliseconds: clients that
 /// only look in are many.
 const UNUSED_MS: u64 = 60_000;
@@ -43,6 +47,17 @@ pub struct SessionParams {
     pub capabilities: Arc<ClientCapabilities>,
     /// `clientInfo`, raw.
     pub client_info: Option<Arc<RawValue>>,
+    /// Bytes of both as they came.
+    pub described_bytes: usize,
+    /// The client that opened it.
+    pub address: IpAddr,
+}
+
+/// The place of a session among those of its address.
+pub(super) struct PlaceInQueue {
+    /// When it was used last, as far as the queue knows; changed only with the queue.
+    pub(super) queued_ms: AtomicU64,
+    pub(super) number: u64,
 }
 
 /// One legacy session.
@@ -58,6 +73,10 @@ pub struct Session {
     pub(super) changed: Notify,
     tasks: TaskTracker,
     config: Arc<ServiceConfig>,
+    account: Account,
+    /// Bytes of the account that are not of its streams.
+    kept_bytes: AtomicUsize,
+    pub(super) place: PlaceInQueue,
 }
 
 struct State {
@@ -72,19 +91,21 @@ impl Session {
         id: Arc<str>,
         params: SessionParams,
         config: Arc<ServiceConfig>,
-        budget: Arc<Budget>,
+        account: Account,
         tasks: TaskTracker,
-        now_ms: u64,
+        (now_ms, number): (u64, u64),
     ) -> Session {
         let asks = ServerRequests::new(&format!("{}-", id.split('.').next().unwrap_or_default()));
         let state = State {
             log_level: None,
             subscriptions: BTreeSet::new(),
             running: HashMap::new(),
-            streams: Streams::new(config.session.replay_bytes_max, budget),
+            streams: Streams::new(config.session.replay_bytes_max, account.clone()),
         };
+        account.charge(params.described_bytes);
         Session {
             id,
+            kept_bytes: AtomicUsize::new(params.described_bytes),
             params,
             asks: Arc::new(asks),
             ended: CancellationToken::new(),
@@ -94,6 +115,8 @@ impl Session {
             changed: Notify::new(),
             tasks,
             config,
+            account,
+            place: PlaceInQueue { queued_ms: AtomicU64::new(now_ms), number },
         }
     }
 
@@ -211,11 +234,40 @@ impl Session {
         if self.ended.is_cancelled() || full && !state.subscriptions.contains(uri) {
             return None;
         }
-        Some(state.subscriptions.insert(uri.clone()))
+        let is_new = state.subscriptions.insert(uri.clone());
+        if is_new {
+            self.keep(uri.len() + SUBSCRIPTION_BYTES);
+        }
+        Some(is_new)
     }
 
     pub(super) fn unsubscribe(&self, uri: &str) {
-        self.state.lock().subscriptions.remove(uri);
+        if self.state.lock().subscriptions.remove(uri) {
+            let bytes = uri.len() + SUBSCRIPTION_BYTES;
+            self.kept_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.account.free(bytes);
+        }
+    }
+
+    fn keep(&self, bytes: usize) {
+        self.kept_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.account.charge(bytes);
+    }
+
+    /// The address whose share it takes.
+    pub(super) fn address(&self) -> IpAddr {
+        self.account.address()
+    }
+
+    /// Whether somebody reads from it or waits for an answer.
+    pub(super) fn is_busy(&self) -> bool {
+        let state = self.state.lock();
+        state.streams.is_read() || !state.running.is_empty()
+    }
+
+    /// When it was used last; `busy_ms` while it is busy.
+    pub(super) fn last_used_ms(&self, busy_ms: u64) -> u64 {
+        if self.is_busy() { busy_ms } else { self.used_ms.load(Ordering::Relaxed) }
     }
 
     pub(super) fn take(&self, stream: u64, reader: u64, into: &mut VecDeque<(u64, LoggedEvent)>) -> After {
@@ -255,6 +307,7 @@ impl Session {
         let mut state = self.state.lock();
         state.streams.clear();
         let subscriptions = std::mem::take(&mut state.subscriptions);
+        self.account.free(self.kept_bytes.swap(0, Ordering::Relaxed));
         drop(state);
         self.changed.notify_waiters();
         subscriptions

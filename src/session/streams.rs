@@ -4,38 +4,16 @@
 //! only when the node is full.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
+use super::account::Account;
 use super::log::{After, LoggedEvent, StreamLog};
 
 /// The session's own stream (GET).
 pub const OWN: u64 = 0;
 /// Streams kept in one session; running requests are fewer, so only finished ones are dropped.
 const STREAMS_MAX: usize = 256;
-
-/// Bytes kept by all sessions of the node.
-#[derive(Debug)]
-pub(super) struct Budget {
-    used: AtomicUsize,
-    max: usize,
-}
-
-impl Budget {
-    pub(super) fn new(max: usize) -> Arc<Budget> {
-        Arc::new(Budget { used: AtomicUsize::new(0), max })
-    }
-
-    pub(super) fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
-    }
-
-    fn is_spent(&self) -> bool {
-        self.used() > self.max
-    }
-}
 
 /// The streams of one session.
 #[derive(Debug)]
@@ -45,12 +23,12 @@ pub(super) struct Streams {
     readers: u64,
     bytes: usize,
     bytes_max: usize,
-    budget: Arc<Budget>,
+    account: Account,
 }
 
 impl Streams {
-    pub(super) fn new(bytes_max: usize, budget: Arc<Budget>) -> Streams {
-        Streams { logs: BTreeMap::new(), last: OWN, readers: 0, bytes: 0, bytes_max, budget }
+    pub(super) fn new(bytes_max: usize, account: Account) -> Streams {
+        Streams { logs: BTreeMap::new(), last: OWN, readers: 0, bytes: 0, bytes_max, account }
     }
 
     /// Opens the stream of one request and returns it with its first reader.
@@ -107,7 +85,7 @@ impl Streams {
         log.finished = last;
         let size = log.push(kept);
         self.bytes += size;
-        self.budget.used.fetch_add(size, Ordering::Relaxed);
+        self.account.charge(size);
         self.fit();
     }
 
@@ -152,7 +130,7 @@ impl Streams {
     }
 
     fn fit(&mut self) {
-        while self.bytes > self.bytes_max || self.budget.is_spent() {
+        while self.bytes > self.bytes_max || self.account.is_spent() {
             let delivered = self.logs.values_mut().find_map(StreamLog::drop_delivered);
             let dropped = delivered.or_else(|| {
                 let unread = self.logs.iter_mut().filter(|(stream, log)| **stream == OWN || !log.attached);
@@ -160,7 +138,7 @@ impl Streams {
             });
             match dropped {
                 Some(size) => self.free(size),
-                None if self.budget.is_spent() => {
+                None if self.account.is_spent() => {
                     if !self.forget_oldest_finished() {
                         return;
                     }
@@ -184,7 +162,7 @@ impl Streams {
 
     fn free(&mut self, size: usize) {
         self.bytes -= size;
-        self.budget.used.fetch_sub(size, Ordering::Relaxed);
+        self.account.free(size);
     }
 }
 
@@ -196,11 +174,15 @@ impl Drop for Streams {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::account::{Budget, HolderBytes};
     use super::*;
 
     fn streams(bytes_max: usize, node_max: usize) -> (Streams, Arc<Budget>) {
         let budget = Budget::new(node_max);
-        (Streams::new(bytes_max, budget.clone()), budget)
+        let holder = Arc::new(HolderBytes::new([127, 0, 0, 1].into()));
+        (Streams::new(bytes_max, Account::new(budget.clone(), holder)), budget)
     }
 
     fn message(size: usize) -> LoggedEvent {

@@ -8,19 +8,17 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
+use super::account::{Account, Budget};
+use super::holders::{Holders, Shortage};
 use super::id::{ID_LENGTH_MAX, mint};
 use super::session::{Session, SessionParams};
-use super::streams::Budget;
+use crate::client_address::address_block;
 use crate::config::ServiceConfig;
 use crate::mcp::ANONYMOUS;
 use crate::refusal::Refusal;
 
 /// Parts of the table, each with its own lock.
 const SHARDS: usize = 32;
-/// Bytes kept for streams that may break, for all sessions of this node together: 256 MiB, so that no number
-/// of clients takes the memory of the node.
-const REPLAY_NODE_BYTES_MAX: usize = 268_435_456;
-
 type Shard = Mutex<HashMap<Arc<str>, Arc<Session>>>;
 type BySession = HashMap<Arc<str>, Arc<Session>>;
 
@@ -39,6 +37,7 @@ pub struct Sessions {
 struct Counts {
     all: usize,
     by_principal: HashMap<Arc<str>, usize>,
+    holders: Holders,
 }
 
 impl Sessions {
@@ -47,7 +46,7 @@ impl Sessions {
     pub fn new(node_id: u64, config: Arc<ServiceConfig>) -> Sessions {
         Sessions {
             node_id,
-            budget: Budget::new(REPLAY_NODE_BYTES_MAX),
+            budget: Budget::new(config.session.bytes_max),
             config,
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             counts: Mutex::default(),
@@ -59,12 +58,16 @@ impl Sessions {
     /// Opens a session.
     ///
     /// # Errors
-    /// [`Refusal::SessionsFull`] or [`Refusal::PrincipalSessionsFull`].
+    /// [`Refusal::SessionsFull`], [`Refusal::SessionBytesFull`] or [`Refusal::PrincipalSessionsFull`]; of the
+    /// first two [`Sessions::first_to_go`] knows who gives way.
     pub fn open(&self, params: SessionParams, now_ms: u64) -> Result<Arc<Session>, Refusal> {
-        {
+        let session = {
             let (mut counts, limits) = (self.counts.lock(), &self.config.session);
             if counts.all >= limits.per_node_max as usize {
                 return Err(Refusal::SessionsFull);
+            }
+            if !self.budget.has_room(params.described_bytes) {
+                return Err(Refusal::SessionBytesFull);
             }
             let of_principal = counts.by_principal.entry(params.principal.clone()).or_default();
             if *of_principal >= limits.per_principal_max as usize && &*params.principal != ANONYMOUS {
@@ -72,12 +75,40 @@ impl Sessions {
             }
             *of_principal += 1;
             counts.all += 1;
-        }
-        let id = mint(self.node_id);
-        let (config, budget, tasks) = (self.config.clone(), self.budget.clone(), self.tasks.clone());
-        let session = Arc::new(Session::new(id.clone(), params, config, budget, tasks, now_ms));
-        self.shard(&id).lock().insert(id, session.clone());
+            let (number, kept) =
+                (counts.holders.number(), counts.holders.kept(address_block(params.address)));
+            let account = Account::new(self.budget.clone(), kept.clone());
+            let (id, config, tasks) = (mint(self.node_id), self.config.clone(), self.tasks.clone());
+            let session = Arc::new(Session::new(id, params, config, account, tasks, (now_ms, number)));
+            counts.holders.insert(session.clone(), kept);
+            session
+        };
+        self.shard(session.id()).lock().insert(session.id().clone(), session.clone());
         Ok(session)
+    }
+
+    /// The session that has to go for want of places or bytes: of the address that holds most, the one that
+    /// is idle longest. `None` if none of that address is idle.
+    #[must_use]
+    pub fn first_to_go(&self, shortage: Shortage, now_ms: u64) -> Option<Arc<Session>> {
+        self.counts.lock().holders.first_to_go(shortage, now_ms)
+    }
+
+    /// Whether sessions may keep more bytes than they do.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.budget.has_room(0)
+    }
+
+    /// Whether bytes are so few that no session has to go for them.
+    #[must_use]
+    pub fn is_low(&self) -> bool {
+        self.budget.is_low()
+    }
+
+    /// Resolves when sessions should be ended for want of bytes.
+    pub async fn short_of_bytes(&self) {
+        self.budget.high().await;
     }
 
     /// The live session `id` of `principal`. Somebody else's looks as if it did not exist.
@@ -104,6 +135,7 @@ impl Sessions {
         }
         let mut counts = self.counts.lock();
         counts.all -= 1;
+        counts.holders.remove(session);
         let principal = &session.params().principal;
         if let Some(count) = counts.by_principal.get_mut(principal) {
             *count -= 1;
@@ -178,9 +210,9 @@ impl Sessions {
         self.tasks.len()
     }
 
-    /// Bytes kept for replay, of all sessions.
+    /// Bytes that sessions keep: what clients said of themselves, URIs, and events for replay.
     #[must_use]
-    pub fn replay_bytes(&self) -> usize {
+    pub fn kept_bytes(&self) -> usize {
         self.budget.used()
     }
 
@@ -222,6 +254,8 @@ mod tests {
             version: LEGACY_LATEST,
             capabilities: Arc::default(),
             client_info: None,
+            described_bytes: 0,
+            address: [127, 0, 0, 1].into(),
         }
     }
 
@@ -295,10 +329,10 @@ mod tests {
         assert_eq!(sessions.subscribe(&session, "test://x"), Some(true));
         session.push(bytes::Bytes::from_static(b"kept"));
         let running = session.begin(&Id::from_number(1)).ok().unwrap();
-        assert_eq!(sessions.replay_bytes(), 4);
+        assert!(sessions.kept_bytes() > 4 + "test://x".len());
         sessions.end(&session);
         assert!(running.cancelled().is_cancelled());
-        assert_eq!(sessions.replay_bytes(), 0);
+        assert_eq!(sessions.kept_bytes(), 0);
         assert!(sessions.subscribed_uris().is_empty());
         assert_eq!(sessions.subscribe(&session, "test://y"), None, "an ended session subscribed");
         assert!(sessions.subscribed_uris().is_empty());

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::client_address::address_block;
+
 /// The budget; a clone is the same.
 #[derive(Clone, Debug)]
 pub(super) struct BodyBudget(Arc<BudgetInner>);
@@ -65,7 +67,7 @@ impl BodyBudget {
     /// A body begins to arrive from `address`.
     pub(super) fn begin(&self, address: IpAddr) -> ArrivingBody {
         let give_up = CancellationToken::new();
-        let (budget, address) = (self.0.clone(), block_of(address));
+        let (budget, address) = (self.0.clone(), address_block(address));
         let mut state = budget.state.lock();
         state.next += 1;
         let number = state.next;
@@ -79,14 +81,6 @@ impl BodyBudget {
     #[cfg(test)]
     fn bytes(&self) -> usize {
         self.0.state.lock().bytes
-    }
-}
-
-/// Whoever has an IPv6 address has a whole block of them.
-fn block_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
     }
 }
 

@@ -60,7 +60,7 @@ async fn post(service: &Arc<HttpService>, request: Request<Body>) -> Result<Resp
         bytes_max: http.body_bytes_max,
         time_ms: http.first_message_timeout_ms,
         budget: &service.bodies,
-        sender: parts.extensions.get().map_or(IpAddr::from([0; 4]), |client: &ClientAddress| client.0),
+        sender: address(&parts.extensions),
     };
     let body = body::read(headers, body, limits).await?;
     let mut message = parse(&body)?;
@@ -136,8 +136,13 @@ fn sender<'a>(service: &'a HttpService, head: &'a impl Head) -> MessageOrigin<'a
     MessageOrigin {
         principal: known.get().map_or(&service.anonymous, |principal: &Principal| &principal.0),
         session_id: head.headers().get(SESSION_ID).and_then(|id| id.to_str().ok()),
+        address: address(known),
         arrival: known.get().copied().unwrap_or_default(),
     }
+}
+
+fn address(known: &Extensions) -> IpAddr {
+    known.get().map_or(IpAddr::from([0; 4]), |client: &ClientAddress| client.0)
 }
 
 fn id_of(message: &Message) -> Option<crate::mcp::Id> {

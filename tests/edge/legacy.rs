@@ -148,7 +148,10 @@ async fn notifications_reach_the_provider_and_responses_nobody_waits_for_are_acc
 #[tokio::test]
 async fn sessions_are_bounded_and_refused_with_the_requests_id() {
     let server = Server::with(|config| config.session.per_node_max = 1).await;
-    server.session().await;
+    // A session without a stream would give way.
+    let (session, mut stream) = (server.session().await, server.wire().await);
+    stream.send_other("GET", &[("accept", "text/event-stream"), ("mcp-session-id", &session)]).await;
+    assert_eq!(stream.head().await.status, 200);
     let refused = server.wire().await.post(&[], &initialize("2025-11-25")).await;
     assert_eq!((refused.fault(), refused.json()["id"].as_u64()), ((503, 50_302), Some(0)));
     assert!(refused.header("retry-after").is_some());

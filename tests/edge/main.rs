@@ -16,6 +16,7 @@ mod proxies;
 mod refusals;
 mod room;
 mod server;
+mod sessions;
 mod stalls;
 mod stopping;
 mod streams;

@@ -254,13 +254,13 @@ async fn the_end_of_a_session_frees_its_streams_calls_and_memory() {
     wire.stream().await;
     server.fake.until_running(1).await;
     assert_eq!((sessions.len(), sessions.tasks()), (1, 1));
-    assert!(sessions.replay_bytes() > 0);
+    assert!(sessions.kept_bytes() > 0);
     assert_eq!(server.wire().await.other("DELETE", &session_headers(&session)).await.status, 204);
     while own.event().await.is_some() {}
     while wire.event().await.is_some() {}
     server.fake.until_running(0).await;
     until("its tasks end", || sessions.tasks() == 0).await;
-    assert_eq!((sessions.len(), sessions.replay_bytes()), (0, 0));
+    assert_eq!((sessions.len(), sessions.kept_bytes()), (0, 0));
     assert_eq!(server.fake.ended.lock().unwrap().as_slice(), [session]);
 }
 
@@ -293,6 +293,6 @@ async fn a_client_that_does_not_read_bounds_what_is_kept_for_it() {
     // stream are dropped.
     server.fake.gate.add_permits(1);
     server.fake.until_finished(1).await;
-    assert!(sessions.replay_bytes() <= 64 * 1024, "{} bytes are kept", sessions.replay_bytes());
+    assert!(sessions.kept_bytes() <= 64 * 1024, "{} bytes are kept", sessions.kept_bytes());
     drop(wire);
 }

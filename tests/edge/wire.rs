@@ -1,9 +1,9 @@
 //! A client that writes bytes and reads bytes, so that nothing is done for the server on the way.
 
 use serde_json::Value;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::fake::in_time;
 
@@ -53,7 +53,14 @@ impl Answer {
 
 impl Wire {
     pub async fn connect(address: SocketAddr) -> Wire {
-        let stream = TcpStream::connect(address).await.unwrap();
+        Wire::connect_from(address.ip(), address).await
+    }
+
+    /// From an address of its own, of the loopback network.
+    pub async fn connect_from(source: IpAddr, address: SocketAddr) -> Wire {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((source, 0).into()).unwrap();
+        let stream = socket.connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         Wire { stream, read: Vec::new(), text: String::new(), chunked: false }
     }
