@@ -197,7 +197,9 @@ impl Exchange {
                     session.cancel(&id);
                 }
             }
-            _ => self.router.notify(notification, &caller_of(session)),
+            Method::RootsChanged | Method::Progress => self.router.notify(notification, &caller_of(session)),
+            // What the protocol does not let clients say goes no further.
+            _ => {}
         }
     }
 }

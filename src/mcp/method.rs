@@ -181,6 +181,7 @@ methods! {
     ToolsChanged = "notifications/tools/list_changed", NOWHERE;
     PromptsChanged = "notifications/prompts/list_changed", NOWHERE;
     ResourcesChanged = "notifications/resources/list_changed", NOWHERE;
+    RootsChanged = "notifications/roots/list_changed", NOWHERE;
     ElicitationComplete = "notifications/elicitation/complete", NOWHERE;
     ListenAcknowledged = "notifications/subscriptions/acknowledged", NOWHERE;
     TaskChanged = "notifications/tasks", NOWHERE;

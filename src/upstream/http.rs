@@ -5,6 +5,7 @@ mod core;
 mod errand;
 mod headers;
 mod keep;
+mod notices;
 mod provider;
 mod session;
 mod sessions;

@@ -136,6 +136,8 @@ async fn requests_of_one_session_are_bounded() {
 async fn notifications_reach_the_provider_and_responses_nobody_waits_for_are_accepted() {
     let server = Server::start().await;
     let (session, mut wire) = (server.session().await, server.wire().await);
+    let unknown = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+    assert_eq!(wire.legacy(&session, unknown).await.status, 202);
     let changed = r#"{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}"#;
     assert_eq!(wire.legacy(&session, changed).await.status, 202);
     server.fake.heard_one.notified().await;

@@ -35,6 +35,8 @@ pub struct Fake {
     pub seen: Mutex<Vec<Seen>>,
     pub eras: &'static str,
     pub streams_open: AtomicUsize,
+    /// Lets notifications be answered, where eras say "gated".
+    pub gate: tokio::sync::Notify,
     sessions: Mutex<HashMap<String, Talk>>,
     asks: Mutex<HashMap<String, oneshot::Sender<Value>>>,
     listeners: Mutex<Vec<(Value, mpsc::Sender<String>)>>,
@@ -286,7 +288,12 @@ async fn legacy(fake: &Arc<Fake>, key: &str, value: &Value, text: &str) -> Respo
         return response;
     }
     match method {
-        _ if id.is_null() => StatusCode::ACCEPTED.into_response(),
+        _ if id.is_null() => {
+            if fake.eras.contains("gated") && method != "notifications/initialized" {
+                fake.gate.notified().await;
+            }
+            StatusCode::ACCEPTED.into_response()
+        }
         "tools/list" => json_response(StatusCode::OK, answer(id, &tools(fake))),
         "resources/list" => json_response(StatusCode::OK, answer(id, r#"{"resources":[]}"#)),
         "tools/call" => legacy_tool(fake, key, value, text).await,

@@ -307,3 +307,30 @@ async fn a_clients_notification_reaches_its_own_session() {
     assert_eq!(heard()[0].headers["mcp-session-id"].to_str().unwrap(), key.as_str().unwrap());
     upstreams.stop().await;
 }
+
+#[tokio::test]
+async fn ten_thousand_notifications_take_one_socket_and_the_newest_arrive() {
+    let server = serve("legacy gated").await;
+    let (upstreams, provider) = start_one(at(&server.url));
+    let client = Client::legacy();
+    client.call(&provider, "seen", "{}").await.result();
+    for number in 0..10_000 {
+        let params = format!(r#"{{"progressToken":1,"progress":{number}}}"#);
+        client.notify_with(&provider, "notifications/progress", &params);
+        client.notify(&provider, "notifications/roots/list_changed");
+    }
+    let heard = |method: &str| server.fake.of_method(method);
+    let all = || heard("notifications/progress").len() + heard("notifications/roots/list_changed").len();
+    eventually("the first arrives", || all() == 1).await;
+    // The others wait until it is answered.
+    client.call(&provider, "seen", "{}").await.result();
+    assert_eq!(all(), 1);
+    eventually("the newest arrives", || {
+        server.fake.gate.notify_one();
+        heard("notifications/progress").last().is_some_and(|seen| seen.body["params"]["progress"] == 9_999)
+    })
+    .await;
+    assert!(all() <= 17, "{} were sent", all());
+    assert_eq!(heard("notifications/roots/list_changed").len(), 1, "the same one waits once");
+    upstreams.stop().await;
+}

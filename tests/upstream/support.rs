@@ -257,6 +257,11 @@ impl Client {
         self.send(provider, "tools/call", &params).await
     }
 
+    pub fn notify_with(&self, provider: &Arc<dyn Provider>, method: &str, params: &str) {
+        let params = serde_json::from_str(params).unwrap();
+        provider.notify(&Notification { method: method.into(), params }, &self.caller);
+    }
+
     pub fn notify(&self, provider: &Arc<dyn Provider>, method: &str) {
         let notification = Notification { method: method.into(), params: RawObject::new() };
         provider.notify(&notification, &self.caller);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -34,6 +34,9 @@ use super::headers::{self, Annotated};
 use super::session::{HttpSession, is_answer};
 use super::talk::{Step, Talk};
 
+/// Sockets that notifications of all clients take at one upstream.
+const NOTICES_AT_ONCE: usize = 16;
+
 /// The shared part of one HTTP upstream.
 pub(super) struct Core {
     pub(super) base: Arc<Base>,
@@ -48,6 +51,8 @@ pub(super) struct Core {
     pub(super) annotated: Mutex<Arc<HashMap<String, Annotated>>>,
     /// Requests of all sessions, where the upstream gives them no ids.
     pub(super) calls: Arc<Calls<()>>,
+    /// Notifications of clients that are sent at once.
+    pub(super) notices_at_once: Semaphore,
     own: Mutex<Option<Arc<HttpSession>>>,
     next_id: AtomicU64,
 }
@@ -70,6 +75,7 @@ impl Core {
             wake: Notify::new(),
             annotated: Mutex::default(),
             calls: Arc::new(Calls::new()),
+            notices_at_once: Semaphore::new(NOTICES_AT_ONCE),
             own: Mutex::default(),
             next_id: AtomicU64::new(1),
         })

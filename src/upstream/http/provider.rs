@@ -153,12 +153,9 @@ impl Provider for HttpUpstream {
     }
 
     fn notify(&self, notification: &Notification, caller: &Caller) {
-        let Some(session) = caller.session.as_ref().and_then(|port| self.sessions.now(port.key())) else {
-            return;
-        };
+        let Some(port) = &caller.session else { return };
         let params = (!notification.params.is_empty()).then(|| notification.params.to_raw());
-        let message = encode_notification(&notification.method, params.as_deref());
-        self.core.tasks.spawn(async move { session.post(message).await });
+        self.sessions.notify(port.key(), encode_notification(&notification.method, params.as_deref()));
     }
 
     fn session_ended(&self, session_key: &str) {

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::iter;
 use parking_lot::Mutex;
@@ -17,6 +18,7 @@ use crate::upstream::options::{SESSIONS_MAX, START_TIMEOUT};
 use crate::upstream::passage::wants;
 
 use super::core::Core;
+use super::notices::Notices;
 use super::session::HttpSession;
 use super::stream;
 
@@ -28,6 +30,7 @@ struct Slot {
     open: Mutex<Option<Arc<HttpSession>>>,
     /// Resources the client subscribed to; told again when a session had to be replaced.
     uris: Mutex<HashSet<String>>,
+    notices: Arc<Notices>,
 }
 
 impl Slot {
@@ -56,6 +59,14 @@ impl Sessions {
     /// The client's session, if it has one now.
     pub(super) fn now(&self, key: &str) -> Option<Arc<HttpSession>> {
         self.slots.lock().get(key)?.clone().now()
+    }
+
+    /// Passes a notification on to the client's session, if it has one now.
+    pub(super) fn notify(&self, key: &str, message: Bytes) {
+        let Some(slot) = self.slots.lock().get(key).cloned() else { return };
+        if let Some(session) = slot.now() {
+            slot.notices.clone().send(&self.core, session, message);
+        }
     }
 
     /// The client's session; opened if there is none, in bounded time.
@@ -131,6 +142,7 @@ impl Sessions {
             seat: tokio::sync::Mutex::new(()),
             open: Mutex::default(),
             uris: Mutex::default(),
+            notices: Arc::default(),
         });
         slots.insert(key.into(), slot.clone());
         Ok(slot)
