@@ -32,6 +32,26 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// All of them.
+    pub const ALL: [Refusal; 10] = [
+        Refusal::ConnectionsFull,
+        Refusal::LimitReached,
+        Refusal::NoShare,
+        Refusal::SessionsFull,
+        Refusal::SessionBytesFull,
+        Refusal::PrincipalSessionsFull,
+        Refusal::RequestsFull,
+        Refusal::ListenersFull,
+        Refusal::Stopping,
+        Refusal::Draining,
+    ];
+
+    /// The refusal whose code that is.
+    #[must_use]
+    pub fn by_code(code: i64) -> Option<Refusal> {
+        Refusal::ALL.into_iter().find(|refusal| refusal.code() == code)
+    }
+
     /// A short name, for counters.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -121,19 +141,8 @@ mod tests {
 
     #[test]
     fn codes_lie_outside_the_range_of_json_rpc_and_match_their_status() {
-        let all = [
-            Refusal::ConnectionsFull,
-            Refusal::LimitReached,
-            Refusal::NoShare,
-            Refusal::SessionsFull,
-            Refusal::SessionBytesFull,
-            Refusal::ListenersFull,
-            Refusal::Stopping,
-            Refusal::Draining,
-            Refusal::PrincipalSessionsFull,
-            Refusal::RequestsFull,
-        ];
-        for refusal in all {
+        for refusal in Refusal::ALL {
+            assert_eq!(Refusal::by_code(refusal.code()), Some(refusal));
             assert!(!(-32_768..=-32_000).contains(&refusal.code()), "{refusal:?}");
             assert_eq!(refusal.code() / 100, i64::from(refusal.status()), "{refusal:?}");
             assert!((1..=3).contains(&refusal.retry_after_s(u64::MAX)), "{refusal:?}");

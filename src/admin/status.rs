@@ -132,6 +132,7 @@ impl StatusSource {
                 sessions: Some(totals.sessions),
                 sessions_displaced: Some(totals.sessions_displaced),
                 calls: Some(totals.calls),
+                refused: self.recorder.refusals(),
             },
             throughput: self.throughput(totals),
             latency: self.recorder.latency(),

@@ -34,6 +34,8 @@ pub struct Serving {
     pub sessions_displaced: Option<u64>,
     /// Calls that run now; open listening streams are none.
     pub calls: Option<u64>,
+    /// Messages refused since the node's start, by reason: beyond a bound or a budget, or no message at all.
+    pub refused: BTreeMap<String, u64>,
 }
 
 /// Messages of clients on this node.
@@ -91,13 +93,18 @@ impl fmt::Display for Connections {
         if let Some(limit) = self.cluster_limit {
             write!(f, ", the cluster's limit is {limit}")?;
         }
-        let refused: u64 = self.refused_here.values().sum();
-        if refused > 0 {
-            let reasons: Vec<_> = self.refused_here.iter().map(|(why, n)| format!("{why} {n}")).collect();
-            write!(f, "; {refused} refused here ({})", reasons.join(", "))?;
-        }
-        Ok(())
+        write_refused(f, &self.refused_here)
     }
+}
+
+/// Nothing where nobody was refused.
+fn write_refused(f: &mut fmt::Formatter<'_>, by_reason: &BTreeMap<String, u64>) -> fmt::Result {
+    let refused: u64 = by_reason.values().sum();
+    if refused == 0 {
+        return Ok(());
+    }
+    let reasons: Vec<_> = by_reason.iter().map(|(why, count)| format!("{why} {count}")).collect();
+    write!(f, "; {refused} refused here ({})", reasons.join(", "))
 }
 
 impl fmt::Display for Serving {
@@ -105,10 +112,10 @@ impl fmt::Display for Serving {
         let (Some(sessions), Some(calls)) = (self.sessions, self.calls) else { return Ok(()) };
         let s = |count| if count == 1 { "" } else { "s" };
         write!(f, "{sessions} session{}, {calls} running call{} here", s(sessions), s(calls))?;
-        match self.sessions_displaced {
-            Some(displaced @ 1..) => write!(f, "; {displaced} displaced"),
-            _ => Ok(()),
+        if let Some(displaced @ 1..) = self.sessions_displaced {
+            write!(f, "; {displaced} displaced")?;
         }
+        write_refused(f, &self.refused)
     }
 }
 

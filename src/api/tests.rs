@@ -66,7 +66,10 @@ const STATUS: &str = r#"{
   "serving": {
     "sessions": 0,
     "sessions_displaced": 0,
-    "calls": 2
+    "calls": 2,
+    "refused": {
+      "body_too_long": 2
+    }
   },
   "throughput": {
     "messages_total": 5,

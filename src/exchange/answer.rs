@@ -43,6 +43,21 @@ impl Rejected {
         Rejected { id: Some(id.clone()), fault }
     }
 
+    /// A short name of the reason, for counters.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match (Refusal::by_code(self.fault.code), self.fault.status) {
+            (Some(refusal), _) => refusal.name(),
+            (None, 400) => "bad_request",
+            (None, 404) => "not_found",
+            (None, 406) => "not_acceptable",
+            (None, 408) => "body_incomplete",
+            (None, 413) => "body_too_long",
+            (None, 415) => "unsupported_media_type",
+            (None, _) => "other",
+        }
+    }
+
     /// The answer.
     #[must_use]
     pub fn outcome(&self) -> EncodedResponse {

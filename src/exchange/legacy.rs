@@ -105,6 +105,7 @@ impl Exchange {
             }
             (Method::ResourcesSubscribe, Some(uri)) => {
                 if !self.sessions.has_room() && !self.give_way(Shortage::Bytes) {
+                    self.recorder.refused(Refusal::SessionBytesFull.name());
                     return Err(refused(Refusal::SessionBytesFull));
                 }
                 // Our own limit first: an upstream is not asked for more, nor told to forget.

@@ -1,8 +1,11 @@
 //! The counters of one node.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
 
 use super::Histogram;
 use crate::api::Latency;
@@ -17,6 +20,7 @@ pub struct Recorder {
     connections_total: AtomicU64,
     sessions: AtomicU64,
     sessions_displaced: AtomicU64,
+    refused: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 /// Its own cache lines, so that threads do not fight over them.
@@ -60,6 +64,7 @@ impl Default for Recorder {
             connections_total: AtomicU64::new(0),
             sessions: AtomicU64::new(0),
             sessions_displaced: AtomicU64::new(0),
+            refused: Mutex::default(),
         }
     }
 }
@@ -106,6 +111,17 @@ impl Recorder {
     /// Counts a session that ends so that others have room.
     pub fn session_displaced(&self) {
         self.sessions_displaced.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a message that was refused, by reason.
+    pub fn refused(&self, reason: &'static str) {
+        *self.refused.lock().entry(reason).or_default() += 1;
+    }
+
+    /// Messages refused since start, by reason.
+    #[must_use]
+    pub fn refusals(&self) -> BTreeMap<String, u64> {
+        self.refused.lock().iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect()
     }
 
     /// Counts sessions as ended.

@@ -234,6 +234,7 @@ fn not_allowed(methods: &'static str) -> Response {
 
 /// A client that is still connected to a node that drains.
 fn stopping(service: &HttpService, version: Version) -> Response {
+    service.exchange.recorder().refused(Refusal::Stopping.name());
     let mut response = answer::refusal(Refusal::Stopping, service.jitter());
     answer::close(&mut response, version);
     response
@@ -245,6 +246,7 @@ fn refuse_origin(foreign: &OriginError) -> Response {
 
 impl HttpService {
     fn refuse(&self, refused: &Rejected, version: Version) -> Response {
+        self.exchange.recorder().refused(refused.reason());
         let mut response = answer::json(refused.outcome(), self.jitter());
         if refused.fault.code == Refusal::Draining.code() {
             // Its next connection may reach another node.

@@ -36,6 +36,7 @@ async fn what_a_client_says_of_itself_has_a_bound() {
         }
     }
     assert_eq!(server.edge.exchange().sessions().len(), 2, "a refused initialize left a session");
+    assert_eq!(server.edge.exchange().recorder().refusals()["bad_request"], 2);
 }
 
 #[tokio::test]

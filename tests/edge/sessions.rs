@@ -82,4 +82,5 @@ async fn who_reads_a_stream_in_each_session_is_refused_subscriptions_beyond_the_
     let (number, answer) = refused.expect("no end to subscriptions");
     assert_eq!((number, answer.fault().1), (8, 50_308), "{answer:?}");
     assert!(answer.body.contains("session.bytes_max"), "{answer:?}");
+    assert_eq!(server.edge.exchange().recorder().refusals()["session_bytes_full"], 1);
 }
