@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -74,8 +74,6 @@ pub struct Session {
     tasks: TaskTracker,
     config: Arc<ServiceConfig>,
     account: Account,
-    /// Bytes of the account that are not of its streams.
-    kept_bytes: AtomicUsize,
     pub(super) place: PlaceInQueue,
 }
 
@@ -84,6 +82,17 @@ struct State {
     subscriptions: BTreeSet<Arc<str>>,
     running: HashMap<Id, CancellationToken>,
     streams: Streams,
+}
+
+impl State {
+    /// Whether somebody reads from the session or waits for an answer.
+    fn is_busy(&self) -> bool {
+        self.streams.is_read() || !self.running.is_empty()
+    }
+}
+
+fn subscription_bytes(uri: &str) -> usize {
+    uri.len() + SUBSCRIPTION_BYTES
 }
 
 impl Session {
@@ -105,7 +114,6 @@ impl Session {
         account.charge(params.described_bytes);
         Session {
             id,
-            kept_bytes: AtomicUsize::new(params.described_bytes),
             params,
             asks: Arc::new(asks),
             ended: CancellationToken::new(),
@@ -236,22 +244,15 @@ impl Session {
         }
         let is_new = state.subscriptions.insert(uri.clone());
         if is_new {
-            self.keep(uri.len() + SUBSCRIPTION_BYTES);
+            self.account.charge(subscription_bytes(uri));
         }
         Some(is_new)
     }
 
     pub(super) fn unsubscribe(&self, uri: &str) {
         if self.state.lock().subscriptions.remove(uri) {
-            let bytes = uri.len() + SUBSCRIPTION_BYTES;
-            self.kept_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            self.account.free(bytes);
+            self.account.free(subscription_bytes(uri));
         }
-    }
-
-    fn keep(&self, bytes: usize) {
-        self.kept_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.account.charge(bytes);
     }
 
     /// The address whose share it takes.
@@ -259,15 +260,10 @@ impl Session {
         self.account.address()
     }
 
-    /// Whether somebody reads from it or waits for an answer.
-    pub(super) fn is_busy(&self) -> bool {
-        let state = self.state.lock();
-        state.streams.is_read() || !state.running.is_empty()
-    }
-
-    /// When it was used last; `busy_ms` while it is busy.
-    pub(super) fn last_used_ms(&self, busy_ms: u64) -> u64 {
-        if self.is_busy() { busy_ms } else { self.used_ms.load(Ordering::Relaxed) }
+    /// When it was used last; `None` while it is busy.
+    pub(super) fn idle_since_ms(&self) -> Option<u64> {
+        let is_busy = self.state.lock().is_busy();
+        (!is_busy).then(|| self.used_ms.load(Ordering::Relaxed))
     }
 
     pub(super) fn take(&self, stream: u64, reader: u64, into: &mut VecDeque<(u64, LoggedEvent)>) -> After {
@@ -291,7 +287,7 @@ impl Session {
     pub(super) fn is_idle(&self, now_ms: u64) -> bool {
         let mut state = self.state.lock();
         state.streams.sweep(now_ms, REPLAY_KEEP_MS);
-        if state.streams.is_read() || !state.running.is_empty() {
+        if state.is_busy() {
             self.touch(now_ms);
             return false;
         }
@@ -301,13 +297,14 @@ impl Session {
         now_ms.saturating_sub(self.used_ms.load(Ordering::Relaxed)) >= idle_ms
     }
 
-    /// Ends everything in it and returns what it had subscribed to.
+    /// Ends everything in it, once, and returns what it had subscribed to.
     pub(super) fn end(&self) -> BTreeSet<Arc<str>> {
         self.ended.cancel();
         let mut state = self.state.lock();
         state.streams.clear();
         let subscriptions = std::mem::take(&mut state.subscriptions);
-        self.account.free(self.kept_bytes.swap(0, Ordering::Relaxed));
+        let kept: usize = subscriptions.iter().map(|uri| subscription_bytes(uri)).sum();
+        self.account.free(self.params.described_bytes + kept);
         drop(state);
         self.changed.notify_waiters();
         subscriptions
