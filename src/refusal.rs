@@ -29,11 +29,15 @@ pub enum Refusal {
     Stopping,
     /// An operator drains this node.
     Draining,
+    /// An upstream has all the requests it may have at once.
+    UpstreamRequestsFull,
+    /// This client's address has all the requests at an upstream that one may have.
+    ClientRequestsFull,
 }
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Refusal; 10] = [
+    pub const ALL: [Refusal; 12] = [
         Refusal::ConnectionsFull,
         Refusal::LimitReached,
         Refusal::NoShare,
@@ -44,6 +48,8 @@ impl Refusal {
         Refusal::ListenersFull,
         Refusal::Stopping,
         Refusal::Draining,
+        Refusal::UpstreamRequestsFull,
+        Refusal::ClientRequestsFull,
     ];
 
     /// The refusal whose code that is.
@@ -66,6 +72,8 @@ impl Refusal {
             Refusal::ListenersFull => "listeners_full",
             Refusal::Stopping => "stopping",
             Refusal::Draining => "draining",
+            Refusal::UpstreamRequestsFull => "upstream_requests_full",
+            Refusal::ClientRequestsFull => "client_requests_full",
         }
     }
 
@@ -81,8 +89,10 @@ impl Refusal {
             Refusal::LimitReached => 50_306,
             Refusal::NoShare => 50_307,
             Refusal::SessionBytesFull => 50_308,
+            Refusal::UpstreamRequestsFull => 50_309,
             Refusal::PrincipalSessionsFull => 42_901,
             Refusal::RequestsFull => 42_902,
+            Refusal::ClientRequestsFull => 42_903,
         }
     }
 
@@ -97,8 +107,9 @@ impl Refusal {
             | Refusal::SessionBytesFull
             | Refusal::ListenersFull
             | Refusal::Stopping
-            | Refusal::Draining => 503,
-            Refusal::PrincipalSessionsFull | Refusal::RequestsFull => 429,
+            | Refusal::Draining
+            | Refusal::UpstreamRequestsFull => 503,
+            Refusal::PrincipalSessionsFull | Refusal::RequestsFull | Refusal::ClientRequestsFull => 429,
         }
     }
 
@@ -129,6 +140,8 @@ impl fmt::Display for Refusal {
             Refusal::Draining => "this node is drained and takes nothing new; try again soon, on another",
             Refusal::PrincipalSessionsFull => "too many sessions of one principal; end some",
             Refusal::RequestsFull => "too many unanswered requests in this session; await some",
+            Refusal::UpstreamRequestsFull => "an upstream has all the requests it may; try again soon",
+            Refusal::ClientRequestsFull => "too many unanswered requests from your address; await some",
         })
     }
 }

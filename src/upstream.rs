@@ -20,6 +20,7 @@ mod http;
 mod inbox;
 mod options;
 mod passage;
+mod places;
 mod registry;
 mod seats;
 mod stdio;

@@ -17,6 +17,7 @@ pub struct Gateway {
     pub connect_timeout_ms: u64,
     pub pool_connections: u32,
     pub queue_requests_max: u32,
+    pub client_percent_max: u32,
     pub start_wait_ms: u64,
 }
 
@@ -91,6 +92,14 @@ pub(super) const KEYS: &[Key] = &[
         "requests",
         "Requests at one upstream at once; more are answered with an error. The Erlang system: \
          pool_queue_size.",
+    ),
+    Key::int(
+        "gateway.client_percent_max",
+        50,
+        (1, 100),
+        "percent",
+        "The most that the clients at one address (IPv6: one /64) take of an upstream's requests at once. \
+         Behind a balancer set http.trusted_proxies, or all clients are one.",
     ),
     Key::int(
         "gateway.start_wait_ms",

@@ -137,7 +137,9 @@ impl Exchange {
     ) -> Result<Box<RawValue>, RpcError> {
         tokio::select! {
             biased;
-            served = self.router.serve(request, caller, responder) => served,
+            served = self.router.serve(request, caller, responder) => {
+                served.inspect_err(|fault| self.count_refusal(fault))
+            }
             () = self.deadline(responder) => {
                 let timeout_ms = self.config.http.request_timeout_ms;
                 let data = serde_json::json!({ "timeoutMs": timeout_ms });
@@ -158,6 +160,14 @@ impl Exchange {
                 let data = serde_json::json!({ "retryAfterMs": 1_000 });
                 Err(RpcError::new(refusal.code(), text).with_status(refusal.status()).with_data(&data))
             }
+        }
+    }
+
+    /// A refusal of ours counts by its reason; an upstream's own error never has its status.
+    fn count_refusal(&self, fault: &RpcError) {
+        let refusal = Refusal::by_code(fault.code).filter(|refusal| refusal.status() == fault.status);
+        if let Some(refusal) = refusal {
+            self.recorder.refused(refusal.name());
         }
     }
 
@@ -210,6 +220,7 @@ fn caller_of(session: &Arc<Session>) -> Caller {
     Caller {
         version: params.version,
         principal: params.principal.clone(),
+        address: session.address(),
         capabilities: params.capabilities.clone(),
         client_info: params.client_info.clone(),
         log_level: session.log_level(),

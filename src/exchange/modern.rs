@@ -8,6 +8,7 @@ use super::revision::missing;
 use super::{
     EncodedResponse, Exchange, MessageOrigin, PendingCall, Rejected, Reply, Revision, capabilities, listen,
 };
+use crate::client_address::address_block;
 use crate::mcp::{Caller, ClientCapabilities, Era, Method, Request, Responder, RpcError, add_server_meta};
 
 impl Exchange {
@@ -36,6 +37,7 @@ impl Exchange {
         let caller = Caller {
             version,
             principal: sender.principal.clone(),
+            address: address_block(sender.address),
             capabilities: Arc::new(capabilities),
             client_info: request.meta.client_info.clone().map(Arc::from),
             log_level: request.meta.log_level,

@@ -1,5 +1,6 @@
 //! Sender of a request, as far as the one who serves it needs to know.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,6 +19,8 @@ pub struct Caller {
     pub version: Version,
     /// Name from credentials; `anonymous` without.
     pub principal: Arc<str>,
+    /// Address that the client's share of places counts for: its own, or the first of its IPv6 /64.
+    pub address: IpAddr,
     /// Questions that the client takes.
     pub capabilities: Arc<ClientCapabilities>,
     /// `clientInfo`, raw, where the client sent it.

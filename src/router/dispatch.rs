@@ -365,6 +365,7 @@ mod tests {
         Caller {
             version: LEGACY_LATEST,
             principal: crate::mcp::ANONYMOUS.into(),
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
             capabilities: Arc::default(),
             client_info: None,
             log_level: None,

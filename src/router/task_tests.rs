@@ -111,6 +111,7 @@ fn modern(principal: &str) -> Caller {
     Caller {
         version: MODERN_LATEST,
         principal: principal.into(),
+        address: std::net::Ipv4Addr::LOCALHOST.into(),
         capabilities: Arc::new(ClientCapabilities::read(&raw(&declared)).unwrap()),
         client_info: None,
         log_level: None,

@@ -256,7 +256,8 @@ impl Session {
     }
 
     /// The address whose share it takes.
-    pub(super) fn address(&self) -> IpAddr {
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
         self.account.address()
     }
 

@@ -10,22 +10,18 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+use tokio::sync::broadcast;
 
-use crate::mcp::{Event, Method, RawObject, Request, Responder, RpcError, TaskName};
+use crate::mcp::{Caller, Event, Method, RawObject, Request, Responder, RpcError, TaskName};
+use crate::refusal::Refusal;
 
 use super::health::{Beat, Counts, Health, Pulse, State};
 use super::options::{Speaks, UpstreamOptions};
+use super::places::{NoPlace, Place, Places};
 use super::stock::Stock;
 
 /// Events that a reader may lag behind before it has to take it as "anything may have changed".
 const EVENTS_MAX: usize = 1_024;
-
-/// A place for one running request, free again when the last who holds it lets go.
-#[derive(Clone)]
-pub(super) struct Place {
-    _permit: Arc<OwnedSemaphorePermit>,
-}
 
 /// The common part of one upstream.
 pub(super) struct Base {
@@ -34,21 +30,22 @@ pub(super) struct Base {
     pub(super) counts: Counts,
     pub(super) events: broadcast::Sender<Event>,
     now_unix_ms: fn() -> u64,
-    in_flight: Arc<Semaphore>,
+    places: Arc<Places>,
     pulses: Mutex<Vec<Arc<Pulse>>>,
 }
 
 impl Base {
     pub(super) fn new(options: UpstreamOptions, now_unix_ms: fn() -> u64) -> Base {
         let stock = Stock::new(options.speaks != Speaks::Modern, options.speaks != Speaks::Legacy);
-        let in_flight = Arc::new(Semaphore::new(options.gateway.queue_requests_max as usize));
+        let gateway = &options.gateway;
+        let places = Places::new(gateway.queue_requests_max as usize, gateway.client_percent_max);
         Base {
             options,
             stock,
             counts: Counts::default(),
             events: broadcast::Sender::new(EVENTS_MAX),
             now_unix_ms,
-            in_flight,
+            places,
             pulses: Mutex::default(),
         }
     }
@@ -65,13 +62,22 @@ impl Base {
     }
 
     /// A place for one running request; full means refuse.
-    fn place(&self, request: &Request) -> Result<Place, RpcError> {
+    fn place(&self, request: &Request, caller: &Caller) -> Result<Place, RpcError> {
         self.counts.calls.fetch_add(1, Ordering::Relaxed);
-        let permit = self.in_flight.clone().try_acquire_owned().map_err(|_| {
-            let max = self.options.gateway.queue_requests_max as usize;
-            self.fault(&request.method, &format!("{max} requests are running there already"))
-        })?;
-        Ok(Place { _permit: Arc::new(permit) })
+        let Places { max, of_client_max, .. } = *self.places;
+        self.places.take(caller.address).map_err(|none| match none {
+            NoPlace::Full => {
+                let why = format!("{max} requests are running there already (gateway.queue_requests_max)");
+                self.refused(&request.method, Refusal::UpstreamRequestsFull, &why)
+            }
+            NoPlace::ClientFull => {
+                let why = format!(
+                    "{of_client_max} requests from your address are running there already \
+                     (gateway.client_percent_max)"
+                );
+                self.refused(&request.method, Refusal::ClientRequestsFull, &why)
+            }
+        })
     }
 
     /// Keeps the place of a request for a while that was given up and that the upstream may still be at.
@@ -94,7 +100,7 @@ impl Base {
 
     /// Places that are taken: requests of clients that run now, or were given up a moment ago.
     pub(super) fn running(&self) -> usize {
-        self.options.gateway.queue_requests_max as usize - self.in_flight.available_permits()
+        self.places.taken()
     }
 
     /// The error of a request that this upstream could not serve.
@@ -103,15 +109,23 @@ impl Base {
         RpcError::internal(format!("upstream {:?}: {method}: {why}", self.name()))
     }
 
+    /// The error of a request that has no room here now, though it would have later.
+    pub(super) fn refused(&self, method: &str, refusal: Refusal, why: &str) -> RpcError {
+        self.counts.failures.fetch_add(1, Ordering::Relaxed);
+        let text = format!("upstream {:?}: {method}: {why}; try again soon", self.name());
+        RpcError::new(refusal.code(), text).with_status(refusal.status())
+    }
+
     /// Serves a request within the limits that hold for every transport: admitted names, places, time,
     /// cancellation. `work` takes the place and holds it until the upstream is done with the request.
     pub(super) async fn bounded<F: Future<Output = Result<Box<RawValue>, RpcError>>>(
         &self,
         request: &Request,
+        caller: &Caller,
         responder: &Responder,
         work: impl FnOnce(Place) -> F,
     ) -> Result<Box<RawValue>, RpcError> {
-        let place = self.place(request)?;
+        let place = self.place(request, caller)?;
         if request.method == Method::ToolsCall {
             let name = request.params.text("name").unwrap_or_default();
             if !self.options.admits(&name) {

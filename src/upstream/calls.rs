@@ -15,8 +15,8 @@ use serde_json::value::RawValue;
 use crate::mcp::{Caller, RawObject, SessionPort};
 
 use super::at_work::AtWork;
-use super::base::Place;
 use super::inbox::InboxSender;
+use super::places::Place;
 
 /// Whose a request is.
 #[derive(Clone)]

@@ -138,6 +138,7 @@ impl Client {
         let caller = Caller {
             version: LEGACY_LATEST,
             principal: "anonymous".into(),
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
             capabilities: Arc::new(ClientCapabilities::read(&capabilities).unwrap()),
             client_info: Some(Arc::from(raw(&serde_json::json!({"name": "tester", "version": "9"})))),
             log_level: None,

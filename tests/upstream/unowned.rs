@@ -149,6 +149,7 @@ async fn the_end_of_a_page_is_told_to_the_session_that_was_sent_there() {
 async fn calls_that_were_given_up_keep_their_places_until_the_child_answers_or_for_a_while() {
     let mut options = fake("up", &[]);
     options.gateway.queue_requests_max = 2;
+    options.gateway.client_percent_max = 100;
     options.abandoned_place_ms = 60_000;
     let (upstreams, provider) = start_one(options);
     let client = Client::legacy();

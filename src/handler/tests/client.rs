@@ -35,6 +35,7 @@ impl Client {
         let caller = Caller {
             version: if era == Era::Legacy { LEGACY_LATEST } else { MODERN_LATEST },
             principal: "alice".into(),
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
             capabilities: Arc::new(ClientCapabilities::read(&raw).unwrap()),
             client_info: None,
             log_level: Some(LogLevel::Info),

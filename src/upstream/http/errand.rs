@@ -8,11 +8,12 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::mcp::{Caller, Disconnected, Message, Method, Request, Responder, Response, RpcError, parse};
-use crate::upstream::base::{Base, Place};
+use crate::upstream::base::Base;
 use crate::upstream::calls::Owner;
 use crate::upstream::health::Counts;
 use crate::upstream::inbox::{Inbox, Outside, inbox};
 use crate::upstream::passage::{Inbound, Passage, ReplyTo, fault_of};
+use crate::upstream::places::Place;
 
 use super::core::{Core, refusal};
 use super::session::{End, HttpSession, is_answer};

@@ -11,8 +11,9 @@ use crate::mcp::{
     Caller, Catalog, Era, Event, Method, Notification, Provider, Request, Responder, RpcError, Served,
     SessionPort, encode_notification, raw,
 };
-use crate::upstream::base::{Base, Place};
+use crate::upstream::base::Base;
 use crate::upstream::health::Health;
+use crate::upstream::places::Place;
 
 use super::client::Endpoint;
 use super::core::Core;
@@ -148,7 +149,9 @@ impl Provider for HttpUpstream {
 
     fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, responder: &'a Responder) -> Served<'a> {
         Box::pin(
-            self.core.base.bounded(request, responder, |place| self.pass(request, caller, responder, place)),
+            self.core
+                .base
+                .bounded(request, caller, responder, |place| self.pass(request, caller, responder, place)),
         )
     }
 

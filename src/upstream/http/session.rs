@@ -20,15 +20,15 @@ use crate::mcp::{
     Id, Message, Method, Notification, RawObject, Request, Response, RpcError, encode_error,
     encode_notification, encode_request, encode_result, parse, raw,
 };
-use crate::upstream::base::{Base, Place};
+use crate::upstream::base::Base;
 use crate::upstream::calls::{Calls, Owner, Whose};
 use crate::upstream::collect::{Asked, Asker, UNREACHABLE};
-use crate::upstream::health::Counts;
-use crate::upstream::hello;
 use crate::upstream::inbox::{InboxSender, Outside};
 use crate::upstream::options::START_TIMEOUT;
 use crate::upstream::passage::{Inbound, ReplyTo, fault_of};
+use crate::upstream::places::Place;
 use crate::upstream::stock::Greeting;
+use crate::upstream::{health::Counts, hello};
 
 use super::client::{Endpoint, Reply};
 use super::talk::{Opening, Step, Talk};

@@ -21,13 +21,14 @@ use crate::mcp::{
     Id, Message, Method, RawObject, Request, Response, RpcError, encode_notification, encode_request, parse,
     raw,
 };
-use crate::upstream::base::{Base, Place};
+use crate::upstream::base::Base;
 use crate::upstream::calls::{Calls, Owner};
 use crate::upstream::collect::UNREACHABLE;
 use crate::upstream::elicited::Elicited;
 use crate::upstream::health::Counts;
 use crate::upstream::inbox::{Outside, inbox};
 use crate::upstream::passage::{ReplyTo, fault_of};
+use crate::upstream::places::Place;
 
 use super::lines::{Line, Lines};
 use super::ticket::{Cancel, Forget, Ticket};

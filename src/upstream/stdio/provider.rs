@@ -13,10 +13,11 @@ use crate::mcp::{
     Caller, Catalog, Era, Event, LogLevel, Method, Notification, Provider, Request, Responder, RpcError,
     Served, raw,
 };
-use crate::upstream::base::{Base, Place};
+use crate::upstream::base::Base;
 use crate::upstream::calls::Owner;
 use crate::upstream::health::Health;
 use crate::upstream::passage::{Passage, fault_of};
+use crate::upstream::places::Place;
 
 use super::audience::one;
 use super::child::Spawner;
@@ -174,7 +175,10 @@ impl Provider for StdioUpstream {
     }
 
     fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, responder: &'a Responder) -> Served<'a> {
-        Box::pin(self.base.bounded(request, responder, |place| self.pass(request, caller, responder, place)))
+        Box::pin(
+            self.base
+                .bounded(request, caller, responder, |place| self.pass(request, caller, responder, place)),
+        )
     }
 
     fn notify(&self, notification: &Notification, caller: &Caller) {
