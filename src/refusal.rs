@@ -33,11 +33,15 @@ pub enum Refusal {
     UpstreamRequestsFull,
     /// This client's address has all the requests at an upstream that one may have.
     ClientRequestsFull,
+    /// An upstream has all the sessions it may have at once, and none is idle.
+    UpstreamSessionsFull,
+    /// This client's address has all the sessions at an upstream that one may have, and none is idle.
+    ClientSessionsFull,
 }
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Refusal; 12] = [
+    pub const ALL: [Refusal; 14] = [
         Refusal::ConnectionsFull,
         Refusal::LimitReached,
         Refusal::NoShare,
@@ -50,6 +54,8 @@ impl Refusal {
         Refusal::Draining,
         Refusal::UpstreamRequestsFull,
         Refusal::ClientRequestsFull,
+        Refusal::UpstreamSessionsFull,
+        Refusal::ClientSessionsFull,
     ];
 
     /// The refusal whose code that is.
@@ -74,6 +80,8 @@ impl Refusal {
             Refusal::Draining => "draining",
             Refusal::UpstreamRequestsFull => "upstream_requests_full",
             Refusal::ClientRequestsFull => "client_requests_full",
+            Refusal::UpstreamSessionsFull => "upstream_sessions_full",
+            Refusal::ClientSessionsFull => "client_sessions_full",
         }
     }
 
@@ -90,9 +98,11 @@ impl Refusal {
             Refusal::NoShare => 50_307,
             Refusal::SessionBytesFull => 50_308,
             Refusal::UpstreamRequestsFull => 50_309,
+            Refusal::UpstreamSessionsFull => 50_310,
             Refusal::PrincipalSessionsFull => 42_901,
             Refusal::RequestsFull => 42_902,
             Refusal::ClientRequestsFull => 42_903,
+            Refusal::ClientSessionsFull => 42_904,
         }
     }
 
@@ -108,8 +118,12 @@ impl Refusal {
             | Refusal::ListenersFull
             | Refusal::Stopping
             | Refusal::Draining
-            | Refusal::UpstreamRequestsFull => 503,
-            Refusal::PrincipalSessionsFull | Refusal::RequestsFull | Refusal::ClientRequestsFull => 429,
+            | Refusal::UpstreamRequestsFull
+            | Refusal::UpstreamSessionsFull => 503,
+            Refusal::PrincipalSessionsFull
+            | Refusal::RequestsFull
+            | Refusal::ClientRequestsFull
+            | Refusal::ClientSessionsFull => 429,
         }
     }
 
@@ -142,6 +156,8 @@ impl fmt::Display for Refusal {
             Refusal::RequestsFull => "too many unanswered requests in this session; await some",
             Refusal::UpstreamRequestsFull => "an upstream has all the requests it may; try again soon",
             Refusal::ClientRequestsFull => "too many unanswered requests from your address; await some",
+            Refusal::UpstreamSessionsFull => "an upstream has all the sessions it may; try again soon",
+            Refusal::ClientSessionsFull => "too many sessions from your address at an upstream; end some",
         })
     }
 }

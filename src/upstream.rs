@@ -23,6 +23,7 @@ mod passage;
 mod places;
 mod registry;
 mod seats;
+mod session_slots;
 mod stdio;
 mod stock;
 mod wishes;

@@ -65,7 +65,8 @@ pub(super) const KEYS: &[Key] = &[
         256,
         (32, 65_536),
         "files",
-        "Open files kept for store, peers, upstreams and operators; clients get the rest.",
+        "Open files kept for store, peers and operators. Of the rest upstreams have what they may hold at \
+         once, at most a quarter (gateway.sessions_max and the like); clients get what is left.",
     ),
     Key::int(
         "connections.write_stall_ms",

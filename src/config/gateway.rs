@@ -17,6 +17,8 @@ pub struct Gateway {
     pub connect_timeout_ms: u64,
     pub pool_connections: u32,
     pub queue_requests_max: u32,
+    pub sessions_max: u32,
+    pub children_max: u32,
     pub client_percent_max: u32,
     pub start_wait_ms: u64,
 }
@@ -94,12 +96,28 @@ pub(super) const KEYS: &[Key] = &[
          pool_queue_size.",
     ),
     Key::int(
+        "gateway.sessions_max",
+        10_000,
+        (1, 1_000_000),
+        "sessions",
+        "Sessions open at one upstream by URL at once, each with an open file; more displace those that \
+         are idle longest. Lowered at start to what open files allow.",
+    ),
+    Key::int(
+        "gateway.children_max",
+        100,
+        (1, 100_000),
+        "children",
+        "Children of one upstream with instances = \"session\", five open files each; more displace \
+         those that are idle longest.",
+    ),
+    Key::int(
         "gateway.client_percent_max",
         50,
         (1, 100),
         "percent",
-        "The most that the clients at one address (IPv6: one /64) take of an upstream's requests at once. \
-         Behind a balancer set http.trusted_proxies, or all clients are one.",
+        "The most that the clients at one address (IPv6: one /64) take of an upstream's requests, \
+         sessions or children at once. Behind a balancer set http.trusted_proxies, or all clients are one.",
     ),
     Key::int(
         "gateway.start_wait_ms",

@@ -7,7 +7,7 @@ use erlmcp_ledger::{Budget, Instance, Limits};
 use erlmcp_raft::{ClusterSecret, Identity, PeerRoutes, ReplicaOptions, Timing};
 
 use crate::cli::Launch;
-use crate::config::{Config, Lease, Names, ServiceConfig};
+use crate::config::{Config, FilesPlan, Lease, Names, ServiceConfig};
 use crate::mcp::raw;
 use crate::memory::Memory;
 use crate::router::Naming;
@@ -28,11 +28,10 @@ pub(super) fn worker_threads(config: &Config) -> usize {
 
 /// Sections that serve clients, with `http.connections_max` lowered to what this node can take: no more than
 /// `connections.per_node`, nor than its open files allow.
-pub(super) fn service(launch: &Launch) -> ServiceConfig {
+pub(super) fn service(launch: &Launch, files: &FilesPlan) -> ServiceConfig {
     let mut config = ServiceConfig::from(&launch.config.sections);
-    let files = launch.open_files.soft.saturating_sub(config.connections.reserve_files.into());
     let connections_max = config.http.connections_max.min(config.connections.per_node);
-    config.http.connections_max = connections_max.min(clamp(files));
+    config.http.connections_max = connections_max.min(clamp(files.clients));
     if let Some(bytes) = Memory::read().bytes() {
         let part = |of: u64| usize::try_from(bytes / of).unwrap_or(usize::MAX);
         let bodies = part(BODIES_PART).max(config.http.body_bytes_max);
@@ -40,6 +39,23 @@ pub(super) fn service(launch: &Launch) -> ServiceConfig {
         config.http.bodies_bytes_max = config.http.bodies_bytes_max.min(bodies);
     }
     config
+}
+
+/// The shares of its open files.
+pub(super) fn files(launch: &Launch) -> FilesPlan {
+    let sections = &launch.config.sections;
+    let open_files = launch.open_files.soft;
+    let plan = FilesPlan::new(open_files, &sections.connections, &sections.gateway, &sections.upstream);
+    if plan.is_lowered {
+        tracing::warn!(
+            open_files,
+            requests = plan.gateway.queue_requests_max,
+            sessions = plan.gateway.sessions_max,
+            children = plan.gateway.children_max,
+            "open files allow each upstream less at once than the keys of gateway say"
+        );
+    }
+    plan
 }
 
 /// The process as the quota protocol knows it.

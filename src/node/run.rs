@@ -68,10 +68,11 @@ async fn run_node(launch: Launch, bound: Bound, control: &Handle) -> Result<(), 
     let me = options::quota_identity(&launch, &identity);
     let options = options::replica(&launch, identity, secret, bound.peer, PeerRoutes::default());
     let replica = spawn_on(control, Replica::start(options)).await??;
-    let upstreams = Arc::new(upstreams::start(config)?);
+    let files = options::files(&launch);
+    let upstreams = Arc::new(upstreams::start(config, &files)?);
     let ending = Ending::default();
     let readiness = Readiness::new(options::lease_ms(config), ending.state.clone());
-    let service = Arc::new(options::service(&launch));
+    let service = Arc::new(options::service(&launch, &files));
     // The data directory is locked by now.
     let saved = SavedSession::new(&config.node_dir, me.incarnation);
     let ceiling = service.http.connections_max;

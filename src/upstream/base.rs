@@ -18,6 +18,7 @@ use crate::refusal::Refusal;
 use super::health::{Beat, Counts, Health, Pulse, State};
 use super::options::{Speaks, UpstreamOptions};
 use super::places::{NoPlace, Place, Places};
+use super::session_slots::SessionSlots;
 use super::stock::Stock;
 
 /// Events that a reader may lag behind before it has to take it as "anything may have changed".
@@ -114,6 +115,25 @@ impl Base {
         self.counts.failures.fetch_add(1, Ordering::Relaxed);
         let text = format!("upstream {:?}: {method}: {why}; try again soon", self.name());
         RpcError::new(refusal.code(), text).with_status(refusal.status())
+    }
+
+    /// The error of a request that needs a session or a child here, for which there is no room.
+    pub(super) fn no_session<T>(
+        &self,
+        method: &str,
+        none: NoPlace,
+        slots: &SessionSlots<T>,
+        key: &str,
+    ) -> RpcError {
+        let (refusal, max, whose, key) = match none {
+            NoPlace::Full => (Refusal::UpstreamSessionsFull, slots.max, "", key),
+            NoPlace::ClientFull => {
+                let key = "gateway.client_percent_max";
+                (Refusal::ClientSessionsFull, slots.of_client_max, " from your address", key)
+            }
+        };
+        let why = format!("{max} sessions{whose} are open there already and none is idle ({key})");
+        self.refused(method, refusal, &why)
     }
 
     /// Serves a request within the limits that hold for every transport: admitted names, places, time,

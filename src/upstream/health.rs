@@ -67,6 +67,8 @@ pub(super) struct Counts {
     pub dropped: AtomicU64,
     /// Messages (questions, log lines) told to nobody, as they belong to no client for certain.
     pub unowned: AtomicU64,
+    /// Sessions or children of clients that were ended because others needed their place.
+    pub displaced: AtomicU64,
 }
 
 /// What is counted, at one moment.
@@ -84,6 +86,8 @@ pub struct CountsView {
     pub dropped: u64,
     /// Messages told to nobody, as they belong to no client for certain.
     pub unowned: u64,
+    /// Sessions or children of clients that were ended because others needed their place.
+    pub displaced: u64,
 }
 
 impl Counts {
@@ -102,6 +106,7 @@ impl Counts {
             unasked: of(&self.unasked),
             dropped: of(&self.dropped),
             unowned: of(&self.unowned),
+            displaced: of(&self.displaced),
         }
     }
 }

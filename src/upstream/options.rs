@@ -11,9 +11,6 @@ use crate::config;
 pub(super) const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time without failure after which the pause before a restart is back at its first value.
 pub(super) const HEALTHY_AFTER: Duration = Duration::from_secs(60);
-/// Sessions of clients that may be open to one upstream at once: children with `instances = "session"`, or
-/// HTTP sessions.
-pub(super) const SESSIONS_MAX: usize = 10_000;
 
 /// One upstream MCP server.
 #[derive(Clone)]

@@ -2,7 +2,7 @@
 when it is over.
 
 Each attack of `hostile.py` runs for 3 s; `ERLMCP_HOSTILE_S=30` makes it as many seconds, `-k` chooses some of them. Memory, open
-files and children are read from the kernel. The honest client's p99 is printed beside its p99 with as many harmless calls.
+files and children are read from the kernel. The honest client's p99 is at most twice its p99 beside as many harmless calls.
 """
 
 import json
@@ -21,6 +21,8 @@ from node import ROOT, Node, request, wait_for
 
 SECONDS = float(os.environ.get("ERLMCP_HOSTILE_S", "3"))
 HONEST_RATE = 100
+# The attacker, the children and the node share the processors: below this the ratio says more of the scheduler than of the node.
+P99_MS_MIN = float(os.environ.get("ERLMCP_HOSTILE_P99_MS", "25"))
 RSS_MAX, RSS_LEFT_MAX = 350 << 20, 50 << 20
 # Requests, connections or sessions a second.
 RATES = {
@@ -212,6 +214,7 @@ def test_the_honest_client_is_served_as_ever_beside(name, place, before):
     )
     assert not failures, failures[:3]
     assert rss - before[0] < RSS_MAX
+    assert p99 <= max(2 * beside, P99_MS_MIN)
 
 
 def test_the_node_is_as_before_when_it_is_over(place, before):

@@ -266,6 +266,8 @@ def take(message, line):
     elif method == "subscriptions/listen":
         state["listen"] = message["id"]
         announce("notifications/subscriptions/acknowledged", {"notifications": message["params"]["notifications"]})
+    elif method == "resources/subscribe" and message["params"]["uri"] == "fake://refused":
+        error(message, -32602, "not that one")
     elif method in ("ping", "resources/subscribe", "resources/unsubscribe", "logging/setLevel"):
         answer(message, {})
     else:

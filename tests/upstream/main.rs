@@ -15,6 +15,7 @@ mod isolation;
 mod launcher;
 mod lies;
 mod python_sdk;
+mod shares;
 mod stdio;
 mod support;
 mod tasks;

@@ -148,6 +148,13 @@ impl Client {
         Client { caller, session: Some(session), asks, answerer: Arc::new(|_| None) }
     }
 
+    /// A legacy client at `address`.
+    pub fn from_address(address: &str) -> Client {
+        let mut client = Client::legacy();
+        client.caller.address = address.parse().unwrap();
+        client
+    }
+
     pub fn modern() -> Client {
         let mut client = Client::legacy();
         client.caller.version = MODERN_LATEST;

@@ -5,7 +5,7 @@
 use std::fs;
 use std::thread::available_parallelism;
 
-use crate::config::Config;
+use crate::config::{Config, FilesPlan, Sections};
 use crate::memory::Memory;
 
 use super::super::files::OpenFiles;
@@ -27,7 +27,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     let mut all = vec![open_files(
         files,
         s.runtime.open_files,
-        u64::from(s.connections.reserve_files),
+        kept(s, files.reachable(s.runtime.open_files)),
         u64::from(s.connections.per_node),
         u64::from(s.connections.global),
     )];
@@ -41,6 +41,11 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     all
 }
 
+/// Files that are not for clients, of `open_files`.
+fn kept(s: &Sections, open_files: u64) -> u64 {
+    open_files - FilesPlan::new(open_files, &s.connections, &s.gateway, &s.upstream).clients
+}
+
 fn open_files(files: OpenFiles, wanted: u64, reserve: u64, per_node: u64, global: u64) -> Finding {
     let (reach, fit) = (files.reachable(wanted), files.connections(wanted, reserve));
     let shown = |n: u64| if n == u64::MAX { "unlimited".to_string() } else { n.to_string() };
@@ -49,13 +54,14 @@ fn open_files(files: OpenFiles, wanted: u64, reserve: u64, per_node: u64, global
     let raised = (reach > files.soft).then(|| format!("start raises it to {}; ", shown(reach)));
     let raised = raised.unwrap_or_default();
     if fit < CONNECTIONS_MIN {
-        let meaning = format!("{raised}less {reserve} for ourselves that leaves {fit} connections");
+        let meaning =
+            format!("{raised}less {reserve} for ourselves and upstreams that leaves {fit} connections");
         return Finding::ok("open files", value, "").fail(meaning, raise);
     }
     if fit < per_node {
         let nodes = global.div_ceil(fit);
         let meaning = format!(
-            "{raised}less {reserve} for ourselves this node holds {fit} connections, \
+            "{raised}less {reserve} for ourselves and upstreams this node holds {fit} connections, \
              not the {per_node} configured"
         );
         let remedy = format!("{raise}; or run {nodes} nodes for {global} connections (ERLMCP_NODES={nodes})");

@@ -110,10 +110,11 @@ impl HttpUpstream {
             // A session opened later begins with the level that the client's session has then.
             return Ok(raw(&serde_json::json!({})));
         }
+        let slot = self.sessions.hold(caller, port, &request.method)?;
         let mut answer = Err(Failed::Forgotten);
         // An upstream that has forgotten the session has not looked at the request: once more, in a new one.
         for _ in 0..2 {
-            let session = self.sessions.open(caller, port, &request.method).await?;
+            let session = self.sessions.open(&slot, caller, port, &request.method).await?;
             answer = errand::legacy(core, &session, request, caller, responder, place.clone()).await;
             if !matches!(answer, Err(Failed::Forgotten)) {
                 break;

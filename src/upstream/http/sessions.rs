@@ -1,7 +1,7 @@
 //! The sessions that clients have at an HTTP upstream: one for each of theirs with us, opened with their
 //! first request.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +14,9 @@ use crate::mcp::{Caller, Method, Notification, RpcError, SessionPort, encode_not
 use crate::upstream::health::Counts;
 use crate::upstream::hello;
 use crate::upstream::inbox::Outside;
-use crate::upstream::options::{SESSIONS_MAX, START_TIMEOUT};
+use crate::upstream::options::START_TIMEOUT;
 use crate::upstream::passage::wants;
+use crate::upstream::session_slots::{InUse, SessionSlot, SessionSlots, Taken};
 
 use super::core::Core;
 use super::notices::Notices;
@@ -25,7 +26,8 @@ use super::stream;
 /// Sessions that are ended at once when the node stops.
 const ENDS_AT_ONCE: usize = 64;
 
-struct Slot {
+/// What one session has.
+pub(super) struct ClientSession {
     seat: tokio::sync::Mutex<()>,
     open: Mutex<Option<Arc<HttpSession>>>,
     /// Resources the client subscribed to; told again when a session had to be replaced.
@@ -33,7 +35,7 @@ struct Slot {
     notices: Arc<Notices>,
 }
 
-impl Slot {
+impl ClientSession {
     fn now(&self) -> Option<Arc<HttpSession>> {
         let open = self.open.lock();
         open.clone().filter(|session| !session.is_lost())
@@ -43,30 +45,59 @@ impl Slot {
 /// All of them.
 pub(super) struct Sessions {
     core: Arc<Core>,
-    slots: Mutex<HashMap<Box<str>, Arc<Slot>>>,
+    slots: SessionSlots<ClientSession>,
 }
 
 impl Sessions {
     pub(super) fn new(core: Arc<Core>) -> Sessions {
-        Sessions { core, slots: Mutex::default() }
+        let gateway = &core.base.options.gateway;
+        let slots = SessionSlots::new(gateway.sessions_max as usize, gateway.client_percent_max);
+        Sessions { core, slots }
     }
 
     /// How many there are.
     pub(super) fn count(&self) -> usize {
-        self.slots.lock().len()
+        self.slots.count()
     }
 
     /// The client's session, if it has one now.
     pub(super) fn now(&self, key: &str) -> Option<Arc<HttpSession>> {
-        self.slots.lock().get(key)?.clone().now()
+        self.slots.get(key)?.now()
     }
 
     /// Passes a notification on to the client's session, if it has one now.
     pub(super) fn notify(&self, key: &str, message: Bytes) {
-        let Some(slot) = self.slots.lock().get(key).cloned() else { return };
+        let Some(slot) = self.slots.get(key) else { return };
         if let Some(session) = slot.now() {
             slot.notices.clone().send(&self.core, session, message);
         }
+    }
+
+    /// The place of the client's session, so that it stays while it is used.
+    ///
+    /// # Errors
+    /// A refusal: there is no room, and nobody idle who would have to go.
+    pub(super) fn hold(
+        &self,
+        caller: &Caller,
+        port: &Arc<dyn SessionPort>,
+        method: &str,
+    ) -> Result<InUse<ClientSession>, RpcError> {
+        let new = || ClientSession {
+            seat: tokio::sync::Mutex::new(()),
+            open: Mutex::default(),
+            uris: Mutex::default(),
+            notices: Arc::default(),
+        };
+        let base = &self.core.base;
+        let taken = self.slots.take(port.key(), caller.address, new);
+        let Taken { slot, displaced } =
+            taken.map_err(|none| base.no_session(method, none, &self.slots, "gateway.sessions_max"))?;
+        if let Some(displaced) = displaced {
+            Counts::add(&base.counts.displaced);
+            self.end(&displaced);
+        }
+        Ok(slot)
     }
 
     /// The client's session; opened if there is none, in bounded time.
@@ -75,11 +106,11 @@ impl Sessions {
     /// A fault that says why `method` cannot be served.
     pub(super) async fn open(
         &self,
+        slot: &SessionSlot<ClientSession>,
         caller: &Caller,
         port: &Arc<dyn SessionPort>,
         method: &str,
     ) -> Result<Arc<HttpSession>, RpcError> {
-        let slot = self.slot(port.key(), method)?;
         if let Some(session) = slot.now() {
             return Ok(session);
         }
@@ -98,9 +129,9 @@ impl Sessions {
         if session.has_id() {
             self.core.tasks.spawn(stream::hold(session.clone()));
         }
-        self.restore(&session, port, &slot, within).await;
+        self.restore(&session, port, slot, within).await;
         *slot.open.lock() = Some(session.clone());
-        if !self.slots.lock().contains_key(port.key()) {
+        if !self.slots.has(port.key(), slot) {
             // The client's session ended meanwhile.
             let ending = session.clone();
             self.core.tasks.spawn(async move { ending.end().await });
@@ -113,7 +144,7 @@ impl Sessions {
         &self,
         session: &Arc<HttpSession>,
         port: &Arc<dyn SessionPort>,
-        slot: &Slot,
+        slot: &ClientSession,
         within: Duration,
     ) {
         if let Some(level) = port.log_level().filter(|_| session.greeting.offers("logging")) {
@@ -129,28 +160,9 @@ impl Sessions {
         }
     }
 
-    fn slot(&self, key: &str, method: &str) -> Result<Arc<Slot>, RpcError> {
-        let max = SESSIONS_MAX;
-        let mut slots = self.slots.lock();
-        if let Some(slot) = slots.get(key) {
-            return Ok(slot.clone());
-        }
-        if slots.len() >= max {
-            return Err(self.core.base.fault(method, &format!("{max} sessions are open there already")));
-        }
-        let slot = Arc::new(Slot {
-            seat: tokio::sync::Mutex::new(()),
-            open: Mutex::default(),
-            uris: Mutex::default(),
-            notices: Arc::default(),
-        });
-        slots.insert(key.into(), slot.clone());
-        Ok(slot)
-    }
-
     /// Remembers or forgets a subscription that the upstream has accepted.
     pub(super) fn subscribed(&self, key: &str, uri: String, is_wanted: bool) {
-        let Some(slot) = self.slots.lock().get(key).cloned() else { return };
+        let Some(slot) = self.slots.get(key) else { return };
         let mut uris = slot.uris.lock();
         if is_wanted {
             uris.insert(uri)
@@ -161,7 +173,12 @@ impl Sessions {
 
     /// Ends the client's session at the upstream, in a task.
     pub(super) fn ended(&self, key: &str) {
-        let Some(slot) = self.slots.lock().remove(key) else { return };
+        if let Some(slot) = self.slots.remove(key) {
+            self.end(&slot);
+        }
+    }
+
+    fn end(&self, slot: &ClientSession) {
         let open = slot.open.lock().take();
         if let Some(session) = open {
             self.core.tasks.spawn(async move { session.end().await });
@@ -171,8 +188,7 @@ impl Sessions {
     /// Ends all of them when the node stops, in bounded time.
     pub(super) async fn end_with_the_node(self: Arc<Self>) {
         self.core.stop.cancelled().await;
-        let slots: Vec<Arc<Slot>> = self.slots.lock().drain().map(|(_, slot)| slot).collect();
-        let sessions = slots.into_iter().filter_map(|slot| slot.now());
+        let sessions = self.slots.take_all().into_iter().filter_map(|slot| slot.now());
         let ends =
             iter(sessions).for_each_concurrent(ENDS_AT_ONCE, |session| async move { session.end().await });
         let within = Duration::from_millis(self.core.base.options.stop_step_ms).saturating_mul(3);

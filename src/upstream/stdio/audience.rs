@@ -12,7 +12,7 @@ use crate::mcp::{Caller, LogLevel, Method, Notification, RawObject, raw};
 use crate::upstream::base::Base;
 use crate::upstream::changes::Changes;
 use crate::upstream::inbox::Outside;
-use crate::upstream::options::{SESSIONS_MAX, START_TIMEOUT};
+use crate::upstream::options::START_TIMEOUT;
 use crate::upstream::wishes::Wishes;
 
 use super::pipe::Pipe;
@@ -20,11 +20,30 @@ use super::pipe::Pipe;
 /// Most (resource, session) pairs kept for one upstream.
 const SUBSCRIPTIONS_MAX: usize = 100_000;
 
+/// Most sessions that are remembered, to be counted.
+const SESSIONS_MAX: usize = 10_000;
+
 #[derive(Default)]
 struct Inner {
     sessions: HashSet<Box<str>>,
     subscriptions: HashMap<Box<str>, HashSet<Box<str>>>,
+    /// The same by session.
+    by_session: HashMap<Box<str>, HashSet<Box<str>>>,
+    pairs: usize,
     levels: HashMap<Box<str>, LogLevel>,
+}
+
+impl Inner {
+    /// Takes a session's wish for `uri` back; true if nobody is left who wants it.
+    fn take_back(&mut self, key: &str, uri: &str) -> bool {
+        let Some(keys) = self.subscriptions.get_mut(uri) else { return true };
+        self.pairs -= usize::from(keys.remove(key));
+        let last = keys.is_empty();
+        if last {
+            self.subscriptions.remove(uri);
+        }
+        last
+    }
 }
 
 /// Everybody behind the shared children of one upstream.
@@ -54,26 +73,31 @@ impl Audience {
         self.inner.lock().sessions.len()
     }
 
-    /// Records a subscription; false if there are too many.
-    pub(super) fn subscribe(&self, key: &str, uri: &str) -> bool {
+    /// Records a subscription; `None` if there are too many, false if the session had it already.
+    fn subscribe(&self, key: &str, uri: &str) -> Option<bool> {
         let mut inner = self.inner.lock();
-        if inner.subscriptions.values().map(HashSet::len).sum::<usize>() >= SUBSCRIPTIONS_MAX {
-            return false;
+        if inner.by_session.get(key).is_some_and(|uris| uris.contains(uri)) {
+            return Some(false);
         }
+        if inner.pairs >= SUBSCRIPTIONS_MAX {
+            return None;
+        }
+        inner.pairs += 1;
+        inner.by_session.entry(key.into()).or_default().insert(uri.into());
         inner.subscriptions.entry(uri.into()).or_default().insert(key.into());
-        true
+        Some(true)
     }
 
     /// Takes a subscription back; true if nobody is left who wants `uri`.
     pub(super) fn unsubscribe(&self, key: &str, uri: &str) -> bool {
         let mut inner = self.inner.lock();
-        let Some(keys) = inner.subscriptions.get_mut(uri) else { return true };
-        keys.remove(key);
-        let last = keys.is_empty();
-        if last {
-            inner.subscriptions.remove(uri);
+        if let Some(uris) = inner.by_session.get_mut(key) {
+            uris.remove(uri);
+            if uris.is_empty() {
+                inner.by_session.remove(key);
+            }
         }
-        last
+        inner.take_back(key, uri)
     }
 
     /// Whether anybody waits for updates of a resource.
@@ -94,15 +118,8 @@ impl Audience {
         let mut inner = self.inner.lock();
         inner.sessions.remove(key);
         inner.levels.remove(key);
-        let mut orphans = Vec::new();
-        inner.subscriptions.retain(|uri, keys| {
-            keys.remove(key);
-            if keys.is_empty() {
-                orphans.push(uri.to_string());
-            }
-            !keys.is_empty()
-        });
-        orphans
+        let uris = inner.by_session.remove(key).unwrap_or_default();
+        uris.into_iter().filter(|uri| inner.take_back(key, uri)).map(String::from).collect()
     }
 
     /// Tells a child just started what it does not know yet: subscriptions and the log level.
@@ -125,6 +142,36 @@ impl Audience {
                 let _ = pipe.ask_within(&Method::ResourcesSubscribe, &one("uri", &uri), within).await;
             }
         });
+    }
+}
+
+/// A subscription of a session that the child has not accepted yet: forgotten again when dropped, so that
+/// what it refuses is not told to the next one.
+pub(super) struct Wish<'a> {
+    audience: &'a Audience,
+    key: &'a str,
+    uri: String,
+    is_new: bool,
+}
+
+impl<'a> Wish<'a> {
+    /// `None` if there are too many.
+    pub(super) fn new(audience: &'a Audience, key: &'a str, uri: String) -> Option<Wish<'a>> {
+        let is_new = audience.subscribe(key, &uri)?;
+        Some(Wish { audience, key, uri, is_new })
+    }
+
+    /// It was accepted.
+    pub(super) fn keep(mut self) {
+        self.is_new = false;
+    }
+}
+
+impl Drop for Wish<'_> {
+    fn drop(&mut self) {
+        if self.is_new {
+            self.audience.unsubscribe(self.key, &self.uri);
+        }
     }
 }
 

@@ -3,12 +3,12 @@
 //! Started with the first request of the session, initialised as the client initialised with us, ended with
 //! the session. Their questions and messages have one possible receiver, so several requests may run at once.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::mcp::{Caller, Method, Notification, RpcError, SessionPort, encode_notification};
@@ -16,18 +16,29 @@ use crate::upstream::backoff::{Backoff, chance};
 use crate::upstream::health::Counts;
 use crate::upstream::hello;
 use crate::upstream::inbox::Outside;
-use crate::upstream::options::{SESSIONS_MAX, START_TIMEOUT};
+use crate::upstream::options::START_TIMEOUT;
 use crate::upstream::passage::wants;
+use crate::upstream::session_slots::{InUse, SessionSlots, Taken, in_turn};
 
 use super::audience::one;
 use super::pipe::Pipe;
 use super::running::Running;
 use super::shared::Shared;
 
-struct Slot {
+/// Children that are ended at once while the node serves: an end takes a processor too.
+const ENDS_AT_ONCE: usize = 2;
+
+/// What one session has.
+pub(super) struct OwnChild {
     seat: tokio::sync::Mutex<Seat>,
     newest: Mutex<Option<Arc<Pipe>>>,
     ended: CancellationToken,
+}
+
+impl OwnChild {
+    fn pipe_now(&self) -> Option<Arc<Pipe>> {
+        self.newest.lock().clone().filter(|pipe| pipe.over().is_none())
+    }
 }
 
 struct Seat {
@@ -40,54 +51,58 @@ struct Seat {
 /// All of them.
 pub(super) struct Owned {
     shared: Arc<Shared>,
-    slots: Mutex<HashMap<Box<str>, Arc<Slot>>>,
+    slots: SessionSlots<OwnChild>,
+    ends: Arc<Semaphore>,
 }
 
 impl Owned {
     pub(super) fn new(shared: Arc<Shared>) -> Owned {
-        Owned { shared, slots: Mutex::default() }
+        let gateway = &shared.base.options.gateway;
+        let slots = SessionSlots::new(gateway.children_max as usize, gateway.client_percent_max);
+        Owned { shared, slots, ends: Arc::new(Semaphore::new(ENDS_AT_ONCE)) }
     }
 
     /// How many sessions have one.
     pub(super) fn sessions(&self) -> usize {
-        self.slots.lock().len()
+        self.slots.count()
     }
 
     /// The session's conversation, if its child runs.
     pub(super) fn pipe_now(&self, key: &str) -> Option<Arc<Pipe>> {
-        let slot = self.slots.lock().get(key)?.clone();
-        let newest = slot.newest.lock();
-        newest.clone().filter(|pipe| pipe.over().is_none())
+        self.slots.get(key)?.pipe_now()
     }
 
     /// Ends the session's child, if there is one.
     pub(super) fn session_ended(&self, key: &str) {
-        if let Some(slot) = self.slots.lock().remove(key) {
+        if let Some(slot) = self.slots.remove(key) {
             slot.ended.cancel();
         }
     }
 
-    /// The session's conversation; its child is started if it does not run. In bounded time.
+    /// The session's conversation; its child is started if it does not run, in bounded time. The child stays
+    /// as long as the slot is held.
     pub(super) async fn pipe(
         &self,
         caller: &Caller,
         session: &Arc<dyn SessionPort>,
         method: &str,
-    ) -> Result<Arc<Pipe>, RpcError> {
+    ) -> Result<(Arc<Pipe>, InUse<OwnChild>), RpcError> {
         let base = &self.shared.base;
-        let slot = self.slot(session, method)?;
+        let slot = self.slot(caller, session, method)?;
         let mut seat = slot.seat.lock().await;
-        if let Some(pipe) = self.pipe_now(session.key()) {
-            return Ok(pipe);
+        if let Some(pipe) = slot.pipe_now() {
+            drop(seat);
+            return Ok((pipe, slot));
         }
         if seat.resting.load(Ordering::Relaxed) {
             return Err(base.fault(method, &format!("it is down: {}", seat.why)));
         }
-        match self.start(caller, session, &slot.ended).await {
+        match slot.in_turn(self.start(caller, session, &slot.ended)).await {
             Ok(pipe) => {
                 *slot.newest.lock() = Some(pipe.clone());
                 seat.backoff.reset();
-                Ok(pipe)
+                drop(seat);
+                Ok((pipe, slot))
             }
             Err(why) => {
                 let (resting, pause) = (seat.resting.clone(), seat.backoff.pause(chance()));
@@ -103,24 +118,27 @@ impl Owned {
         }
     }
 
-    fn slot(&self, session: &Arc<dyn SessionPort>, method: &str) -> Result<Arc<Slot>, RpcError> {
-        let options = &self.shared.base.options;
-        let mut slots = self.slots.lock();
-        if let Some(slot) = slots.get(session.key()) {
-            return Ok(slot.clone());
-        }
-        if slots.len() >= SESSIONS_MAX {
-            let why = format!("{} sessions have a child there already", SESSIONS_MAX);
-            return Err(self.shared.base.fault(method, &why));
-        }
-        let seat = Seat {
-            backoff: Backoff::new(options.upstream.restart_min_ms, options.upstream.restart_max_ms),
-            resting: Arc::default(),
-            why: String::new(),
+    fn slot(
+        &self,
+        caller: &Caller,
+        session: &Arc<dyn SessionPort>,
+        method: &str,
+    ) -> Result<InUse<OwnChild>, RpcError> {
+        let base = &self.shared.base;
+        let upstream = &base.options.upstream;
+        let new = || {
+            let backoff = Backoff::new(upstream.restart_min_ms, upstream.restart_max_ms);
+            let seat = Seat { backoff, resting: Arc::default(), why: String::new() };
+            let ended = session.ended().child_token();
+            OwnChild { seat: tokio::sync::Mutex::new(seat), newest: Mutex::default(), ended }
         };
-        let ended = session.ended().child_token();
-        let slot = Arc::new(Slot { seat: tokio::sync::Mutex::new(seat), newest: Mutex::default(), ended });
-        slots.insert(session.key().into(), slot.clone());
+        let taken = self.slots.take(session.key(), caller.address, new);
+        let Taken { slot, displaced } =
+            taken.map_err(|none| base.no_session(method, none, &self.slots, "gateway.children_max"))?;
+        if let Some(displaced) = displaced {
+            Counts::add(&base.counts.displaced);
+            displaced.ended.cancel();
+        }
         Ok(slot)
     }
 
@@ -132,6 +150,9 @@ impl Owned {
     ) -> Result<Arc<Pipe>, String> {
         let shared = &self.shared;
         let within = START_TIMEOUT;
+        if ended.is_cancelled() {
+            return Err("the session ended".to_owned());
+        }
         let outside = Arc::new(OneEar { shared: shared.clone(), caller: caller.clone() });
         let started = {
             let changes = Arc::default();
@@ -150,6 +171,7 @@ impl Owned {
         }
         let (ended, stop) = (ended.clone(), shared.stop.clone());
         let step = Duration::from_millis(shared.base.options.stop_step_ms);
+        let ends = self.ends.clone();
         shared.tasks.spawn(async move {
             let why = tokio::select! {
                 () = running.over() => "its process ended",
@@ -157,7 +179,13 @@ impl Owned {
                 () = stop.cancelled() => "the node is stopping",
                 () = worn(&running.pipe, step) => "it has left too many requests unanswered",
             };
-            running.end(why, step).await;
+            let end = running.end(why, step);
+            let mut end = std::pin::pin!(in_turn(&ends, end));
+            if stop.run_until_cancelled(end.as_mut()).await.is_none() {
+                // Nobody is served any more: all at once.
+                ends.close();
+                end.await;
+            }
         });
         Ok(pipe)
     }

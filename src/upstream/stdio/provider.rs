@@ -19,7 +19,7 @@ use crate::upstream::health::Health;
 use crate::upstream::passage::{Passage, fault_of};
 use crate::upstream::places::Place;
 
-use super::audience::one;
+use super::audience::{Wish, one};
 use super::child::Spawner;
 use super::owned::Owned;
 use super::pipe::{Ended, Outcome, Pipe};
@@ -64,16 +64,29 @@ impl StdioUpstream {
         responder: &Responder,
         place: Place,
     ) -> Result<Box<RawValue>, RpcError> {
-        let pipe = match (&self.owned, &caller.session) {
-            (Some(owned), Some(session)) => owned.pipe(caller, session, &request.method).await?,
-            _ => {
-                if let Some(answer) = self.join(request, caller).await {
-                    return answer;
-                }
-                self.shared.seats.open(&self.base, caller.era(), &request.method).await?
-            }
-        };
-        self.carry(&pipe, request, caller, responder, place).await
+        if let (Some(owned), Some(session)) = (&self.owned, &caller.session) {
+            let (pipe, _held) = owned.pipe(caller, session, &request.method).await?;
+            return self.carry(&pipe, request, caller, responder, place).await;
+        }
+        if let Some(answer) = self.join(request, caller).await {
+            return answer;
+        }
+        let wish = self.wish(request, caller)?;
+        let pipe = self.shared.seats.open(&self.base, caller.era(), &request.method).await?;
+        let answer = self.carry(&pipe, request, caller, responder, place).await;
+        if let Some(wish) = wish.filter(|_| answer.is_ok()) {
+            wish.keep();
+        }
+        answer
+    }
+
+    /// The subscription that a session asks a shared child for.
+    fn wish<'a>(&'a self, request: &Request, caller: &'a Caller) -> Result<Option<Wish<'a>>, RpcError> {
+        let session = caller.session.as_ref().filter(|_| request.method == Method::ResourcesSubscribe);
+        let Some(session) = session else { return Ok(None) };
+        let uri = request.params.text("uri").unwrap_or_default();
+        let wish = Wish::new(&self.shared.audience, session.key(), uri);
+        wish.map(Some).ok_or_else(|| self.too_many(request))
     }
 
     /// What many sessions ask of a shared child in their own name. `None`: pass it on as it is.
@@ -97,9 +110,6 @@ impl StdioUpstream {
         };
         audience.joins(caller);
         match request.method {
-            Method::ResourcesSubscribe if !audience.subscribe(session.key(), &uri()) => {
-                Some(Err(self.too_many(request)))
-            }
             Method::ResourcesUnsubscribe if !audience.unsubscribe(session.key(), &uri()) => done,
             Method::SetLevel => {
                 let level = request.params.read::<LogLevel>("level").ok().flatten()?;
