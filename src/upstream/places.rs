@@ -1,7 +1,7 @@
 //! Places for the requests that run at one upstream: so many in all, and so many of them for the clients at
 //! one address, so that no client alone keeps the others from it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -14,10 +14,13 @@ pub(super) struct Places {
     taken: Mutex<Taken>,
 }
 
+/// Addresses without a place that are remembered, beside those that have one: whoever calls again is there.
+const IDLE_MAX: usize = 64;
+
 #[derive(Default)]
 struct Taken {
     all: usize,
-    by_address: HashMap<IpAddr, usize>,
+    by_address: BTreeMap<IpAddr, usize>,
 }
 
 /// Why there is no place.
@@ -73,9 +76,9 @@ impl Drop for Held {
         taken.all -= 1;
         if let Some(of_client) = taken.by_address.get_mut(&self.address) {
             *of_client -= 1;
-            if *of_client == 0 {
-                taken.by_address.remove(&self.address);
-            }
+        }
+        if taken.by_address.len() > taken.all + IDLE_MAX {
+            taken.by_address.retain(|_, of_client| *of_client > 0);
         }
     }
 }
@@ -102,7 +105,16 @@ mod tests {
         held.clear();
         assert_eq!(places.taken(), 1, "a copy holds it");
         drop(copy);
-        assert_eq!((places.taken(), places.taken.lock().by_address.len()), (0, 0));
+        assert_eq!(places.taken(), 0);
         assert_eq!(Places::new(1, 1).of_client_max, 1);
+    }
+
+    #[test]
+    fn addresses_that_have_no_place_are_forgotten() {
+        let places = Places::new(4, 50);
+        for last in 0..200 {
+            drop(places.take(IpAddr::from([10, 0, 0, last])).unwrap());
+        }
+        assert!(places.taken.lock().by_address.len() <= IDLE_MAX + 1);
     }
 }
