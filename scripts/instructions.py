@@ -4,7 +4,7 @@
 usage: scripts/instructions.py [--json] [--against FILE]
 
 Each case is an ignored test of tests/edge/cost.rs or tests/upstream/cost.rs, built for release and run twice,
-with 100 and with 600 calls; the difference is what a call costs. The client and a fake HTTP upstream are part
+with few and with many calls; the difference is what a call costs. The client and a fake HTTP upstream are part
 of the count; a stdio upstream is a process of its own and is not. --against compares with what --json printed
 on another commit. Needs valgrind; takes about three minutes, and the build.
 """
@@ -20,10 +20,12 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CASES = {
-    "edge": ["cost::native_legacy", "cost::native_modern"],
+    "edge": ["cost::native_legacy", "cost::native_modern", "cost::list_legacy", "cost::list_modern"],
     "upstream": ["cost::http_legacy", "cost::http_modern", "cost::stdio_legacy"],
 }
 FEW, MANY = 100, 600
+# A list of 1,000 tools costs as much as a hundred calls.
+FEW_LISTS, MANY_LISTS = 5, 25
 
 
 def build():
@@ -66,8 +68,9 @@ def main():
     for name, cases in CASES.items():
         for case in cases:
             print(f"counting {case} ...", file=sys.stderr)
-            spent = count(binaries[name], case, MANY) - count(binaries[name], case, FEW)
-            figures[case.removeprefix("cost::")] = spent // (MANY - FEW)
+            few, many = (FEW_LISTS, MANY_LISTS) if "list" in case else (FEW, MANY)
+            spent = count(binaries[name], case, many) - count(binaries[name], case, few)
+            figures[case.removeprefix("cost::")] = spent // (many - few)
     if options.json:
         print(json.dumps(figures))
         return

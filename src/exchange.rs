@@ -12,6 +12,7 @@ mod handshake;
 mod interest;
 mod legacy;
 mod listen;
+mod lists;
 mod modern;
 mod revision;
 
@@ -63,6 +64,7 @@ pub struct Exchange {
     router: Arc<Router>,
     recorder: Arc<Recorder>,
     server_info: Box<RawValue>,
+    discovered: lists::Discovered,
     config: Arc<ServiceConfig>,
     clock: Clock,
     drain: DrainState,
@@ -106,6 +108,7 @@ impl Exchange {
             router: options.router,
             recorder: options.recorder,
             server_info: options.server_info,
+            discovered: lists::Discovered::default(),
             config: options.config,
             clock: options.clock,
             drain: options.drain,

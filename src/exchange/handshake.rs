@@ -6,14 +6,10 @@ use serde_json::value::RawValue;
 
 use super::answer::refused;
 use super::{EncodedResponse, Exchange, MessageOrigin, Rejected, Reply, bounds};
-use crate::mcp::{
-    ClientCapabilities, Era, LEGACY_LATEST, RawObject, Request, RpcError, Version, add_cache_meta, raw,
-};
+use crate::mcp::{ClientCapabilities, Era, LEGACY_LATEST, RawObject, Request, RpcError, Version, raw};
 use crate::refusal::Refusal;
 use crate::session::{Session, SessionParams, Shortage};
 
-/// How long a client may keep what `server/discover` says; listeners hear of changes to the lists at once.
-const DISCOVER_TTL_MS: u64 = 60_000;
 /// Sessions that end at most for one that is opened.
 const GIVING_WAY_MAX: usize = 4;
 
@@ -56,17 +52,6 @@ impl Exchange {
             opened = self.sessions.open(params.clone(), now_ms);
         }
         opened
-    }
-
-    pub(super) fn discover(&self) -> Box<RawValue> {
-        let catalog = self.router.catalog(Era::Modern).borrow().clone();
-        let mut result = RawObject::new();
-        result.set("supportedVersions", raw(Version::all(Era::Modern)));
-        result.set("capabilities", catalog.offers.0.to_raw());
-        if let Some(instructions) = &catalog.instructions {
-            result.set("instructions", raw(&**instructions));
-        }
-        add_cache_meta(&result.to_raw(), DISCOVER_TTL_MS, "private")
     }
 
     fn read_session_params(

@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 use super::answer::refused;
 use super::{EncodedResponse, Exchange, MessageOrigin, PendingCall, Rejected, Reply, capabilities};
 use crate::mcp::{
-    Caller, Era, Id, LogLevel, Method, Notification, RawObject, Request, Responder, RpcError, SessionPort,
-    code,
+    Caller, Era, Id, LogLevel, Method, Notification, RawObject, Request, Responder, Routing, RpcError,
+    SessionPort, code,
 };
 use crate::refusal::Refusal;
 use crate::session::{NotBegun, RunningRequest, Session, Shortage};
@@ -37,6 +37,17 @@ impl Exchange {
         request: Request,
         session: Arc<Session>,
     ) -> Result<Reply, Rejected> {
+        let method = &request.method;
+        let is_offered =
+            || capabilities::offered(&self.router.catalog(Era::Legacy).borrow(), Era::Legacy, method);
+        if let Routing::List(kind) = method.routing()
+            && is_offered()
+        {
+            return Ok(Reply::Answer(EncodedResponse {
+                status: 200,
+                ..self.list(Era::Legacy, kind, &request)
+            }));
+        }
         let running = session.begin(&request.id).map_err(|not| {
             let fault = match not {
                 NotBegun::SameId => {

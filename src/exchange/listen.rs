@@ -2,10 +2,12 @@
 //! node ends it.
 //!
 //! The acknowledgement goes first and says what is honoured. Changes are levels: a listener that is behind
-//! hears once of many.
+//! hears once of many, and of a resource whose provider answered only after the acknowledgement, that it may
+//! have changed.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::value::RawValue;
 use tokio::sync::broadcast::error::RecvError;
@@ -39,12 +41,16 @@ struct Filter {
     tasks: HashMap<TaskName, String>,
 }
 
+/// How long the acknowledgement waits for those who serve the resources.
+const ACKNOWLEDGE_WITHIN: Duration = Duration::from_millis(500);
+
 /// One open listening stream.
 pub(super) struct Listening {
     id: Id,
     filter: Filter,
     catalog: watch::Receiver<Arc<Catalog>>,
     events: Option<broadcast::Receiver<Event>>,
+    interest: Option<Interest>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -62,7 +68,7 @@ pub(super) fn open(exchange: &Exchange, request: &Request, caller: &Caller) -> R
     let permit = permit.map_err(|_| refused(Refusal::ListenersFull))?;
     let wants_events = !filter.uris.is_empty() || !filter.tasks.is_empty();
     let events = wants_events.then(|| exchange.router.events());
-    Ok(Listening { id: request.id.clone(), filter, catalog, events, _permit: permit })
+    Ok(Listening { id: request.id.clone(), filter, catalog, events, interest: None, _permit: permit })
 }
 
 /// The filter without its tasks, and the task ids that are wanted.
@@ -128,9 +134,8 @@ impl Listening {
         caller: Caller,
         responder: Responder,
     ) -> EncodedResponse {
-        let mut interest = Interest::of(exchange.clone(), caller.clone());
         let listening = async {
-            interest.add(self.filter.uris.iter()).await;
+            self.subscribe(&exchange, &caller).await;
             self.notify_changes(&exchange, &caller, &responder).await
         };
         tokio::select! {
@@ -141,6 +146,18 @@ impl Listening {
         let mut result = RawObject::new();
         result.set("_meta", self.meta());
         EncodedResponse::result(&self.id, &add_server_meta(&result.to_raw(), &exchange.server_info))
+    }
+
+    /// Subscribes to the resources, and waits for it a little.
+    async fn subscribe(&mut self, exchange: &Arc<Exchange>, caller: &Caller) {
+        if self.filter.uris.is_empty() {
+            return;
+        }
+        let uris = self.filter.uris.iter().cloned().collect();
+        let mut interest = Interest::in_resources(exchange.clone(), caller.clone(), uris);
+        let all = async { while interest.next().await.is_some() {} };
+        let _ = tokio::time::timeout(ACKNOWLEDGE_WITHIN, all).await;
+        self.interest = Some(interest);
     }
 
     async fn notify_changes(
@@ -178,6 +195,7 @@ impl Listening {
                     }
                     event => self.notify_event(responder, event).await?,
                 },
+                uri = late(&mut self.interest) => self.updated(responder, &uri).await?,
             }
         }
     }
@@ -232,6 +250,18 @@ impl Listening {
         };
         meta.set(SUBSCRIPTION_ID, id);
         meta.to_raw()
+    }
+}
+
+/// The next resource whose provider answered only now.
+async fn late(interest: &mut Option<Interest>) -> String {
+    match interest {
+        Some(interest) => match interest.next().await {
+            Some(uri) => uri,
+            // All have; what was taken stays so.
+            None => std::future::pending().await,
+        },
+        None => std::future::pending().await,
     }
 }
 

@@ -9,7 +9,9 @@ use super::{
     EncodedResponse, Exchange, MessageOrigin, PendingCall, Rejected, Reply, Revision, capabilities, listen,
 };
 use crate::client_address::address_block;
-use crate::mcp::{Caller, ClientCapabilities, Era, Method, Request, Responder, RpcError, add_server_meta};
+use crate::mcp::{
+    Caller, ClientCapabilities, Era, Method, Request, Responder, Routing, RpcError, add_server_meta,
+};
 
 impl Exchange {
     pub(super) fn serve_modern(
@@ -29,8 +31,10 @@ impl Exchange {
             return Err(refuse(RpcError::method_not_found(Era::Modern, method)));
         }
         if *method == Method::Discover {
-            let result = add_server_meta(&self.discover(), &self.server_info);
-            return Ok(Reply::Answer(EncodedResponse::result(&request.id, &result)));
+            return Ok(Reply::Answer(EncodedResponse::result(&request.id, &self.discover())));
+        }
+        if let Routing::List(kind) = method.routing() {
+            return Ok(Reply::Answer(self.list(Era::Modern, kind, &request)));
         }
         let cancelled = CancellationToken::new();
         let (responder, frames) = Responder::new(None, cancelled.clone());

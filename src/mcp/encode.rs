@@ -12,8 +12,8 @@ fn text(value: &str) -> String {
 /// `{"jsonrpc":"2.0","id":…,"result":…}`
 #[must_use]
 pub fn encode_result(id: &Id, result: &RawValue) -> Bytes {
-    let (id, result) = (id.as_json(), result.get());
-    Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#))
+    let parts = [r#"{"jsonrpc":"2.0","id":"#, id.as_json(), r#","result":"#, result.get(), "}"];
+    Bytes::from(parts.concat())
 }
 
 /// `{"jsonrpc":"2.0","id":…,"error":{…}}`

@@ -9,7 +9,6 @@ use tokio_util::sync::CancellationToken;
 use super::by_task::Tasks;
 use super::follow::{follow, follow_events};
 use super::headers::HeaderParam;
-use super::listing;
 use super::merge::{Merged, Route};
 use super::names::{Naming, prefixed};
 use super::task_key::TaskKey;
@@ -108,7 +107,23 @@ impl Router {
         self.merged(era).header_params(tool)
     }
 
-    /// Serves a list, or lets the provider serve that the request names.
+    /// The page of the list `kind` that `params` ask for, as `stamp` completes it when the list is new.
+    ///
+    /// # Errors
+    /// -32602 for a cursor that is not one of ours.
+    pub fn page(
+        &self,
+        era: Era,
+        kind: ListKind,
+        params: &RawObject,
+        stamp: impl FnOnce(Box<RawValue>) -> Box<RawValue>,
+    ) -> Result<Arc<RawValue>, RpcError> {
+        let cursor = params.read::<String>("cursor");
+        let cursor = cursor.map_err(|error| RpcError::invalid_params(format!("cursor: {error}")))?;
+        self.merged(era).page(kind, cursor.as_deref(), stamp)
+    }
+
+    /// Lets the provider serve that the request names; lists are not served but are [`Router::page`]s.
     ///
     /// # Errors
     /// The provider's own fault; -32602 for an unknown tool, prompt or task; the era's "resource not found";
@@ -123,13 +138,14 @@ impl Router {
             let merged = self.merged(caller.era());
             let asked = RoutedRequest { merged: &merged, request, caller, responder };
             let result = match request.method.routing() {
-                Routing::List(kind) => listed(&asked, kind),
                 Routing::Name(kind) => self.by_name(&asked, kind).await,
                 Routing::Uri => self.by_uri(&asked).await,
                 Routing::Reference => self.by_reference(&asked).await,
                 Routing::All => self.to_all(&asked).await,
                 Routing::Task => self.tasks.serve(&asked).await,
-                Routing::Edge => Err(RpcError::method_not_found(caller.era(), &request.method)),
+                Routing::List(_) | Routing::Edge => {
+                    Err(RpcError::method_not_found(caller.era(), &request.method))
+                }
             }?;
             Ok(match request.method.ttl_ms() {
                 Some(ttl_ms) if caller.era() == Era::Modern => add_cache_meta(&result, ttl_ms, "private"),
@@ -221,7 +237,7 @@ impl Router {
                 && let Err(fault) = provider.serve(asked.request, asked.caller, asked.responder).await
             {
                 let method = &*asked.request.method;
-                tracing::debug!(provider = provider.name(), %fault, method, "not taken");
+                tracing::debug!(provider = provider.name(), fault = ?fault.message, method, "not taken");
             }
         }
         Ok(RawObject::new().to_raw())
@@ -279,12 +295,6 @@ impl RoutedRequest<'_> {
     pub(super) fn offers_tasks(&self, place: usize) -> bool {
         self.merged.offers_tasks(place)
     }
-}
-
-fn listed(asked: &RoutedRequest<'_>, kind: ListKind) -> CallResult {
-    let cursor = asked.request.params.read::<String>("cursor");
-    let cursor = cursor.map_err(|error| RpcError::invalid_params(format!("cursor: {error}")))?;
-    listing::page(kind, asked.merged.catalog.list(kind), cursor.as_deref())
 }
 
 fn is_not_found(fault: &RpcError) -> bool {
@@ -397,7 +407,9 @@ mod tests {
         assert_eq!(ask(&router, "tools/call", r#"{"name":"x"}"#).await, Err(-32602));
         assert_eq!(ask(&router, "tools/call", "{}").await, Err(-32602));
         assert_eq!(ask(&router, "nonsense", "{}").await, Err(-32601));
-        assert_eq!(ask(&router, "tools/list", r#"{"cursor":7}"#).await, Err(-32602));
+        let cursor = RawObject::parse(r#"{"cursor":7}"#).unwrap();
+        let refused = router.page(Era::Legacy, ListKind::Tools, &cursor, |result| result);
+        assert_eq!(refused.unwrap_err().code, -32602);
     }
 
     #[tokio::test]

@@ -4,10 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::headers::{HeaderParam, header_params};
+use super::listing::Pages;
 use super::names::{Naming, Uses, prefixed};
-use crate::mcp::{Catalog, Item, List, ListKind, RawObject, ServerCapabilities, TASKS_EXTENSION, raw};
+use crate::mcp::{
+    Catalog, Item, List, ListKind, RawObject, RpcError, ServerCapabilities, TASKS_EXTENSION, raw,
+};
 
 /// Target of a name: the provider by its place, and the name that it uses itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +28,6 @@ pub(super) struct CatalogSource {
 }
 
 /// The merged view of one era.
-#[derive(Default)]
 pub(super) struct Merged {
     pub(super) catalog: Arc<Catalog>,
     names: Vec<Arc<str>>,
@@ -35,6 +38,7 @@ pub(super) struct Merged {
     resources: HashMap<Arc<str>, Route>,
     templates: HashMap<Arc<str>, Route>,
     headers: HashMap<Arc<str>, Vec<HeaderParam>>,
+    pages: [Pages; 4],
 }
 
 impl Merged {
@@ -54,6 +58,7 @@ impl Merged {
             resources,
             templates,
         };
+        let pages = ListKind::ALL.map(|kind| Pages::of(catalog.list(kind)));
         Merged {
             catalog: Arc::new(catalog),
             names: sources.iter().map(|source| source.name.clone()).collect(),
@@ -63,7 +68,21 @@ impl Merged {
             resources: resource_routes,
             templates: template_routes,
             headers,
+            pages,
         }
+    }
+
+    /// A page of the list `kind`, as `stamp` completes it when the list is new.
+    ///
+    /// # Errors
+    /// -32602 for a cursor that is not one of ours.
+    pub(super) fn page(
+        &self,
+        kind: ListKind,
+        cursor: Option<&str>,
+        stamp: impl FnOnce(Box<RawValue>) -> Box<RawValue>,
+    ) -> Result<Arc<RawValue>, RpcError> {
+        self.pages[kind as usize].page(kind, self.catalog.list(kind), cursor, stamp)
     }
 
     /// Target of `name` in the list `kind`.

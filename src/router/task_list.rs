@@ -68,7 +68,8 @@ impl Tasks {
                 Ok(answer) => self.take(&mut page, &owner, &mine, place, answer),
                 Err(fault) if fault.code == code::INVALID_PARAMS && at.cursor.is_some() => return Err(fault),
                 Err(fault) => {
-                    tracing::debug!(provider = self.providers[place].name(), %fault, "tasks not listed");
+                    let (provider, why) = (self.providers[place].name(), &fault.message);
+                    tracing::debug!(provider, ?why, "tasks not listed");
                     failed = Some(fault);
                     None
                 }

@@ -11,8 +11,8 @@ use crate::config::ServiceConfig;
 /// The request came for another host, or from a page of another origin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OriginError {
-    /// `Host` is missing or none of ours.
-    #[error("Host is missing or not one that this node answers to")]
+    /// `Host` is missing, none of ours, or another than the request is for.
+    #[error("Host is missing, not one that this node answers to, or another than the request is for")]
     Host,
     /// `Origin` is not allowed.
     #[error("pages of this Origin may not call this node")]
@@ -45,12 +45,15 @@ impl HostCheck {
     /// [`OriginError`]
     pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<Option<HeaderValue>, OriginError> {
         let mut hosts = headers.get_all(header::HOST).iter();
+        let target = uri.authority().map(http::uri::Authority::as_str);
         let host = match (hosts.next(), hosts.next()) {
             (Some(host), None) => host.to_str().ok(),
-            (None, _) => uri.authority().map(http::uri::Authority::as_str),
+            (None, _) => target,
             (Some(_), Some(_)) => None,
         };
-        if !host.is_some_and(|host| self.allows_host(host)) {
+        // Two names in one request: whoever is in front may have looked at the other one.
+        let is_one = |host: &str| target.is_none_or(|target| is_same_host(target, host));
+        if !host.is_some_and(|host| self.allows_host(host) && is_one(host)) {
             return Err(OriginError::Host);
         }
         let mut origins = headers.get_all(header::ORIGIN).iter();
@@ -75,6 +78,11 @@ impl HostCheck {
         let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
         host.and_then(without_port).is_some_and(is_loopback)
     }
+}
+
+fn is_same_host(one: &str, other: &str) -> bool {
+    let names = without_port(one).zip(without_port(other));
+    names.is_some_and(|(one, other)| one.eq_ignore_ascii_case(other))
 }
 
 /// The name that clients of a server listening on `address` may use; an address that stands for all of the
@@ -136,6 +144,20 @@ mod tests {
             ["localhost", "LocalHost:8080", "127.0.0.1:1", "127.8.9.1", "[::1]:80", "mcp.Example.com:443"]
         {
             assert_eq!(check(Some(host), None), Ok(false), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_request_for_one_host_that_names_another_is_refused() {
+        let guard = allowing(&["mcp.example.com"], &[], "127.0.0.1:80");
+        for (target, host, is_fine) in [
+            ("http://mcp.example.com/mcp", "MCP.example.com:80", true),
+            ("http://evil.example.com/mcp", "mcp.example.com", false),
+            ("http://mcp.example.com/mcp", "localhost", false),
+            ("http://mcp.example.com/mcp", "evil.example.com", false),
+        ] {
+            let headers = HeaderMap::from_iter([(header::HOST, host.parse().unwrap())]);
+            assert_eq!(guard.check(&target.parse().unwrap(), &headers).is_ok(), is_fine, "{target} {host}");
         }
     }
 

@@ -66,7 +66,8 @@ async fn collect_one(asker: &dyn Asker, kind: ListKind) -> Result<Option<Vec<Ite
             Err(fault) if fault.code == code::METHOD_NOT_FOUND && kind == ListKind::Templates => break,
             Err(fault) if fault.status == UNREACHABLE => return Err(fault.message),
             Err(fault) => {
-                tracing::warn!(list = method.as_str(), %fault, "a list of an upstream cannot be read");
+                let (list, fault) = (method.as_str(), &fault.message);
+                tracing::warn!(list, ?fault, "a list of an upstream cannot be read");
                 return Ok(None);
             }
         };

@@ -44,6 +44,45 @@ async fn native_modern() {
     }
 }
 
+/// A server that offers 1,000 tools of about 250 bytes.
+async fn large_server() -> Server {
+    let server = Server::start().await;
+    let tools = (0..1000).map(|n| {
+        let schema = json!({ "type": "object", "properties": {
+            "path": { "type": "string", "description": "A file below the root, with slashes" } } });
+        json!({ "name": format!("tool{n}"), "description": "Reads a file and says how large it is",
+            "inputSchema": schema, "annotations": { "readOnlyHint": true } })
+    });
+    server.fake.offer_tools(tools);
+    server
+}
+
+#[tokio::test]
+#[ignore = "counted by scripts/instructions.py"]
+async fn list_legacy() {
+    let server = large_server().await;
+    let session = server.session().await;
+    let mut wire = server.wire().await;
+    for id in 0..calls() {
+        let call = json!({ "jsonrpc": "2.0", "id": id + 1000, "method": "tools/list" });
+        assert!(wire.legacy(&session, &call.to_string()).await.body.len() > 200_000);
+    }
+}
+
+#[tokio::test]
+#[ignore = "counted by scripts/instructions.py"]
+async fn list_modern() {
+    let server = large_server().await;
+    let mut wire = server.wire().await;
+    let headers = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/list")];
+    for id in 0..calls() {
+        let call = json!({ "jsonrpc": "2.0", "id": id + 1000, "method": "tools/list", "params": { "_meta": {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {} } } });
+        assert!(wire.post(&headers, &call.to_string()).await.body.len() > 200_000);
+    }
+}
+
 /// Nanoseconds of one `act`, the best of some rounds.
 fn nanoseconds(times: u32, mut act: impl FnMut()) -> u128 {
     let round = |_| {

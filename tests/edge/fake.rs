@@ -90,6 +90,12 @@ impl Fake {
         self.catalog.send_modify(|catalog| Arc::make_mut(catalog).tools.version += 1);
     }
 
+    /// Offers these tools in place of its own.
+    pub fn offer_tools(&self, tools: impl Iterator<Item = serde_json::Value>) {
+        let items = tools.map(|tool| item(ListKind::Tools, &tool)).collect();
+        self.catalog.send_modify(|catalog| Arc::make_mut(catalog).tools = List { version: 99, items });
+    }
+
     pub fn change_resources(&self) {
         self.catalog.send_modify(|catalog| Arc::make_mut(catalog).resources.version += 1);
     }
@@ -214,6 +220,10 @@ impl Provider for Fake {
                 "tools/call" => self.call(request, caller, responder).await,
                 "resources/subscribe" if request.params.text("uri").as_deref() == Some("test://refused") => {
                     Err(RpcError::invalid_params("not this one"))
+                }
+                "resources/subscribe" if request.params.text("uri").as_deref() == Some("test://slow") => {
+                    self.wait(responder).await;
+                    Ok(raw(&json!({})))
                 }
                 "resources/subscribe" | "resources/unsubscribe" | "logging/setLevel" => Ok(raw(&json!({}))),
                 "resources/read" => {

@@ -68,6 +68,25 @@ async fn discover_list_and_call_need_no_session() {
 }
 
 #[tokio::test]
+async fn a_list_that_has_changed_is_shown_and_each_answer_has_its_own_id() {
+    let server = Server::start().await;
+    let (session, mut wire) = (server.session().await, server.wire().await);
+    let mut named = async |name: &str, id: u64| {
+        let legacy = json!({ "jsonrpc": "2.0", "id": id, "method": "tools/list" }).to_string();
+        let answers = [ask(&mut wire, "tools/list", json!({})).await, wire.legacy(&session, &legacy).await];
+        assert_eq!(answers[1].json()["id"], id);
+        answers.iter().all(|answer| answer.json()["result"]["tools"][0]["name"] == name)
+    };
+    assert!(named("echo", 1).await && named("echo", 2).await);
+    server.fake.offer_tools([json!({ "name": "new", "inputSchema": { "type": "object" } })].into_iter());
+    let mut id = 3;
+    while !named("new", id).await {
+        id += 1;
+        assert!(id < 1_000, "the list is still the old one");
+    }
+}
+
+#[tokio::test]
 async fn removed_unknown_and_unoffered_methods_are_404() {
     let server = Server::start().await;
     let mut wire = server.wire().await;
@@ -305,6 +324,27 @@ async fn a_listener_is_acknowledged_first_and_hears_only_what_it_asked_for() {
     let message = wire.message().await.unwrap().json();
     assert_eq!((&message["params"]["taskId"], tag(&message)), (&json!("t1"), &json!("q")));
     assert_eq!(message["params"]["_meta"]["a"], 1);
+}
+
+#[tokio::test]
+async fn a_listener_is_acknowledged_although_one_who_serves_a_resource_takes_long() {
+    let server = Server::start().await;
+    let mut wire = server.wire().await;
+    let wanted = json!({ "resourceSubscriptions": ["test://one", "test://slow"] });
+    send(&mut wire, "subscriptions/listen", json!({ "notifications": wanted })).await;
+    wire.stream().await;
+    let first = wire.message().await.unwrap().json();
+    assert_eq!(first["params"]["notifications"], wanted);
+    server.fake.emit(Event::ResourceUpdated { uri: "test://one".into() });
+    assert_eq!(wire.message().await.unwrap().json()["params"]["uri"], "test://one");
+    server.fake.gate.add_permits(1);
+    let late = wire.message().await.unwrap().json();
+    assert_eq!(late["method"], "notifications/resources/updated");
+    assert_eq!(late["params"]["uri"], "test://slow", "it may have changed since the acknowledgement");
+    let served = server.fake.served();
+    drop(wire);
+    let mut running = server.fake.running.subscribe();
+    running.wait_for(|_| server.fake.served() == served + 2).await.unwrap();
 }
 
 #[tokio::test]
