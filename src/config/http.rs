@@ -94,8 +94,9 @@ pub(super) const KEYS: &[Key] = &[
         67_108_864,
         (1_048_576, 1_099_511_627_776),
         "bytes",
-        "All messages together that are still arriving. When it is used up, the oldest of the address that \
-         holds most is answered 408. A host or container with less memory lowers it to a sixteenth of that.",
+        "All messages together that are arriving or being served. When it is used up, the oldest that still \
+         arrives of the address that holds most is answered 408. A host or container with less memory \
+         lowers it to a sixteenth of that.",
     ),
     Key::int(
         "http.name_bytes_max",

@@ -2,6 +2,7 @@
 //!
 //! The call runs only while somebody awaits [`PendingCall::next`]; dropping it cancels the request.
 
+use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -32,6 +33,7 @@ pub struct PendingCall {
     is_silent: bool,
     /// Whether the answer is a stream whatever comes.
     is_listening: bool,
+    _held: Option<Box<dyn Any + Send>>,
     _cancel: tokio_util::sync::DropGuard,
 }
 
@@ -50,6 +52,7 @@ impl PendingCall {
             outcome: None,
             is_silent: false,
             is_listening: false,
+            _held: None,
             _cancel: cancelled.drop_guard(),
         }
     }
@@ -57,6 +60,13 @@ impl PendingCall {
     /// The same, as a stream that stays open until the client or the node ends it.
     pub(super) fn listening(mut self) -> PendingCall {
         self.is_listening = true;
+        self
+    }
+
+    /// The same, which holds something until it ends.
+    #[must_use]
+    pub fn holding<T: Send + 'static>(mut self, held: Option<T>) -> PendingCall {
+        self._held = held.map(|held| Box::new(held) as Box<dyn Any + Send>);
         self
     }
 

@@ -9,7 +9,7 @@ use http::{HeaderMap, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 
-use super::body_budget::BodyBudget;
+use super::body_budget::{BodyBudget, ChargedBody};
 use crate::mcp::RpcError;
 
 /// Bytes beyond the limit that are read and dropped, so that the refusal arrives: who still writes when the
@@ -17,6 +17,12 @@ use crate::mcp::RpcError;
 const DROPPED_BYTES_MAX: usize = 16_777_216;
 /// Time for that.
 const DROPPED_TIME: Duration = Duration::from_secs(2);
+
+/// From here on a message that comes in one piece is charged too.
+const CHARGED_BYTES_MIN: usize = 16_384;
+
+/// A body that was read, and its charge: to be kept until the message is served.
+type Collected = (Bytes, Option<ChargedBody>);
 
 /// Limits for one body.
 #[derive(Clone, Copy)]
@@ -40,7 +46,7 @@ pub(super) async fn read(
     headers: &HeaderMap,
     mut body: Body,
     limits: BodyLimits<'_>,
-) -> Result<Bytes, RpcError> {
+) -> Result<Collected, RpcError> {
     let BodyLimits { bytes_max, time_ms, .. } = limits;
     if let Some(bytes) = announced(headers).filter(|bytes| *bytes > bytes_max as u64) {
         // Who waits for our word, or has far too much, is told at once.
@@ -59,8 +65,8 @@ pub(super) async fn read(
         Ok(Err(Stopped::BrokeOff)) => Err(RpcError::invalid_request("the message broke off")),
         Ok(Err(Stopped::GaveWay)) => {
             let text = format!(
-                "the messages that arrive here hold {} bytes together, and this is the oldest of the address \
-                 that holds most (http.bodies_bytes_max); try again soon",
+                "the messages that arrive and are served here hold {} bytes together, and this is the oldest \
+                 that arrives of the address that holds most (http.bodies_bytes_max); try again soon",
                 limits.budget.bytes_max()
             );
             Err(RpcError::invalid_request(text).with_status(408))
@@ -80,17 +86,20 @@ enum Stopped {
     GaveWay,
 }
 
-/// One frame, the usual case, is neither copied nor charged.
-async fn collect(body: &mut Body, limits: BodyLimits<'_>) -> Result<Bytes, Stopped> {
-    let Some(first) = next_part(body).await? else { return Ok(Bytes::new()) };
+/// One small frame, the usual case, is neither copied nor charged.
+async fn collect(body: &mut Body, limits: BodyLimits<'_>) -> Result<Collected, Stopped> {
+    let Some(first) = next_part(body).await? else { return Ok((Bytes::new(), None)) };
     if first.len() > limits.bytes_max {
         return Err(Stopped::TooLarge);
     }
-    if body.is_end_stream() {
-        return Ok(first);
+    if body.is_end_stream() && first.len() < CHARGED_BYTES_MIN {
+        return Ok((first, None));
     }
     let charged = limits.budget.begin(limits.sender);
     charged.charge(first.len());
+    if body.is_end_stream() {
+        return if charged.arrived() { Ok((first, Some(charged))) } else { Err(Stopped::GaveWay) };
+    }
     let mut parts = BytesMut::from(first);
     loop {
         let part = tokio::select! {
@@ -98,7 +107,10 @@ async fn collect(body: &mut Body, limits: BodyLimits<'_>) -> Result<Bytes, Stopp
             () = charged.given_up() => return Err(Stopped::GaveWay),
             part = next_part(body) => part?,
         };
-        let Some(part) = part else { return Ok(parts.freeze()) };
+        let Some(part) = part else {
+            let arrived = charged.arrived();
+            return if arrived { Ok((parts.freeze(), Some(charged))) } else { Err(Stopped::GaveWay) };
+        };
         if parts.len() + part.len() > limits.bytes_max {
             return Err(Stopped::TooLarge);
         }
@@ -155,7 +167,8 @@ mod tests {
     async fn read_within(headers: &HeaderMap, body: Body, time_ms: u64) -> Result<Bytes, RpcError> {
         let budget = BodyBudget::new(15);
         let sender = IpAddr::from([127, 0, 0, 1]);
-        read(headers, body, BodyLimits { bytes_max: 10, time_ms, budget: &budget, sender }).await
+        let limits = BodyLimits { bytes_max: 10, time_ms, budget: &budget, sender };
+        read(headers, body, limits).await.map(|(bytes, _)| bytes)
     }
 
     async fn status(parts: &[usize]) -> Result<usize, u16> {

@@ -1,8 +1,8 @@
-//! Bytes of requests that are still arriving, for the whole node: who holds most gives way, never the
-//! newcomer.
+//! Bytes of messages that are arriving or being served, for the whole node: who holds most gives way, never
+//! the newcomer.
 //!
-//! Charged as bytes arrive, not as they are announced. A message that comes in one piece, as nearly all do,
-//! is never charged, so that the lock is no matter for those.
+//! Charged as bytes arrive, not as they are announced, until the call ends. A small message that comes in one
+//! piece, as nearly all do, is never charged, so that the lock is no matter for those.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -25,29 +25,30 @@ struct BudgetInner {
 
 #[derive(Debug, Default)]
 struct BudgetState {
-    /// Held, and not given up yet.
+    /// Held, and not given up.
     bytes: usize,
     next: u64,
     holders: HashMap<IpAddr, Holder>,
 }
 
-/// The unfinished bodies of one address.
+/// The bodies of one address.
 #[derive(Debug, Default)]
 struct Holder {
     bytes: usize,
     /// Oldest first.
-    bodies: BTreeMap<u64, Unfinished>,
+    bodies: BTreeMap<u64, CountedBody>,
 }
 
 #[derive(Debug)]
-struct Unfinished {
+struct CountedBody {
     bytes: usize,
-    give_up: CancellationToken,
+    /// It is still arriving, and can be told.
+    give_up: Option<CancellationToken>,
 }
 
-/// One body that is arriving; what it holds is free again when this is dropped.
+/// One body that is arriving or being served; what it holds is free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct ArrivingBody {
+pub(super) struct ChargedBody {
     budget: Arc<BudgetInner>,
     address: IpAddr,
     number: u64,
@@ -65,16 +66,16 @@ impl BodyBudget {
     }
 
     /// A body begins to arrive from `address`.
-    pub(super) fn begin(&self, address: IpAddr) -> ArrivingBody {
+    pub(super) fn begin(&self, address: IpAddr) -> ChargedBody {
         let give_up = CancellationToken::new();
         let (budget, address) = (self.0.clone(), address_block(address));
         let mut state = budget.state.lock();
         state.next += 1;
         let number = state.next;
-        let body = Unfinished { bytes: 0, give_up: give_up.clone() };
+        let body = CountedBody { bytes: 0, give_up: Some(give_up.clone()) };
         state.holders.entry(address).or_default().bodies.insert(number, body);
         drop(state);
-        ArrivingBody { budget, address, number, give_up }
+        ChargedBody { budget, address, number, give_up }
     }
 
     /// Bytes that are held now.
@@ -94,18 +95,19 @@ impl BudgetState {
         if holder.bodies.is_empty() {
             self.holders.remove(&address);
         }
-        Some(body.give_up)
+        body.give_up
     }
 
-    /// The oldest body of the address that holds most.
+    /// The oldest body of the address that holds most which still arrives. `None`: what that address holds is
+    /// being served; it gets no more, and others do.
     fn first_to_go(&self) -> Option<(IpAddr, u64)> {
         let (address, holder) = self.holders.iter().max_by_key(|(_, holder)| holder.bytes)?;
-        let oldest = holder.bodies.iter().find(|(_, body)| body.bytes > 0);
+        let oldest = holder.bodies.iter().find(|(_, body)| body.bytes > 0 && body.give_up.is_some());
         oldest.map(|(number, _)| (*address, *number))
     }
 }
 
-impl ArrivingBody {
+impl ChargedBody {
     /// So many bytes more have arrived.
     pub(super) fn charge(&self, bytes: usize) {
         let mut state = self.budget.state.lock();
@@ -122,13 +124,20 @@ impl ArrivingBody {
         }
     }
 
+    /// It has arrived, and is charged until this is dropped. False: it was given up.
+    pub(super) fn arrived(&self) -> bool {
+        let mut state = self.budget.state.lock();
+        let body = state.holders.get_mut(&self.address).and_then(|of| of.bodies.get_mut(&self.number));
+        body.map(|body| body.give_up = None).is_some()
+    }
+
     /// Resolves when this body is to be given up.
     pub(super) async fn given_up(&self) {
         self.give_up.cancelled().await;
     }
 }
 
-impl Drop for ArrivingBody {
+impl Drop for ChargedBody {
     fn drop(&mut self) {
         self.budget.state.lock().remove(self.address, self.number);
     }
@@ -161,6 +170,23 @@ mod tests {
         drop((first, honest));
         assert_eq!(budget.bytes(), 0);
         assert!(budget.0.state.lock().holders.is_empty());
+    }
+
+    #[test]
+    fn an_address_whose_messages_are_being_served_gets_no_more_and_others_do() {
+        let budget = BodyBudget::new(100);
+        let served = budget.begin(address(2));
+        served.charge(80);
+        assert!(served.arrived());
+        let more = budget.begin(address(2));
+        more.charge(30);
+        assert!(!more.arrived() && more.give_up.is_cancelled());
+        let honest = budget.begin(address(1));
+        honest.charge(30);
+        assert!(honest.arrived());
+        assert_eq!(budget.bytes(), 110, "what is being served stays");
+        drop((served, honest));
+        assert_eq!(budget.bytes(), 0);
     }
 
     #[test]

@@ -62,7 +62,7 @@ async fn post(service: &Arc<HttpService>, request: Request<Body>) -> Result<Resp
         budget: &service.bodies,
         sender: address(&parts.extensions),
     };
-    let body = body::read(headers, body, limits).await?;
+    let (body, charged) = body::read(headers, body, limits).await?;
     let mut message = parse(&body)?;
     drop(body);
     let version = version_header(headers).map_err(|fault| Rejected { id: id_of(&message), fault })?;
@@ -82,8 +82,13 @@ async fn post(service: &Arc<HttpService>, request: Request<Body>) -> Result<Resp
             response.headers_mut().insert(SESSION_ID, id);
             response
         }
-        Reply::Call(call, Some(session)) => legacy::respond(service, call, session).await,
-        Reply::Call(call, None) => modern::respond(service, call, prefers_stream(headers)).await,
+        Reply::Call(call, session) => {
+            let call = call.holding(charged);
+            match session {
+                Some(session) => legacy::respond(service, call, session).await,
+                None => modern::respond(service, call, prefers_stream(headers)).await,
+            }
+        }
     })
 }
 

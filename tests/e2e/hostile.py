@@ -316,6 +316,16 @@ def slow_calls(attack):
     attack.hold()
 
 
+def large_calls(attack):
+    """1 MB each, to a tool that never answers; nobody waits for one."""
+    request = call("shared__hang", {"padding": "x" * (1 << 20)})
+    for _ in attack.turns(1_000):
+        own = attack.keep()
+        if own is not None:
+            attack.send(own, request)
+    attack.hold()
+
+
 def slow_head(attack):
     """Heads of which a byte comes now and then."""
     text = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
@@ -394,8 +404,8 @@ def long_bodies(attack):
 
 
 ATTACKS = [
-    big_initialize, full_initialize, big_subscribe, short_bodies, window_zero, rapid_reset, notifications, get_streams, children,
-    sessions, slow_calls, slow_head, slow_body, slow_read, idle_after_livez, admin_body, long_bodies,
+    big_initialize, full_initialize, big_subscribe, short_bodies, window_zero, rapid_reset, notifications, get_streams,
+    children, sessions, slow_calls, large_calls, slow_head, slow_body, slow_read, idle_after_livez, admin_body, long_bodies,
 ]
 
 

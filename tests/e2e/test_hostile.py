@@ -28,7 +28,8 @@ RSS_MAX, RSS_LEFT_MAX = 350 << 20, 50 << 20
 RATES = {
     "big_initialize": 30, "full_initialize": 300, "big_subscribe": 300, "short_bodies": 300, "window_zero": 1000,
     "rapid_reset": 1000, "notifications": 3000, "get_streams": 100, "children": 30, "sessions": 1000, "slow_calls": 1000,
-    "slow_head": 300, "slow_body": 300, "slow_read": 300, "idle_after_livez": 300, "admin_body": 300, "long_bodies": 30,
+    "large_calls": 50, "slow_head": 300, "slow_body": 300, "slow_read": 300, "idle_after_livez": 300, "admin_body": 300,
+    "long_bodies": 30,
 }
 CONFIG = """
 [connections]
