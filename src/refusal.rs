@@ -37,11 +37,15 @@ pub enum Refusal {
     UpstreamSessionsFull,
     /// This client's address has all the sessions at an upstream that one may have, and none is idle.
     ClientSessionsFull,
+    /// This node's own tools have all the tasks they may.
+    TasksFull,
+    /// This client's address has all the tasks that one may have.
+    ClientTasksFull,
 }
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Refusal; 14] = [
+    pub const ALL: [Refusal; 16] = [
         Refusal::ConnectionsFull,
         Refusal::LimitReached,
         Refusal::NoShare,
@@ -56,6 +60,8 @@ impl Refusal {
         Refusal::ClientRequestsFull,
         Refusal::UpstreamSessionsFull,
         Refusal::ClientSessionsFull,
+        Refusal::TasksFull,
+        Refusal::ClientTasksFull,
     ];
 
     /// The refusal whose code that is.
@@ -82,6 +88,8 @@ impl Refusal {
             Refusal::ClientRequestsFull => "client_requests_full",
             Refusal::UpstreamSessionsFull => "upstream_sessions_full",
             Refusal::ClientSessionsFull => "client_sessions_full",
+            Refusal::TasksFull => "tasks_full",
+            Refusal::ClientTasksFull => "client_tasks_full",
         }
     }
 
@@ -99,10 +107,12 @@ impl Refusal {
             Refusal::SessionBytesFull => 50_308,
             Refusal::UpstreamRequestsFull => 50_309,
             Refusal::UpstreamSessionsFull => 50_310,
+            Refusal::TasksFull => 50_311,
             Refusal::PrincipalSessionsFull => 42_901,
             Refusal::RequestsFull => 42_902,
             Refusal::ClientRequestsFull => 42_903,
             Refusal::ClientSessionsFull => 42_904,
+            Refusal::ClientTasksFull => 42_905,
         }
     }
 
@@ -119,11 +129,13 @@ impl Refusal {
             | Refusal::Stopping
             | Refusal::Draining
             | Refusal::UpstreamRequestsFull
-            | Refusal::UpstreamSessionsFull => 503,
+            | Refusal::UpstreamSessionsFull
+            | Refusal::TasksFull => 503,
             Refusal::PrincipalSessionsFull
             | Refusal::RequestsFull
             | Refusal::ClientRequestsFull
-            | Refusal::ClientSessionsFull => 429,
+            | Refusal::ClientSessionsFull
+            | Refusal::ClientTasksFull => 429,
         }
     }
 
@@ -138,26 +150,36 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Refusal::ConnectionsFull => "this node holds all the connections it may; try again soon",
+            Refusal::ConnectionsFull => {
+                "this node holds all the connections it may (http.connections_max); try again soon"
+            }
             Refusal::LimitReached => {
                 "the cluster's limit of connections is reached, as far as this node knows; try again soon"
             }
             Refusal::NoShare => {
                 "this node has no share of the cluster's connections now; try again soon, on another"
             }
-            Refusal::SessionsFull => "this node holds all the sessions it may; try again soon",
+            Refusal::SessionsFull => {
+                "this node holds all the sessions it may (session.per_node_max); try again soon"
+            }
             Refusal::SessionBytesFull => {
                 "the sessions of this node keep all the bytes they may (session.bytes_max); try again soon"
             }
             Refusal::ListenersFull => "this node has all the listening streams it may; try again soon",
             Refusal::Stopping => "this node is stopping; try again soon, on another",
             Refusal::Draining => "this node is drained and takes nothing new; try again soon, on another",
-            Refusal::PrincipalSessionsFull => "too many sessions of one principal; end some",
-            Refusal::RequestsFull => "too many unanswered requests in this session; await some",
+            Refusal::PrincipalSessionsFull => {
+                "too many sessions of one principal (session.per_principal_max); end some"
+            }
+            Refusal::RequestsFull => {
+                "too many unanswered requests in this session (limits.requests_in_flight); await some"
+            }
             Refusal::UpstreamRequestsFull => "an upstream has all the requests it may; try again soon",
             Refusal::ClientRequestsFull => "too many unanswered requests from your address; await some",
             Refusal::UpstreamSessionsFull => "an upstream has all the sessions it may; try again soon",
             Refusal::ClientSessionsFull => "too many sessions from your address at an upstream; end some",
+            Refusal::TasksFull => "this node's tools have all the tasks they may; try again soon",
+            Refusal::ClientTasksFull => "too many tasks from your address; end some",
         })
     }
 }
@@ -167,6 +189,15 @@ impl std::error::Error for Refusal {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_documents_name_each_with_its_code_and_status() {
+        let documents = include_str!("../docs/refusals.md");
+        for refusal in Refusal::ALL {
+            let row = format!("| {} | {} | `{}` |", refusal.code(), refusal.status(), refusal.name());
+            assert!(documents.contains(&row), "docs/refusals.md has no row {row}");
+        }
+    }
 
     #[test]
     fn codes_lie_outside_the_range_of_json_rpc_and_match_their_status() {

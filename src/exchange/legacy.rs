@@ -26,10 +26,7 @@ impl Exchange {
         let Some(id) = sender.session_id else {
             return Err(RpcError::invalid_request("Mcp-Session-Id is missing; send initialize first"));
         };
-        self.sessions.find(id, sender.principal, self.clock.monotonic_ms()).ok_or_else(|| {
-            RpcError::new(code::SESSION_NOT_FOUND, "session not found; send initialize again")
-                .with_status(404)
-        })
+        self.sessions.find(id, sender.principal, self.clock.monotonic_ms()).ok_or_else(no_session)
     }
 
     pub(super) fn serve_legacy(
@@ -50,6 +47,7 @@ impl Exchange {
         }
         let running = session.begin(&request.id).map_err(|not| {
             let fault = match not {
+                NotBegun::Ended => no_session(),
                 NotBegun::SameId => {
                     RpcError::invalid_request(format!("a request of id {} runs already", request.id))
                 }
@@ -74,9 +72,11 @@ impl Exchange {
         let started_us = self.clock.monotonic_us();
         let _running = self.recorder.call_begun();
         let caller = caller_of(&session);
+        // The end first: nothing is begun at an upstream for a session that is no more.
         let served = tokio::select! {
-            served = self.serve_in_session(&request, &session, &caller, &responder) => served,
+            biased;
             () = running.cancelled().cancelled() => Err(RpcError::new(CANCELLED, "request cancelled")),
+            served = self.serve_in_session(&request, &session, &caller, &responder) => served,
         };
         let outcome = match served {
             Ok(result) => EncodedResponse::result(&request.id, &result),
@@ -158,14 +158,14 @@ impl Exchange {
                 Err(RpcError::internal(text).with_data(&data))
             }
             () = self.drained() => {
-                let (method, outcome) = (&request.method, self.outcome(request, caller));
-                Err(RpcError::internal(format!("the node is stopping and {method} has not ended; {outcome}")))
+                let cut = self.cut(request, caller);
+                Err(RpcError::internal(format!("the node is stopping and {cut}")))
             }
             () = self.drain.calls_end() => {
-                let (method, outcome) = (&request.method, self.outcome(request, caller));
+                let cut = self.cut(request, caller);
                 let text = format!(
-                    "this node has lost its cluster and closes its connections, and {method} has not ended; \
-                     {outcome}; connect to another node"
+                    "this node has lost its cluster and closes its connections, and {cut}; \
+                     connect to another node"
                 );
                 let refusal = Refusal::NoShare;
                 let data = serde_json::json!({ "retryAfterMs": 1_000 });
@@ -183,10 +183,11 @@ impl Exchange {
     }
 
     /// Words for a client whose call is cut.
-    fn outcome(&self, request: &Request, caller: &Caller) -> &'static str {
+    fn cut(&self, request: &Request, caller: &Caller) -> String {
         let catalog = self.router.catalog(caller.era());
         let may_be_repeated = capabilities::may_be_repeated(&catalog.borrow(), request);
-        if may_be_repeated { "it may be repeated" } else { "its outcome is unknown" }
+        let outcome = if may_be_repeated { "it may be repeated" } else { "its outcome is unknown" };
+        format!("{} has not ended; {outcome}", request.method)
     }
 
     /// Returns when a draining node can wait no longer.
@@ -224,6 +225,10 @@ impl Exchange {
             _ => {}
         }
     }
+}
+
+fn no_session() -> RpcError {
+    RpcError::new(code::SESSION_NOT_FOUND, "session not found; send initialize again").with_status(404)
 }
 
 fn caller_of(session: &Arc<Session>) -> Caller {

@@ -45,7 +45,7 @@ pub(super) async fn serve(
         }
     };
     let table = &call.0.shared.tasks;
-    let task = table.create(&call.caller().principal, &call.0.stop)?;
+    let task = table.create(call.caller(), &call.0.stop)?;
     let created = task.created().to_raw();
     assert!(call.0.task.set(task.clone()).is_ok(), "a call becomes a task once");
     table.run(task, running, stop.disarm());

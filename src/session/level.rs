@@ -29,7 +29,7 @@ fn log_level(message: &[u8]) -> Option<LogLevel> {
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
+    memchr::memmem::find(text, part).is_some()
 }
 
 #[cfg(test)]

@@ -163,6 +163,10 @@ impl Session {
     /// [`NotBegun`]: the id runs already, or too many requests do.
     pub fn begin(self: &Arc<Self>, id: &Id) -> Result<RunningRequest, NotBegun> {
         let mut state = self.state.lock();
+        // It may have ended since it was found.
+        if self.ended.is_cancelled() {
+            return Err(NotBegun::Ended);
+        }
         if state.running.contains_key(id) {
             return Err(NotBegun::SameId);
         }
@@ -318,11 +322,11 @@ impl SessionPort for Session {
     }
 
     fn push(&self, message: Bytes) {
-        let mut state = self.state.lock();
-        let wanted = state.log_level.unwrap_or(LogLevel::Debug);
+        let wanted = SessionPort::log_level(self).unwrap_or(LogLevel::Debug);
         if !passes(&message, Some(wanted)) {
             return;
         }
+        let mut state = self.state.lock();
         state.streams.push(OWN, LoggedEvent::Message(message), false);
         drop(state);
         self.changed.notify_waiters();
@@ -340,6 +344,8 @@ impl SessionPort for Session {
 /// Why a request does not start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotBegun {
+    /// The session has ended.
+    Ended,
     /// A request of that id runs in the session already.
     SameId,
     /// The session may not run more.

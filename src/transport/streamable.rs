@@ -26,7 +26,7 @@ const EXPOSED: &str = "Mcp-Session-Id, Mcp-Protocol-Version, Retry-After, WWW-Au
 pub(super) async fn handle(service: Arc<HttpService>, request: Request<Body>) -> Response {
     let origin = match service.host_check.check(request.uri(), request.headers()) {
         Ok(origin) => origin,
-        Err(foreign) => return refuse_origin(&foreign),
+        Err(foreign) => return refuse_origin(&service, &foreign),
     };
     let (is_stopping, version) = (service.exchange.stop().is_cancelled(), request.version());
     let answered = match *request.method() {
@@ -245,7 +245,11 @@ fn stopping(service: &HttpService, version: Version) -> Response {
     response
 }
 
-fn refuse_origin(foreign: &OriginError) -> Response {
+fn refuse_origin(service: &HttpService, foreign: &OriginError) -> Response {
+    service.exchange.recorder().refused(match foreign {
+        OriginError::Host => "foreign_host",
+        OriginError::Origin => "foreign_origin",
+    });
     answer::fault(RpcError::invalid_request(foreign.to_string()).with_status(403))
 }
 

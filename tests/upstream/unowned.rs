@@ -221,6 +221,30 @@ async fn a_child_that_never_answers_what_was_given_up_is_replaced_without_an_err
 }
 
 #[tokio::test]
+async fn nobody_waits_while_a_child_is_replaced_at_which_a_call_still_runs() {
+    let mut options = fake("up", &[]);
+    options.abandoned_place_ms = 1;
+    let (upstreams, provider) = start_one(options);
+    let (client, hostile) = (Client::legacy(), Client::from_address("127.0.0.2"));
+    let pid = client.call(&provider, "pids", "{}").await.result()["pid"].clone();
+    let (stop, end) = (CancellationToken::new(), CancellationToken::new());
+    let hang = r#"{"name":"hang"}"#;
+    let runs_on = hostile.send_until(&provider, "tools/call", hang, end.clone());
+    let calls = (0..256).map(|_| hostile.send_until(&provider, "tools/call", hang, stop.clone()));
+    let honest = async {
+        runs(&upstreams, 257).await;
+        client.call(&provider, "echo", "{}").await.result();
+        stop.cancel();
+        let replaced = async { while client.call(&provider, "pids", "{}").await.result()["pid"] == pid {} };
+        // Less than the ten seconds that calls at the old child may take to end.
+        tokio::time::timeout(Duration::from_secs(5), replaced).await.expect("calls wait for the old child");
+        end.cancel();
+    };
+    tokio::join!(futures_util::future::join_all(calls), runs_on, honest);
+    upstreams.stop().await;
+}
+
+#[tokio::test]
 async fn an_http_upstream_without_session_ids_asks_only_who_can_be_meant() {
     let server = serve("legacy anonymous").await;
     let web = at_url("web", &server.url);

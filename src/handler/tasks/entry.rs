@@ -1,6 +1,7 @@
 //! One task: its state, its open questions, and how clients see it.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::time::rfc3339;
 use crate::handler::input::{Ask, requests};
-use crate::mcp::{RawObject, RpcError, raw};
+use crate::mcp::{Caller, RawObject, RpcError, raw};
 
 /// State of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -39,6 +40,7 @@ struct Pending {
 /// One task.
 pub(super) struct TaskEntry {
     pub(super) principal: Arc<str>,
+    pub(super) address: IpAddr,
     pub(super) stop: CancellationToken,
     created_ms: u64,
     updated_ms: u64,
@@ -53,15 +55,10 @@ pub(super) struct TaskEntry {
 }
 
 impl TaskEntry {
-    pub(super) fn new(
-        principal: Arc<str>,
-        stop: CancellationToken,
-        now: u64,
-        ttl: u64,
-        poll: u64,
-    ) -> TaskEntry {
+    pub(super) fn new(caller: &Caller, stop: CancellationToken, now: u64, ttl: u64, poll: u64) -> TaskEntry {
         TaskEntry {
-            principal,
+            principal: caller.principal.clone(),
+            address: caller.address,
             stop,
             created_ms: now,
             updated_ms: now,

@@ -17,8 +17,9 @@ use super::entry::{Status, TaskEntry};
 use crate::handler::input::Ask;
 use crate::handler::settings::ServerLimits;
 use crate::handler::tool_error::ToolError;
-use crate::mcp::{Event, Method, RawObject, RpcError, TaskName};
+use crate::mcp::{Caller, Event, Method, RawObject, RpcError, TaskName};
 use crate::random;
+use crate::refusal::Refusal;
 
 /// Bytes of a task's id before hex.
 const ID_BYTES: usize = 16;
@@ -47,26 +48,30 @@ impl TaskTable {
         Arc::new(TaskTable { limits, clock, events, entries, running })
     }
 
-    /// A new task of `principal`; `stop` is cancelled when it is to end early.
+    /// A new task of `caller`; `stop` is cancelled when it is to end early.
     ///
     /// # Errors
-    /// -32603 when the table is full.
+    /// [`Refusal::TasksFull`], or [`Refusal::ClientTasksFull`] when the clients at its address hold half.
     pub(in crate::handler) fn create(
         self: &Arc<Self>,
-        principal: &Arc<str>,
+        caller: &Caller,
         stop: &CancellationToken,
     ) -> Result<TaskRef, RpcError> {
         let (id, now): (Arc<str>, _) = (random_id().into(), (self.clock)());
         let mut entries = self.entries.lock();
         entries.retain(|_, entry| entry.ends_ms() > now);
+        let of_client = entries.values().filter(|entry| entry.address == caller.address).count();
+        let refused = |refusal: Refusal| {
+            RpcError::new(refusal.code(), refusal.to_string()).with_status(refusal.status())
+        };
         if entries.len() >= self.limits.tasks_max {
-            let held = entries.len();
-            return Err(RpcError::internal(format!(
-                "no room for another task (held {held}); try again later"
-            )));
+            return Err(refused(Refusal::TasksFull));
+        }
+        if of_client >= self.limits.tasks_max.div_ceil(2) {
+            return Err(refused(Refusal::ClientTasksFull));
         }
         let (ttl, poll) = (self.limits.task_ttl_ms, self.limits.task_poll_ms);
-        entries.insert(id.clone(), TaskEntry::new(principal.clone(), stop.clone(), now, ttl, poll));
+        entries.insert(id.clone(), TaskEntry::new(caller, stop.clone(), now, ttl, poll));
         drop(entries);
         Ok(TaskRef { id, table: self.clone() })
     }

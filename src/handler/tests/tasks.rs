@@ -196,12 +196,15 @@ static NOW_MS: AtomicU64 = AtomicU64::new(0);
 async fn tasks_are_bounded_in_number_and_in_time() {
     let limits = ServerLimits { tasks_max: 2, task_ttl_ms: 1_000, ..ServerLimits::default() };
     let server = server(&Arc::default()).limits(limits).clock(|| NOW_MS.load(Ordering::Relaxed));
-    let client = client(server);
+    let mut client = client(server);
     let handle = client.server.handle();
     let mut events = client.server.events();
     let first = client.call("waits", json!({})).await.unwrap();
+    assert_eq!(client.call("waits", json!({})).await.unwrap_err().code, 42_905);
+    client.caller.address = [127, 0, 0, 2].into();
     client.call("waits", json!({})).await.unwrap();
-    assert_eq!(client.call("waits", json!({})).await.unwrap_err().code, -32603);
+    client.caller.address = [127, 0, 0, 3].into();
+    assert_eq!(client.call("waits", json!({})).await.unwrap_err().code, 50_311);
     NOW_MS.store(999, Ordering::Relaxed);
     assert!(get(&client, &first["taskId"]).await.is_ok());
     NOW_MS.store(1_000, Ordering::Relaxed);

@@ -183,3 +183,10 @@ impl Outside for Core {
         }
     }
 }
+
+/// Whether `body` is the JSON-RPC error by which some servers say that they do not know the session.
+pub(super) fn names_session(body: &[u8]) -> bool {
+    let Ok(Message::Response(Response { outcome: Err(error), .. })) = parse(body) else { return false };
+    let fault = fault_of(&error);
+    fault.code == -32_000 && fault.message.to_ascii_lowercase().contains("session")
+}

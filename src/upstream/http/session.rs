@@ -31,6 +31,7 @@ use crate::upstream::stock::Greeting;
 use crate::upstream::{health::Counts, hello};
 
 use super::client::{Endpoint, Reply};
+use super::core::names_session;
 use super::talk::{Opening, Step, Talk};
 
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -118,11 +119,7 @@ impl HttpSession {
         if !self.has_id() {
             return false;
         }
-        let names_it = || {
-            let text = String::from_utf8_lossy(body).to_ascii_lowercase();
-            text.contains("-32000") && text.contains("session")
-        };
-        status == StatusCode::NOT_FOUND || (status == StatusCode::BAD_REQUEST && names_it())
+        status == StatusCode::NOT_FOUND || (status == StatusCode::BAD_REQUEST && names_session(body))
     }
 
     /// Whether the upstream tells it from others.

@@ -97,6 +97,11 @@ impl Sessions {
             Counts::add(&base.counts.displaced);
             self.end(&displaced);
         }
+        // Its end may have come before the slot, and comes only once.
+        if port.ended().is_cancelled() {
+            self.ended(port.key());
+            return Err(base.fault(method, "the session ended"));
+        }
         Ok(slot)
     }
 

@@ -63,7 +63,9 @@ impl Audience {
     pub(super) fn joins(&self, caller: &Caller) {
         let Some(session) = &caller.session else { return };
         let mut inner = self.inner.lock();
-        if inner.sessions.len() < SESSIONS_MAX && !inner.sessions.contains(session.key()) {
+        // Its end may have come before, and comes only once.
+        let is_new = inner.sessions.len() < SESSIONS_MAX && !inner.sessions.contains(session.key());
+        if is_new && !session.ended().is_cancelled() {
             inner.sessions.insert(session.key().into());
         }
     }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::mcp::{Era, ListKind};
 use crate::upstream::backoff::{Backoff, chance};
 use crate::upstream::collect::collect;
@@ -48,11 +50,15 @@ impl Lane {
         let options = &shared.base.options;
         let step = Duration::from_millis(options.stop_step_ms);
         let mut backoff = Backoff::new(options.upstream.restart_min_ms, options.upstream.restart_max_ms);
+        let mut retiring: Option<Running> = None;
         loop {
             let opened = tokio::select! {
                 opened = self.open(&shared) => opened,
                 () = shared.stop.cancelled() => return pulse.set(State::Stopped),
             };
+            if let Some(old) = retiring.take() {
+                shared.tasks.spawn(retire(old, shared.stop.clone(), step));
+            }
             let why = match opened {
                 Ok(running) => {
                     pulse.set(State::Ready);
@@ -65,8 +71,14 @@ impl Lane {
                             continue;
                         }
                         End::Worn => {
-                            pulse.set(State::Starting);
-                            self.replace(&shared, running, step).await;
+                            tracing::warn!(
+                                upstream = shared.base.name(),
+                                pid = running.pipe.pid(),
+                                "an upstream has left too many requests unanswered that were given up; its \
+                                 child is replaced"
+                            );
+                            // It serves until the next one does.
+                            retiring = Some(running);
                             continue;
                         }
                         End::Over(why) => {
@@ -101,19 +113,6 @@ impl Lane {
         for era in &self.eras {
             shared.seats.set(*era, seat.clone());
         }
-    }
-
-    /// Ends a child in favour of another. Who comes waits for that one; who waits for this one may, for a
-    /// while.
-    async fn replace(&self, shared: &Shared, running: Running, step: Duration) {
-        self.set_seats(shared, &Seat::Waiting);
-        tracing::warn!(
-            upstream = shared.base.name(),
-            pid = running.pipe.pid(),
-            "an upstream has left too many requests unanswered that were given up; its child is replaced"
-        );
-        let _ = tokio::time::timeout(REPLACE_WAIT, running.pipe.unused()).await;
-        running.end("its child was replaced", step).await;
     }
 
     /// Until somebody wants it, or the node stops.
@@ -264,4 +263,11 @@ impl Lane {
             }
         }
     }
+}
+
+/// Ends a child that another has replaced, when nobody waits for it any more or after a while.
+async fn retire(running: Running, stop: CancellationToken, step: Duration) {
+    let unused = tokio::time::timeout(REPLACE_WAIT, running.pipe.unused());
+    let _ = stop.run_until_cancelled(unused).await;
+    running.end("its child was replaced", step).await;
 }

@@ -139,6 +139,11 @@ impl Owned {
             Counts::add(&base.counts.displaced);
             displaced.ended.cancel();
         }
+        // Its end may have come before the slot, and comes only once.
+        if session.ended().is_cancelled() {
+            self.session_ended(session.key());
+            return Err(base.fault(method, "the session ended"));
+        }
         Ok(slot)
     }
 
