@@ -7,7 +7,7 @@ use axum::response::Response;
 
 use super::sse::{self, Calling};
 use super::{HttpService, answer};
-use crate::exchange::{PendingCall, StreamItem};
+use crate::exchange::{EncodedResponse, PendingCall, StreamItem};
 use crate::mcp::Outbound;
 
 /// Answers with what comes out of `call`; with `prefers_stream` a result is a stream of one event.
@@ -25,14 +25,19 @@ pub(super) async fn respond(service: &HttpService, mut call: PendingCall, prefer
             () = &mut quiet => return sse::response(Calling::start(call, None), keepalive_ms),
         };
         match step {
-            StreamItem::Done(outcome) if prefers_stream && !outcome.is_fault => {
-                return sse::response(Calling::Single(Some(outcome.body)), keepalive_ms);
-            }
-            StreamItem::Done(outcome) => return answer::json(outcome, service.jitter()),
+            StreamItem::Done(outcome) => return answered(service, outcome, prefers_stream),
             StreamItem::Message(Outbound::CloseStream { .. }) => {}
             StreamItem::Message(Outbound::Message(message)) => {
                 return sse::response(Calling::start(call, Some(message)), keepalive_ms);
             }
         }
     }
+}
+
+/// The last message of a request of which nothing was sent yet.
+pub(super) fn answered(service: &HttpService, outcome: EncodedResponse, prefers_stream: bool) -> Response {
+    if prefers_stream && !outcome.is_fault {
+        return sse::response(Calling::Single(Some(outcome.body)), service.config.http.sse_keepalive_ms);
+    }
+    answer::json(outcome, service.jitter())
 }

@@ -72,10 +72,11 @@ async fn post(service: &Arc<HttpService>, request: Request<Body>) -> Result<Resp
         headers::check(headers, request, params_of).map_err(|fault| Rejected::of(&request.id, fault))?;
         request.param_headers = headers::params(headers);
     }
+    let is_modern = revision.era() == Era::Modern;
     let reply = service.exchange.receive(message, revision, sender(service, &parts))?;
     Ok(match reply {
         Reply::Accepted => answer::empty(StatusCode::ACCEPTED),
-        Reply::Answer(outcome) => answer::json(outcome, service.jitter()),
+        Reply::Answer(outcome) => modern::answered(service, outcome, is_modern && prefers_stream(headers)),
         Reply::Opened(outcome, session) => {
             let mut response = answer::json(outcome, service.jitter());
             let Ok(id) = HeaderValue::from_str(session.id()) else { unreachable!("an id is visible ASCII") };

@@ -224,6 +224,14 @@ async fn a_client_that_names_streams_first_gets_a_stream_and_faults_keep_their_s
             assert_eq!(wire.answer().await.header("content-type"), Some("application/json"), "{accept}");
         }
     }
+    for method in ["tools/list", "server/discover"] {
+        let mut headers = headers(method, None);
+        headers.push(("accept", "text/event-stream, application/json"));
+        wire.send_post(&headers, &body(method, json!({}))).await;
+        wire.stream().await;
+        assert_eq!(wire.event().await.unwrap().json()["result"]["resultType"], "complete", "{method}");
+        assert_eq!(wire.event().await, None);
+    }
     let mut headers = headers("nonsense", None);
     headers.push(("accept", "text/event-stream, application/json"));
     assert_eq!(wire.post(&headers, &body("nonsense", json!({}))).await.fault(), (404, -32601));
