@@ -205,9 +205,9 @@ async fn a_child_that_never_answers_what_was_given_up_is_replaced_without_an_err
     let pid = client.call(&provider, "pids", "{}").await.result()["pid"].clone();
     let stop = CancellationToken::new();
     let calls =
-        (0..256).map(|_| client.send_until(&provider, "tools/call", r#"{"name":"hang"}"#, stop.clone()));
+        (0..300).map(|_| client.send_until(&provider, "tools/call", r#"{"name":"hang"}"#, stop.clone()));
     let cancelling = async {
-        runs(&upstreams, 256).await;
+        runs(&upstreams, 300).await;
         client.call(&provider, "echo", "{}").await.result();
         stop.cancel();
     };
@@ -230,9 +230,9 @@ async fn nobody_waits_while_a_child_is_replaced_at_which_a_call_still_runs() {
     let (stop, end) = (CancellationToken::new(), CancellationToken::new());
     let hang = r#"{"name":"hang"}"#;
     let runs_on = hostile.send_until(&provider, "tools/call", hang, end.clone());
-    let calls = (0..256).map(|_| hostile.send_until(&provider, "tools/call", hang, stop.clone()));
+    let calls = (0..300).map(|_| hostile.send_until(&provider, "tools/call", hang, stop.clone()));
     let honest = async {
-        runs(&upstreams, 257).await;
+        runs(&upstreams, 301).await;
         client.call(&provider, "echo", "{}").await.result();
         stop.cancel();
         let replaced = async { while client.call(&provider, "pids", "{}").await.result()["pid"] == pid {} };
