@@ -9,12 +9,12 @@ mod call;
 mod capabilities;
 mod changes;
 mod handshake;
-mod interest;
 mod legacy;
 mod listen;
 mod lists;
 mod modern;
 mod revision;
+mod subscription_guard;
 
 use std::net::IpAddr;
 use std::sync::Arc;

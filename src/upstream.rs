@@ -7,28 +7,28 @@
 //!
 //! [`Provider`]: crate::mcp::Provider
 
-mod at_work;
+mod availability;
 mod backoff;
-mod base;
-mod calls;
-mod changes;
-mod collect;
-mod elicited;
+mod catalog_store;
+mod elicitation_owners;
+mod forwarder;
+mod handshake;
 mod health;
-mod hello;
 mod http;
 mod inbox;
+mod list_changes;
+mod list_reader;
+mod open_tasks;
 mod options;
-mod passage;
 mod places;
 mod registry;
-mod seats;
+mod request_table;
 mod session_slots;
 mod stdio;
-mod stock;
-mod wishes;
+mod subscriptions;
+mod upstream_state;
 
 pub use health::{CountsView, Health, State};
-pub use options::{Speaks, UpstreamOptions};
-pub use registry::{Surroundings, UpstreamError, Upstreams};
+pub use options::{EraSupport, UpstreamOptions};
+pub use registry::{UpstreamDeps, UpstreamError, Upstreams};
 pub use stdio::launcher::{LAUNCHER_COMMAND, launcher_main};

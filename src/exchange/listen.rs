@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
 
 use super::answer::refused;
 use super::changes::Versions;
-use super::interest::Interest;
+use super::subscription_guard::SubscriptionGuard;
 use super::{EncodedResponse, Exchange, bounds, capabilities};
 use crate::mcp::{
     Caller, Catalog, Disconnected, Era, Event, Id, ListKind, Method, RawObject, Request, Responder, RpcError,
@@ -32,7 +32,7 @@ const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 /// The lists that a filter has a flag for.
 const FLAGGED: [ListKind; 3] = [ListKind::Tools, ListKind::Prompts, ListKind::Resources];
 
-/// Wishes of a listener that are honoured.
+/// Changes that a listener asks for and that are honoured.
 #[derive(Debug, Default)]
 struct Filter {
     lists: Vec<ListKind>,
@@ -50,7 +50,7 @@ pub(super) struct Listening {
     filter: Filter,
     catalog: watch::Receiver<Arc<Catalog>>,
     events: Option<broadcast::Receiver<Event>>,
-    interest: Option<Interest>,
+    subscription: Option<SubscriptionGuard>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -68,7 +68,7 @@ pub(super) fn open(exchange: &Exchange, request: &Request, caller: &Caller) -> R
     let permit = permit.map_err(|_| refused(Refusal::ListenersFull))?;
     let wants_events = !filter.uris.is_empty() || !filter.tasks.is_empty();
     let events = wants_events.then(|| exchange.router.events());
-    Ok(Listening { id: request.id.clone(), filter, catalog, events, interest: None, _permit: permit })
+    Ok(Listening { id: request.id.clone(), filter, catalog, events, subscription: None, _permit: permit })
 }
 
 /// The filter without its tasks, and the task ids that are wanted.
@@ -154,10 +154,10 @@ impl Listening {
             return;
         }
         let uris = self.filter.uris.iter().cloned().collect();
-        let mut interest = Interest::in_resources(exchange.clone(), caller.clone(), uris);
-        let all = async { while interest.next().await.is_some() {} };
+        let mut subscription = SubscriptionGuard::in_resources(exchange.clone(), caller.clone(), uris);
+        let all = async { while subscription.next().await.is_some() {} };
         let _ = tokio::time::timeout(ACKNOWLEDGE_WITHIN, all).await;
-        self.interest = Some(interest);
+        self.subscription = Some(subscription);
     }
 
     async fn notify_changes(
@@ -195,7 +195,7 @@ impl Listening {
                     }
                     event => self.notify_event(responder, event).await?,
                 },
-                uri = late(&mut self.interest) => self.updated(responder, &uri).await?,
+                uri = late(&mut self.subscription) => self.updated(responder, &uri).await?,
             }
         }
     }
@@ -254,9 +254,9 @@ impl Listening {
 }
 
 /// The next resource whose provider answered only now.
-async fn late(interest: &mut Option<Interest>) -> String {
-    match interest {
-        Some(interest) => match interest.next().await {
+async fn late(subscription: &mut Option<SubscriptionGuard>) -> String {
+    match subscription {
+        Some(subscription) => match subscription.next().await {
             Some(uri) => uri,
             // All have; what was taken stays so.
             None => std::future::pending().await,

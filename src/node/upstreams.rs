@@ -6,7 +6,7 @@ use std::path::Path;
 use super::error::NodeError;
 use crate::clock::Clock;
 use crate::config::{Config, FilesPlan};
-use crate::upstream::{Surroundings, UpstreamOptions, Upstreams};
+use crate::upstream::{UpstreamDeps, UpstreamOptions, Upstreams};
 
 /// The program of the process that opens it.
 const RUNNING_PROGRAM: &str = "/proc/self/exe";
@@ -14,7 +14,7 @@ const RUNNING_PROGRAM: &str = "/proc/self/exe";
 /// Starts them all; none is waited for.
 pub(super) fn start(config: &Config, files: &FilesPlan) -> Result<Upstreams, NodeError> {
     let launcher = Some(vec![own_program()?]);
-    let around = Surroundings { launcher, now_unix_ms: || Clock::new().unix_ms() };
+    let around = UpstreamDeps { launcher, now_unix_ms: || Clock::new().unix_ms() };
     let upstreams = config.sections.upstream.iter().cloned();
     let options = upstreams.map(|upstream| UpstreamOptions::new(upstream, files.gateway.clone())).collect();
     Ok(Upstreams::start(options, &around)?)

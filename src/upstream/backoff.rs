@@ -23,11 +23,11 @@ impl Backoff {
     }
 
     /// The next pause: between half of the current value and all of it. `chance` is any number.
-    pub(super) fn pause(&mut self, chance: u64) -> Duration {
+    pub(super) fn pause(&mut self, jitter: u64) -> Duration {
         let whole = self.next_ms;
         self.next_ms = whole.saturating_mul(2).min(self.max_ms);
         let half = whole / 2;
-        Duration::from_millis(half + chance % (whole - half + 1))
+        Duration::from_millis(half + jitter % (whole - half + 1))
     }
 
     /// Back to the first value.
@@ -37,7 +37,7 @@ impl Backoff {
 }
 
 /// A number nobody can foresee.
-pub(super) fn chance() -> u64 {
+pub(super) fn jitter() -> u64 {
     u64::from_ne_bytes(random::bytes())
 }
 

@@ -1,4 +1,4 @@
-//! How an upstream is doing, as one value for status and metrics.
+//! Health of an upstream, as one value for status and metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -113,36 +113,40 @@ impl Counts {
 
 /// The changing part, behind a lock that is held for a copy only.
 #[derive(Debug)]
-pub(super) struct Pulse {
-    inner: Mutex<Beat>,
+pub(super) struct HealthCell {
+    inner: Mutex<HealthSnapshot>,
     now_unix_ms: fn() -> u64,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Beat {
+pub(super) struct HealthSnapshot {
     pub(super) state: State,
     pub(super) since_unix_ms: u64,
     pub(super) last_error: Option<String>,
     pub(super) restarts: u64,
 }
 
-impl Pulse {
-    pub(super) fn new(now_unix_ms: fn() -> u64) -> Pulse {
-        let beat =
-            Beat { state: State::Starting, since_unix_ms: now_unix_ms(), last_error: None, restarts: 0 };
-        Pulse { inner: Mutex::new(beat), now_unix_ms }
+impl HealthCell {
+    pub(super) fn new(now_unix_ms: fn() -> u64) -> HealthCell {
+        let snapshot = HealthSnapshot {
+            state: State::Starting,
+            since_unix_ms: now_unix_ms(),
+            last_error: None,
+            restarts: 0,
+        };
+        HealthCell { inner: Mutex::new(snapshot), now_unix_ms }
     }
 
-    pub(super) fn read(&self) -> Beat {
+    pub(super) fn read(&self) -> HealthSnapshot {
         self.inner.lock().clone()
     }
 
     pub(super) fn set(&self, state: State) {
         let now = (self.now_unix_ms)();
-        let mut beat = self.inner.lock();
-        if beat.state != state && beat.state != State::Stopped {
-            beat.state = state;
-            beat.since_unix_ms = now;
+        let mut snapshot = self.inner.lock();
+        if snapshot.state != state && snapshot.state != State::Stopped {
+            snapshot.state = state;
+            snapshot.since_unix_ms = now;
         }
     }
 

@@ -1,16 +1,16 @@
 //! An upstream behind a URL: Streamable HTTP in both eras, as a client.
 
+mod call;
 mod client;
-mod core;
-mod errand;
 mod headers;
-mod keep;
-mod notices;
+mod notification_queue;
 mod provider;
+mod resumable_response;
 mod session;
 mod sessions;
 mod sse;
 mod stream;
-mod talk;
+mod supervisor;
+mod upstream;
 
-pub(super) use provider::HttpUpstream;
+pub(super) use provider::HttpProvider;

@@ -1,5 +1,5 @@
-//! What comes from an upstream for one running request before its answer, in bounded space; and what concerns
-//! none.
+//! Inbox of one running request: messages of the upstream before its answer, in bounded space; and the sink
+//! for those that concern no request.
 //!
 //! Who reads the upstream never waits for a client: what does not fit is refused, and its reader counts it.
 
@@ -11,12 +11,12 @@ use tokio::sync::mpsc;
 
 use crate::mcp::Notification;
 
-use super::passage::Inbound;
+use super::forwarder::Inbound;
 
 /// Hears what concerns no running request. Must not wait.
-pub(super) trait Outside: Send + Sync {
+pub(super) trait NotificationSink: Send + Sync {
     /// One notification.
-    fn heard(&self, notification: Notification);
+    fn on_notification(&self, notification: Notification);
 }
 
 /// Messages that may wait for one running request.

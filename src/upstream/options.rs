@@ -1,4 +1,4 @@
-//! What an upstream is started with: its section of the configuration and what no key says.
+//! Options of an upstream: its section of the configuration, and what no key says.
 //!
 //! There is no `Debug`: arguments, environment and headers hold secrets.
 
@@ -20,7 +20,7 @@ pub struct UpstreamOptions {
     /// The section of all upstreams.
     pub gateway: config::Gateway,
     /// Which eras to try.
-    pub speaks: Speaks,
+    pub era_support: EraSupport,
     /// Headers sent to its URL with every request, for example an API key of the operator's. Never a client's
     /// token.
     pub headers: Vec<(String, String)>,
@@ -40,7 +40,7 @@ impl UpstreamOptions {
         UpstreamOptions {
             upstream,
             gateway,
-            speaks: Speaks::Both,
+            era_support: EraSupport::Both,
             headers: Vec::new(),
             call_max_ms: 600_000,
             stop_step_ms: 2_000,
@@ -86,7 +86,7 @@ impl UpstreamOptions {
 
 /// Which eras are tried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Speaks {
+pub enum EraSupport {
     /// Both: `server/discover`, then `initialize`.
     #[default]
     Both,

@@ -9,12 +9,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::mcp::Provider;
 
-use super::base::Base;
 use super::health::Health;
-use super::http::HttpUpstream;
+use super::http::HttpProvider;
 use super::options::UpstreamOptions;
-use super::stdio::StdioUpstream;
+use super::stdio::StdioProvider;
 use super::stdio::child::Spawner;
+use super::upstream_state::UpstreamState;
 
 /// Steps of an orderly end (see [`UpstreamOptions::stop_step_ms`]) that an upstream may take one after the
 /// other.
@@ -22,7 +22,7 @@ const STOP_STEPS_MAX: u64 = 5;
 
 /// What upstreams need of the node.
 #[derive(Clone, Debug)]
-pub struct Surroundings {
+pub struct UpstreamDeps {
     /// Program (and arguments) to which `upstream-exec PARENT -- command` is appended to start a child that
     /// dies with the node; `None` starts commands directly.
     pub launcher: Option<Vec<OsString>>,
@@ -45,8 +45,8 @@ pub enum UpstreamError {
 }
 
 enum Upstream {
-    Stdio(Arc<StdioUpstream>),
-    Http(Arc<HttpUpstream>),
+    Stdio(Arc<StdioProvider>),
+    Http(Arc<HttpProvider>),
 }
 
 /// All upstreams.
@@ -63,7 +63,7 @@ impl Upstreams {
     ///
     /// # Errors
     /// [`UpstreamError`]; nothing was started then.
-    pub fn start(options: Vec<UpstreamOptions>, around: &Surroundings) -> Result<Upstreams, UpstreamError> {
+    pub fn start(options: Vec<UpstreamOptions>, deps: &UpstreamDeps) -> Result<Upstreams, UpstreamError> {
         for (at, one) in options.iter().enumerate() {
             one.check().map_err(UpstreamError::Option)?;
             if options[..at].iter().any(|other| other.upstream.name == one.upstream.name) {
@@ -73,13 +73,13 @@ impl Upstreams {
         let step_ms = options.iter().map(|one| one.stop_step_ms).max().unwrap_or_default();
         let stop_max = Duration::from_millis(STOP_STEPS_MAX.saturating_mul(step_ms).saturating_add(1_000));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let spawner = Spawner::start(around.launcher.clone())?;
+        let spawner = Spawner::start(deps.launcher.clone())?;
         let start = |options: UpstreamOptions| {
-            let base = Arc::new(Base::new(options, around.now_unix_ms));
+            let state = Arc::new(UpstreamState::new(options, deps.now_unix_ms));
             let (stop, tasks) = (stop.clone(), tasks.clone());
-            match base.options.upstream.url {
-                None => Upstream::Stdio(StdioUpstream::start(base, spawner.clone(), stop, tasks)),
-                Some(_) => Upstream::Http(HttpUpstream::start(base, stop, tasks)),
+            match state.options.upstream.url {
+                None => Upstream::Stdio(StdioProvider::start(state, spawner.clone(), stop, tasks)),
+                Some(_) => Upstream::Http(HttpProvider::start(state, stop, tasks)),
             }
         };
         let all = options.into_iter().map(start).collect();
@@ -111,12 +111,12 @@ impl Upstreams {
     /// The names of those whose first start is not over.
     #[must_use]
     pub fn untried(&self) -> Vec<String> {
-        let base = |upstream: &Upstream| match upstream {
-            Upstream::Stdio(stdio) => stdio.base().clone(),
-            Upstream::Http(http) => http.base().clone(),
+        let state = |upstream: &Upstream| match upstream {
+            Upstream::Stdio(stdio) => stdio.state().clone(),
+            Upstream::Http(http) => http.state().clone(),
         };
-        let bases = self.all.iter().map(base);
-        bases.filter(|base| !base.has_been_tried()).map(|base| base.name().to_owned()).collect()
+        let bases = self.all.iter().map(state);
+        bases.filter(|state| !state.has_been_tried()).map(|state| state.name().to_owned()).collect()
     }
 
     /// Ends all of them in bounded time: children and their groups are gone, sessions ended.

@@ -1,4 +1,4 @@
-//! What the sessions of clients hold at one upstream: a child of their own, or a session at a URL.
+//! Children and sessions at one upstream that belong to sessions of clients, and their limits.
 //!
 //! There are so many in all, and so many of them for the clients at one address. Where there is no room, the
 //! address that has its part, or the one that holds most, loses the one that it has not used for longest; one

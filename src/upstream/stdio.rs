@@ -1,18 +1,18 @@
 //! An upstream that is a child process: one JSON message a line on stdin and stdout.
 
-mod audience;
 pub(super) mod child;
-mod lane;
+mod child_client;
+mod connection;
 pub(super) mod launcher;
 mod lines;
-mod owned;
-mod pipe;
+mod pending_request;
 mod provider;
-mod running;
-mod shared;
-mod spoken;
+mod session_children;
+mod shared_children;
+mod shared_clients;
 mod stderr;
-mod ticket;
+mod supervisor;
+mod unrequested;
 mod wire;
 
-pub(super) use provider::StdioUpstream;
+pub(super) use provider::StdioProvider;

@@ -4,11 +4,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use crate::support::{Client, SOON, eventually, fake, is_alive, kill_9, now_unix_ms};
-use erlmcp::upstream::{Surroundings, Upstreams};
+use erlmcp::upstream::{UpstreamDeps, Upstreams};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-fn through_the_launcher() -> Surroundings {
-    Surroundings { launcher: Some(vec![env!("CARGO_BIN_EXE_erlmcp-node").into()]), now_unix_ms }
+fn through_the_launcher() -> UpstreamDeps {
+    UpstreamDeps { launcher: Some(vec![env!("CARGO_BIN_EXE_erlmcp-node").into()]), now_unix_ms }
 }
 
 #[tokio::test]

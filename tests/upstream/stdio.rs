@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use erlmcp::config::Instances;
 use erlmcp::mcp::{Era, Event, LogLevel};
-use erlmcp::upstream::{Speaks, State};
+use erlmcp::upstream::{EraSupport, State};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -299,7 +299,7 @@ async fn an_era_that_a_child_does_not_speak_has_no_catalog_and_its_calls_say_so(
 #[tokio::test]
 async fn a_configured_era_is_the_only_one_tried() {
     let mut options = fake("up", &[]);
-    options.speaks = Speaks::Legacy;
+    options.era_support = EraSupport::Legacy;
     let (upstreams, provider) = start_one(options);
     assert!(provider.catalog(Era::Modern).is_none());
     let lines = Client::legacy().call(&provider, "lines", "{}").await.result()["lines"].to_string();

@@ -10,7 +10,7 @@ use erlmcp::mcp::{
     Caller, Catalog, ClientCapabilities, Era, LEGACY_LATEST, LogLevel, MODERN_LATEST, Message, Notification,
     Outbound, Provider, RawObject, Request, Responder, RpcError, ServerRequests, SessionPort, parse, raw,
 };
-use erlmcp::upstream::{Surroundings, UpstreamOptions, Upstreams};
+use erlmcp::upstream::{UpstreamDeps, UpstreamOptions, Upstreams};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
@@ -49,7 +49,7 @@ pub fn now_unix_ms() -> u64 {
 }
 
 pub fn start(options: Vec<UpstreamOptions>) -> (Upstreams, Vec<Arc<dyn Provider>>) {
-    let around = Surroundings { launcher: None, now_unix_ms };
+    let around = UpstreamDeps { launcher: None, now_unix_ms };
     let upstreams = Upstreams::start(options, &around).unwrap();
     let providers = upstreams.providers();
     (upstreams, providers)

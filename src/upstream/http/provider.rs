@@ -11,44 +11,44 @@ use crate::mcp::{
     Caller, Catalog, Era, Event, Method, Notification, Provider, Request, Responder, RpcError, Served,
     SessionPort, encode_notification, raw,
 };
-use crate::upstream::base::Base;
 use crate::upstream::health::Health;
 use crate::upstream::places::Place;
+use crate::upstream::upstream_state::UpstreamState;
 
+use super::call::{self, Failed};
 use super::client::Endpoint;
-use super::core::Core;
-use super::errand::{self, Failed};
-use super::keep::keep;
 use super::sessions::Sessions;
+use super::supervisor::supervise;
+use super::upstream::HttpUpstream;
 
 /// One upstream behind a URL.
-pub(in crate::upstream) struct HttpUpstream {
-    core: Arc<Core>,
+pub(in crate::upstream) struct HttpProvider {
+    upstream: Arc<HttpUpstream>,
     sessions: Arc<Sessions>,
 }
 
-impl HttpUpstream {
+impl HttpProvider {
     /// Starts to probe it; ends its sessions when `stop` is cancelled, in tasks of `tasks`.
     pub(in crate::upstream) fn start(
-        base: Arc<Base>,
+        state: Arc<UpstreamState>,
         stop: CancellationToken,
         tasks: TaskTracker,
-    ) -> Arc<HttpUpstream> {
-        let endpoint = Endpoint::new(&base.options);
-        let core = Core::new(base, endpoint, stop, tasks);
-        let sessions = Arc::new(Sessions::new(core.clone()));
-        core.tasks.spawn(keep(core.clone()));
-        core.tasks.spawn(sessions.clone().end_with_the_node());
-        Arc::new(HttpUpstream { core, sessions })
+    ) -> Arc<HttpProvider> {
+        let endpoint = Endpoint::new(&state.options);
+        let upstream = HttpUpstream::new(state, endpoint, stop, tasks);
+        let sessions = Arc::new(Sessions::new(upstream.clone()));
+        upstream.tasks.spawn(supervise(upstream.clone()));
+        upstream.tasks.spawn(sessions.clone().end_with_the_node());
+        Arc::new(HttpProvider { upstream, sessions })
     }
 
     /// How it is doing.
     pub(in crate::upstream) fn health(&self) -> Health {
-        self.core.base.health("http", Vec::new(), self.sessions.count())
+        self.upstream.state.health("http", Vec::new(), self.sessions.count())
     }
 
-    pub(in crate::upstream) fn base(&self) -> &Arc<Base> {
-        &self.core.base
+    pub(in crate::upstream) fn state(&self) -> &Arc<UpstreamState> {
+        &self.upstream.state
     }
 
     async fn pass(
@@ -58,21 +58,22 @@ impl HttpUpstream {
         responder: &Responder,
         place: Place,
     ) -> Result<Box<RawValue>, RpcError> {
-        let core = &*self.core;
-        if let Err(fault) = core.seats.open(&core.base, caller.era(), &request.method).await {
-            core.wake.notify_one();
+        let upstream = &*self.upstream;
+        if let Err(fault) = upstream.availability.ready(&upstream.state, caller.era(), &request.method).await
+        {
+            upstream.wake.notify_one();
             return Err(fault);
         }
         match (caller.era(), &caller.session) {
-            (Era::Modern, _) => match self.wish(request) {
+            (Era::Modern, _) => match self.subscription(request) {
                 Some(answer) => answer,
-                None => errand::modern(core, request, caller, responder, place).await,
+                None => call::modern(upstream, request, caller, responder, place).await,
             },
             (Era::Legacy, Some(port)) => self.in_session(port, request, caller, responder, place).await,
             (Era::Legacy, None) => {
-                let gone = || core.base.fault(&request.method, "it has forgotten our session");
-                let own = core.own().ok_or_else(gone)?;
-                match errand::legacy(core, &own, request, caller, responder, place).await {
+                let gone = || upstream.state.fault(&request.method, "it has forgotten our session");
+                let own = upstream.own().ok_or_else(gone)?;
+                match call::legacy(upstream, &own, request, caller, responder, place).await {
                     Ok(answer) => answer,
                     Err(Failed::Rpc(fault) | Failed::Late(fault)) => Err(fault),
                     Err(Failed::Forgotten) => Err(gone()),
@@ -82,16 +83,16 @@ impl HttpUpstream {
     }
 
     /// What modern listeners want of resources; the listen stream does it for all.
-    fn wish(&self, request: &Request) -> Option<Result<Box<RawValue>, RpcError>> {
+    fn subscription(&self, request: &Request) -> Option<Result<Box<RawValue>, RpcError>> {
         let uri = || request.params.text("uri").unwrap_or_default();
-        let wishes = &self.core.wishes;
+        let subscriptions = &self.upstream.subscriptions;
         match request.method {
-            Method::ResourcesSubscribe if !wishes.add(&uri()) => {
+            Method::ResourcesSubscribe if !subscriptions.add(&uri()) => {
                 let why = "too many resources are subscribed to there";
-                return Some(Err(self.core.base.fault(&request.method, why)));
+                return Some(Err(self.upstream.state.fault(&request.method, why)));
             }
             Method::ResourcesSubscribe => {}
-            Method::ResourcesUnsubscribe => wishes.remove(&uri()),
+            Method::ResourcesUnsubscribe => subscriptions.remove(&uri()),
             _ => return None,
         }
         Some(Ok(raw(&serde_json::json!({}))))
@@ -105,7 +106,7 @@ impl HttpUpstream {
         responder: &Responder,
         place: Place,
     ) -> Result<Box<RawValue>, RpcError> {
-        let core = &*self.core;
+        let upstream = &*self.upstream;
         if request.method == Method::SetLevel && self.sessions.now(port.key()).is_none() {
             // A session opened later begins with the level that the client's session has then.
             return Ok(raw(&serde_json::json!({})));
@@ -115,7 +116,7 @@ impl HttpUpstream {
         // An upstream that has forgotten the session has not looked at the request: once more, in a new one.
         for _ in 0..2 {
             let session = self.sessions.open(&slot, caller, port, &request.method).await?;
-            answer = errand::legacy(core, &session, request, caller, responder, place.clone()).await;
+            answer = call::legacy(upstream, &session, request, caller, responder, place.clone()).await;
             if !matches!(answer, Err(Failed::Forgotten)) {
                 break;
             }
@@ -123,7 +124,7 @@ impl HttpUpstream {
         let answer = answer.unwrap_or_else(|failed| match failed {
             Failed::Rpc(fault) | Failed::Late(fault) => Err(fault),
             Failed::Forgotten => {
-                Err(core.base.fault(&request.method, "it forgets sessions as soon as it opens them"))
+                Err(upstream.state.fault(&request.method, "it forgets sessions as soon as it opens them"))
             }
         });
         let is_wanted = request.method == Method::ResourcesSubscribe;
@@ -135,23 +136,23 @@ impl HttpUpstream {
     }
 }
 
-impl Provider for HttpUpstream {
+impl Provider for HttpProvider {
     fn name(&self) -> &str {
-        self.core.base.name()
+        self.upstream.state.name()
     }
 
     fn catalog(&self, era: Era) -> Option<watch::Receiver<Arc<Catalog>>> {
-        self.core.base.stock.watch(era)
+        self.upstream.state.catalogs.watch(era)
     }
 
     fn events(&self) -> broadcast::Receiver<Event> {
-        self.core.base.events.subscribe()
+        self.upstream.state.events.subscribe()
     }
 
     fn serve<'a>(&'a self, request: &'a Request, caller: &'a Caller, responder: &'a Responder) -> Served<'a> {
         Box::pin(
-            self.core
-                .base
+            self.upstream
+                .state
                 .bounded(request, caller, responder, |place| self.pass(request, caller, responder, place)),
         )
     }

@@ -20,19 +20,19 @@ use crate::mcp::{
     Id, Message, Method, Notification, RawObject, Request, Response, RpcError, encode_error,
     encode_notification, encode_request, encode_result, parse, raw,
 };
-use crate::upstream::base::Base;
-use crate::upstream::calls::{Calls, Owner, Whose};
-use crate::upstream::collect::{Asked, Asker, UNREACHABLE};
-use crate::upstream::inbox::{InboxSender, Outside};
+use crate::upstream::catalog_store::ServerDescription;
+use crate::upstream::forwarder::{Inbound, ReplyTo, fault_of};
+use crate::upstream::inbox::{InboxSender, NotificationSink};
+use crate::upstream::list_reader::{RpcClient, RpcFuture, UNREACHABLE};
 use crate::upstream::options::START_TIMEOUT;
-use crate::upstream::passage::{Inbound, ReplyTo, fault_of};
 use crate::upstream::places::Place;
-use crate::upstream::stock::Greeting;
-use crate::upstream::{health::Counts, hello};
+use crate::upstream::request_table::{Attribution, Owner, RequestTable};
+use crate::upstream::upstream_state::UpstreamState;
+use crate::upstream::{handshake, health::Counts};
 
 use super::client::{Endpoint, Reply};
-use super::core::names_session;
-use super::talk::{Opening, Step, Talk};
+use super::resumable_response::{Opening, ResumableResponse, Step};
+use super::upstream::names_session;
 
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -40,14 +40,14 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// One session.
 pub(super) struct HttpSession {
-    pub(super) base: Arc<Base>,
+    pub(super) state: Arc<UpstreamState>,
     pub(super) endpoint: Arc<Endpoint>,
-    pub(super) greeting: Greeting,
+    pub(super) description: ServerDescription,
     headers: HeaderMap,
     /// Those of the session; of all sessions where the upstream gives no ids.
-    pub(super) calls: Arc<Calls<()>>,
+    pub(super) calls: Arc<RequestTable<()>>,
     is_lost: AtomicBool,
-    pub(super) outside: Arc<dyn Outside>,
+    pub(super) sink: Arc<dyn NotificationSink>,
     /// Cancelled when it ends or is lost, or the node stops.
     pub(super) ended: CancellationToken,
 }
@@ -59,11 +59,11 @@ impl HttpSession {
     /// # Errors
     /// Why there is no session; status [`UNREACHABLE`] if the upstream did not answer at all.
     pub(super) async fn open(
-        base: &Arc<Base>,
+        state: &Arc<UpstreamState>,
         endpoint: &Arc<Endpoint>,
         hello: &RawObject,
-        outside: Arc<dyn Outside>,
-        of_all: &Arc<Calls<()>>,
+        sink: Arc<dyn NotificationSink>,
+        of_all: &Arc<RequestTable<()>>,
         stop: &CancellationToken,
     ) -> Result<Arc<HttpSession>, RpcError> {
         let unreachable =
@@ -73,24 +73,24 @@ impl HttpSession {
             let message = encode_request(&id, &Method::Initialize, Some(&hello.to_raw()));
             let reply = endpoint.post(HeaderMap::new(), message).await.map_err(unreachable)?;
             let (answer, headers) = first_answer(reply, &id).await?;
-            let (greeting, version) = hello::read_initialized(&answer).map_err(RpcError::internal)?;
+            let (description, version) = handshake::read_initialized(&answer).map_err(RpcError::internal)?;
             let mut own = HeaderMap::new();
             let calls = match headers.get(SESSION_ID) {
                 Some(session) => {
                     own.insert(SESSION_ID, session.clone());
-                    Arc::new(Calls::new())
+                    Arc::new(RequestTable::new())
                 }
                 None => of_all.clone(),
             };
             own.insert(VERSION, HeaderValue::from_static(version.as_str()));
             let session = HttpSession {
-                base: base.clone(),
+                state: state.clone(),
                 endpoint: endpoint.clone(),
-                greeting,
+                description,
                 headers: own,
                 calls,
                 is_lost: AtomicBool::new(false),
-                outside,
+                sink,
                 ended: stop.child_token(),
             };
             let message = encode_notification(&Method::Initialized, None);
@@ -133,16 +133,16 @@ impl HttpSession {
         owner: Owner,
         inbox: Option<InboxSender>,
         place: Option<Place>,
-    ) -> Running {
+    ) -> HttpRequestGuard {
         let Ok(id) = self.calls.open(owner, (), inbox, None) else { unreachable!("nobody closes these") };
-        Running { session: self.clone(), id, place, end: End::Lost }
+        HttpRequestGuard { session: self.clone(), id, place, end: End::Lost }
     }
 
     /// Sends a request and gives what comes back.
-    pub(super) fn talk(&self, id: u64, method: &str, params: Option<&RawValue>) -> Talk<'_> {
+    pub(super) fn talk(&self, id: u64, method: &str, params: Option<&RawValue>) -> ResumableResponse<'_> {
         let message = encode_request(&Id::from_number(id), method, params);
         let opening: Opening<'_> = Box::pin(self.endpoint.post(self.headers.clone(), message));
-        Talk::new(opening).resuming(move |event_id, pause| {
+        ResumableResponse::new(opening).resuming(move |event_id, pause| {
             Box::pin(async move {
                 tokio::time::sleep(pause).await;
                 self.endpoint.get(self.headers_after(Some(&event_id))).await
@@ -161,7 +161,7 @@ impl HttpSession {
 
     /// Sends a notification or a response; a failure is not an error, as nobody waits for an answer.
     pub(super) async fn post(&self, message: Bytes) {
-        let within = Duration::from_millis(self.base.options.upstream.timeout_ms);
+        let within = Duration::from_millis(self.state.options.upstream.timeout_ms);
         let _ = tokio::time::timeout(within, self.endpoint.post(self.headers.clone(), message)).await;
     }
 
@@ -192,7 +192,7 @@ impl HttpSession {
                         return response.outcome.map_err(|error| fault_of(&error));
                     }
                     Ok(other) => self.take_stray(other),
-                    Err(_) => self.base.invalid("a message cannot be read"),
+                    Err(_) => self.state.invalid("a message cannot be read"),
                 }
             }
         });
@@ -216,7 +216,7 @@ impl HttpSession {
     pub(super) fn take_stray(&self, message: Message) {
         match message {
             Message::Response(_) => {
-                Counts::add(&self.base.counts.unasked);
+                Counts::add(&self.state.counts.unasked);
             }
             Message::Request(request) => self.take_request(request),
             Message::Notification(notification) => self.take_notification(notification),
@@ -228,23 +228,25 @@ impl HttpSession {
         let refusal = if request.method == Method::Ping {
             encode_result(&id, &raw(&serde_json::json!({})))
         } else {
-            let why = match self.calls.whose() {
-                Whose::Client(_, inbox) => {
-                    if inbox.put(Inbound::Ask(request)) {
+            let why = match self.calls.attribution() {
+                Attribution::Client(_, inbox) => {
+                    if inbox.put(Inbound::Request(request)) {
                         return;
                     }
                     "the client does not read its messages"
                 }
-                Whose::Several { .. } => {
-                    self.base.unowned(&request.method);
+                Attribution::Several { .. } => {
+                    self.state.unowned(&request.method);
                     "nothing tells which client it is for; answer initialize with an Mcp-Session-Id"
                 }
-                Whose::Nobody | Whose::Gone => "no request of a client is running that it could belong to",
+                Attribution::Nobody | Attribution::Gone => {
+                    "no request of a client is running that it could belong to"
+                }
             };
             encode_error(&id, &RpcError::internal(why))
         };
         let (endpoint, headers) = (self.endpoint.clone(), self.headers.clone());
-        let within = Duration::from_millis(self.base.options.upstream.timeout_ms);
+        let within = Duration::from_millis(self.state.options.upstream.timeout_ms);
         // Bounded by time; one for each request of an upstream that answers itself.
         tokio::spawn(async move {
             let _ = tokio::time::timeout(within, endpoint.post(headers, refusal)).await;
@@ -259,20 +261,20 @@ impl HttpSession {
         let is_progress = method == Method::Progress;
         let is_of_a_client = matches!(method, Method::LogMessage | Method::ElicitationComplete);
         if !is_progress && (self.has_id() || !is_of_a_client) {
-            return self.outside.heard(Notification { method, params });
+            return self.sink.on_notification(Notification { method, params });
         }
-        let inbox = match self.calls.whose() {
-            Whose::Client(_, newest) if !is_progress => Some(newest),
-            Whose::Client(..) => {
+        let inbox = match self.calls.attribution() {
+            Attribution::Client(_, newest) if !is_progress => Some(newest),
+            Attribution::Client(..) => {
                 let token = params.get("progressToken").map(RawValue::get);
                 let is_its = |inbox: &InboxSender| inbox.token.as_ref().map(|t| t.get()) == token;
                 self.calls.inboxes().into_iter().find(is_its)
             }
-            Whose::Nobody | Whose::Gone => None,
-            Whose::Several { .. } => return self.base.unowned(&method),
+            Attribution::Nobody | Attribution::Gone => None,
+            Attribution::Several { .. } => return self.state.unowned(&method),
         };
-        if !inbox.is_some_and(|inbox| inbox.put(Inbound::Notice { method, params })) {
-            Counts::add(&self.base.counts.dropped);
+        if !inbox.is_some_and(|inbox| inbox.put(Inbound::Notification { method, params })) {
+            Counts::add(&self.state.counts.dropped);
         }
     }
 
@@ -281,7 +283,7 @@ impl HttpSession {
         let forgotten = self.is_lost();
         self.ended.cancel();
         if !forgotten && self.has_id() {
-            let within = Duration::from_millis(self.base.options.stop_step_ms);
+            let within = Duration::from_millis(self.state.options.stop_step_ms);
             let _ = tokio::time::timeout(within, self.endpoint.delete(self.headers.clone())).await;
         }
     }
@@ -344,7 +346,7 @@ pub(super) enum End {
 }
 
 /// A running request.
-pub(super) struct Running {
+pub(super) struct HttpRequestGuard {
     session: Arc<HttpSession>,
     pub(super) id: u64,
     place: Option<Place>,
@@ -352,7 +354,7 @@ pub(super) struct Running {
     pub(super) end: End,
 }
 
-impl Drop for Running {
+impl Drop for HttpRequestGuard {
     fn drop(&mut self) {
         let session = &self.session;
         if self.end == End::Answered {
@@ -364,7 +366,7 @@ impl Drop for Running {
             return;
         }
         if let Some(place) = self.place.take() {
-            session.base.keep_place(place);
+            session.state.keep_place(place);
         }
         if !session.is_lost() {
             let reason = "the client cancelled, or it took too long";
@@ -385,13 +387,13 @@ impl ReplyTo for HttpSession {
 }
 
 /// Puts our own requests to a session.
-pub(super) struct SessionAsker {
+pub(super) struct SessionRpcClient {
     pub(super) session: Arc<HttpSession>,
     pub(super) within: Duration,
 }
 
-impl Asker for SessionAsker {
-    fn ask<'a>(&'a self, method: &'a str, params: RawObject) -> Asked<'a> {
+impl RpcClient for SessionRpcClient {
+    fn ask<'a>(&'a self, method: &'a str, params: RawObject) -> RpcFuture<'a> {
         Box::pin(async move { self.session.ask_within(method, &params, self.within).await })
     }
 }

@@ -11,28 +11,28 @@ use futures_util::stream::iter;
 use parking_lot::Mutex;
 
 use crate::mcp::{Caller, Method, Notification, RpcError, SessionPort, encode_notification, raw};
+use crate::upstream::forwarder::wants;
+use crate::upstream::handshake;
 use crate::upstream::health::Counts;
-use crate::upstream::hello;
-use crate::upstream::inbox::Outside;
+use crate::upstream::inbox::NotificationSink;
 use crate::upstream::options::START_TIMEOUT;
-use crate::upstream::passage::wants;
 use crate::upstream::session_slots::{InUse, SessionSlot, SessionSlots, Taken};
 
-use super::core::Core;
-use super::notices::Notices;
+use super::notification_queue::NotificationQueue;
 use super::session::HttpSession;
 use super::stream;
+use super::upstream::HttpUpstream;
 
 /// Sessions that are ended at once when the node stops.
 const ENDS_AT_ONCE: usize = 64;
 
 /// What one session has.
 pub(super) struct ClientSession {
-    seat: tokio::sync::Mutex<()>,
+    availability: tokio::sync::Mutex<()>,
     open: Mutex<Option<Arc<HttpSession>>>,
     /// Resources the client subscribed to; told again when a session had to be replaced.
     uris: Mutex<HashSet<String>>,
-    notices: Arc<Notices>,
+    notices: Arc<NotificationQueue>,
 }
 
 impl ClientSession {
@@ -44,15 +44,15 @@ impl ClientSession {
 
 /// All of them.
 pub(super) struct Sessions {
-    core: Arc<Core>,
+    upstream: Arc<HttpUpstream>,
     slots: SessionSlots<ClientSession>,
 }
 
 impl Sessions {
-    pub(super) fn new(core: Arc<Core>) -> Sessions {
-        let gateway = &core.base.options.gateway;
+    pub(super) fn new(upstream: Arc<HttpUpstream>) -> Sessions {
+        let gateway = &upstream.state.options.gateway;
         let slots = SessionSlots::new(gateway.sessions_max as usize, gateway.client_percent_max);
-        Sessions { core, slots }
+        Sessions { upstream, slots }
     }
 
     /// How many there are.
@@ -69,7 +69,7 @@ impl Sessions {
     pub(super) fn notify(&self, key: &str, message: Bytes) {
         let Some(slot) = self.slots.get(key) else { return };
         if let Some(session) = slot.now() {
-            slot.notices.clone().send(&self.core, session, message);
+            slot.notices.clone().send(&self.upstream, session, message);
         }
     }
 
@@ -84,23 +84,23 @@ impl Sessions {
         method: &str,
     ) -> Result<InUse<ClientSession>, RpcError> {
         let new = || ClientSession {
-            seat: tokio::sync::Mutex::new(()),
+            availability: tokio::sync::Mutex::new(()),
             open: Mutex::default(),
             uris: Mutex::default(),
             notices: Arc::default(),
         };
-        let base = &self.core.base;
+        let state = &self.upstream.state;
         let taken = self.slots.take(port.key(), caller.address, new);
         let Taken { slot, displaced } =
-            taken.map_err(|none| base.no_session(method, none, &self.slots, "gateway.sessions_max"))?;
+            taken.map_err(|none| state.no_session(method, none, &self.slots, "gateway.sessions_max"))?;
         if let Some(displaced) = displaced {
-            Counts::add(&base.counts.displaced);
+            Counts::add(&state.counts.displaced);
             self.end(&displaced);
         }
         // Its end may have come before the slot, and comes only once.
         if port.ended().is_cancelled() {
             self.ended(port.key());
-            return Err(base.fault(method, "the session ended"));
+            return Err(state.fault(method, "the session ended"));
         }
         Ok(slot)
     }
@@ -120,26 +120,27 @@ impl Sessions {
             return Ok(session);
         }
         // One opens, the others wait for it.
-        let _seat = slot.seat.lock().await;
+        let _seat = slot.availability.lock().await;
         if let Some(session) = slot.now() {
             return Ok(session);
         }
-        let base = &self.core.base;
-        let outside = Arc::new(ClientEar { core: self.core.clone(), caller: caller.clone() });
+        let state = &self.upstream.state;
+        let sink = Arc::new(HttpSessionSink { upstream: self.upstream.clone(), caller: caller.clone() });
         let within = START_TIMEOUT;
-        let hello = hello::initialize_for(caller);
-        let core = &*self.core;
-        let opened = HttpSession::open(base, &core.endpoint, &hello, outside, &core.calls, &core.stop).await;
-        let session = opened.map_err(|fault| base.fault(method, &fault.message))?;
+        let hello = handshake::initialize_for(caller);
+        let upstream = &*self.upstream;
+        let opened =
+            HttpSession::open(state, &upstream.endpoint, &hello, sink, &upstream.calls, &upstream.stop).await;
+        let session = opened.map_err(|fault| state.fault(method, &fault.message))?;
         if session.has_id() {
-            self.core.tasks.spawn(stream::hold(session.clone()));
+            self.upstream.tasks.spawn(stream::hold(session.clone()));
         }
         self.restore(&session, port, slot, within).await;
         *slot.open.lock() = Some(session.clone());
         if !self.slots.has(port.key(), slot) {
             // The client's session ended meanwhile.
             let ending = session.clone();
-            self.core.tasks.spawn(async move { ending.end().await });
+            self.upstream.tasks.spawn(async move { ending.end().await });
         }
         Ok(session)
     }
@@ -152,7 +153,7 @@ impl Sessions {
         slot: &ClientSession,
         within: Duration,
     ) {
-        if let Some(level) = port.log_level().filter(|_| session.greeting.offers("logging")) {
+        if let Some(level) = port.log_level().filter(|_| session.description.offers("logging")) {
             let mut params = crate::mcp::RawObject::new();
             params.set("level", raw(&level));
             let _ = session.ask_within(&Method::SetLevel, &params, within).await;
@@ -186,31 +187,31 @@ impl Sessions {
     fn end(&self, slot: &ClientSession) {
         let open = slot.open.lock().take();
         if let Some(session) = open {
-            self.core.tasks.spawn(async move { session.end().await });
+            self.upstream.tasks.spawn(async move { session.end().await });
         }
     }
 
     /// Ends all of them when the node stops, in bounded time.
     pub(super) async fn end_with_the_node(self: Arc<Self>) {
-        self.core.stop.cancelled().await;
+        self.upstream.stop.cancelled().await;
         let sessions = self.slots.take_all().into_iter().filter_map(|slot| slot.now());
         let ends =
             iter(sessions).for_each_concurrent(ENDS_AT_ONCE, |session| async move { session.end().await });
-        let within = Duration::from_millis(self.core.base.options.stop_step_ms).saturating_mul(3);
+        let within = Duration::from_millis(self.upstream.state.options.stop_step_ms).saturating_mul(3);
         let _ = tokio::time::timeout(within, ends).await;
     }
 }
 
 /// Hears the session of one client.
-struct ClientEar {
-    core: Arc<Core>,
+struct HttpSessionSink {
+    upstream: Arc<HttpUpstream>,
     caller: Caller,
 }
 
-impl Outside for ClientEar {
-    fn heard(&self, notification: Notification) {
+impl NotificationSink for HttpSessionSink {
+    fn on_notification(&self, notification: Notification) {
         let Notification { method, params } = notification;
-        if self.core.changes.heard(&method) {
+        if self.upstream.changes.note_announced(&method) {
             return;
         }
         match self.caller.session.as_ref() {
@@ -218,7 +219,7 @@ impl Outside for ClientEar {
                 session.push(encode_notification(&method, Some(&params.to_raw())));
             }
             _ => {
-                Counts::add(&self.core.base.counts.dropped);
+                Counts::add(&self.upstream.state.counts.dropped);
             }
         }
     }

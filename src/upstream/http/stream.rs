@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::mcp::parse;
-use crate::upstream::backoff::{Backoff, chance};
+use crate::upstream::backoff::{Backoff, jitter};
 
 use super::client::{EventStream, Reply};
 use super::session::HttpSession;
@@ -40,7 +40,7 @@ async fn hold_on(session: &Arc<HttpSession>) {
             Ok(Reply::Json(..) | Reply::Nothing) => return,
             Ok(Reply::Refused(..)) | Err(_) => {}
         }
-        let pause = backoff.pause(chance());
+        let pause = backoff.pause(jitter());
         let asked = retry_ms.map(|ms: u64| Duration::from_millis(ms.min(RETRY_MS_MAX)));
         tokio::time::sleep(asked.map_or(pause, |asked| asked.max(Duration::from_millis(50)))).await;
     }
@@ -64,11 +64,11 @@ async fn read(
         *last_event_id = event.id.or(last_event_id.take());
         *retry_ms = event.retry_ms.or(*retry_ms);
         if event.is_too_long {
-            session.base.invalid("an event is too long");
+            session.state.invalid("an event is too long");
         } else if !event.data.is_empty() {
             match parse(&event.data) {
                 Ok(message) => session.take_stray(message),
-                Err((_, fault)) => session.base.invalid(&fault.message),
+                Err((_, fault)) => session.state.invalid(&fault.message),
             }
         }
     }

@@ -1,10 +1,10 @@
-//! Small things of the stdio framing: one message a line, our numbers as ids and tokens.
+//! Framing of stdio: one JSON message a line, numbers of ours as ids and progress tokens.
 
 use bytes::{Bytes, BytesMut};
 use serde_json::value::RawValue;
 
 use crate::mcp::{Id, RawObject};
-use crate::upstream::calls::Whose;
+use crate::upstream::request_table::Attribution;
 
 /// The message as one line. Line ends between JSON tokens become spaces; inside strings JSON has none.
 pub(super) fn one_line(message: Bytes) -> Bytes {
@@ -32,18 +32,18 @@ pub(super) fn retokened(params: &RawObject, token: &RawValue) -> Box<RawValue> {
 }
 
 /// Why a question can be put to no client.
-pub(super) fn nobodys_question(whose: &Whose) -> String {
+pub(super) fn refusal_of_question(attribution: &Attribution) -> String {
     const REMEDY: &str = "give each session its own child (instances = \"session\")";
-    match whose {
-        Whose::Several { calls, abandoned: 0 } => {
+    match attribution {
+        Attribution::Several { calls, abandoned: 0 } => {
             format!("{calls} requests or tasks are running and nothing tells which of them asks; {REMEDY}")
         }
-        Whose::Several { calls, abandoned } => format!(
+        Attribution::Several { calls, abandoned } => format!(
             "{calls} requests or tasks are running, {abandoned} of them given up and never answered, and \
              nothing tells which of them asks; {REMEDY}"
         ),
-        Whose::Gone => "the client that it belongs to waits no more".to_owned(),
-        Whose::Client(..) | Whose::Nobody => {
+        Attribution::Gone => "the client that it belongs to waits no more".to_owned(),
+        Attribution::Client(..) | Attribution::Nobody => {
             "no request of a client is running that it could belong to".to_owned()
         }
     }

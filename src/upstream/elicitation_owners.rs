@@ -1,4 +1,5 @@
-//! Which session was sent to a page (URL elicitation), so that word of its end reaches this session alone.
+//! Sessions that were sent to a page (URL elicitation), so that the notification of its end reaches that
+//! session alone.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,9 +20,9 @@ type Known = VecDeque<(Box<str>, Arc<dyn SessionPort>)>;
 
 /// The newest elicitations of one peer.
 #[derive(Default)]
-pub(super) struct Elicited(Mutex<Known>);
+pub(super) struct ElicitationOwners(Mutex<Known>);
 
-impl Elicited {
+impl ElicitationOwners {
     /// A question goes to `session`.
     pub(super) fn asked(&self, question: &Request, session: &Arc<dyn SessionPort>) {
         if question.method == Method::CreateElicitation {

@@ -18,15 +18,19 @@ use crate::mcp::{Caller, Id, Meta, Method, RawObject, Request, Responder, raw};
 const AT_ONCE: usize = 16;
 
 /// Subscriptions held for one listener; dropping it gives back those that were taken.
-pub(super) struct Interest {
+pub(super) struct SubscriptionGuard {
     taken: mpsc::Receiver<String>,
     _held: DropGuard,
 }
 
-impl Interest {
+impl SubscriptionGuard {
     /// Subscribes to each of `uris`, in a task: what was asked is waited for, so that nothing is given back
     /// that was not taken.
-    pub(super) fn in_resources(exchange: Arc<Exchange>, caller: Caller, uris: Vec<String>) -> Interest {
+    pub(super) fn in_resources(
+        exchange: Arc<Exchange>,
+        caller: Caller,
+        uris: Vec<String>,
+    ) -> SubscriptionGuard {
         let (tell, taken) = mpsc::channel(uris.len().max(1));
         let over = CancellationToken::new();
         let held = over.clone().drop_guard();
@@ -49,7 +53,7 @@ impl Interest {
             });
             given_back.buffer_unordered(AT_ONCE).for_each(async |()| {}).await;
         });
-        Interest { taken, _held: held }
+        SubscriptionGuard { taken, _held: held }
     }
 
     /// The next resource whose provider has answered; `None` when all have.

@@ -1,5 +1,5 @@
-//! One exchange with an endpoint: a request goes out, messages come back until its answer, over as many
-//! streams as it takes.
+//! Response of an endpoint to one request: messages until the answer, over as many event streams as it takes
+//! to resume.
 //!
 //! A stream that ends before the answer is taken up again where it stopped, if the upstream gave its events
 //! ids.
@@ -48,7 +48,7 @@ enum Source<'a> {
 }
 
 /// One exchange. Dropped, its stream is closed.
-pub(super) struct Talk<'a> {
+pub(super) struct ResumableResponse<'a> {
     source: Source<'a>,
     /// Opens a stream again after an event id, after a pause; `None`: streams are not taken up again.
     resume: Option<Box<dyn Fn(String, Duration) -> Opening<'a> + Send + 'a>>,
@@ -57,18 +57,18 @@ pub(super) struct Talk<'a> {
     empty_streams: u32,
 }
 
-impl<'a> Talk<'a> {
+impl<'a> ResumableResponse<'a> {
     /// Begins with `opening`.
-    pub(super) fn new(opening: Opening<'a>) -> Talk<'a> {
+    pub(super) fn new(opening: Opening<'a>) -> ResumableResponse<'a> {
         let source = Source::Opening(opening);
-        Talk { source, resume: None, last_event_id: None, retry_ms: None, empty_streams: 0 }
+        ResumableResponse { source, resume: None, last_event_id: None, retry_ms: None, empty_streams: 0 }
     }
 
     /// Streams that end too early are taken up again with `resume`.
     pub(super) fn resuming(
         mut self,
         resume: impl Fn(String, Duration) -> Opening<'a> + Send + 'a,
-    ) -> Talk<'a> {
+    ) -> ResumableResponse<'a> {
         self.resume = Some(Box::new(resume));
         self
     }

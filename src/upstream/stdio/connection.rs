@@ -1,4 +1,4 @@
-//! One conversation with a child over its stdin and stdout: our ids on the wire, every answer to the one who
+//! Connection to a child over its stdin and stdout: ids of ours on the wire, each answer to the one who
 //! waits for it.
 //!
 //! The reader never waits for a client: what a slow one does not take is dropped and counted, so nobody else
@@ -21,17 +21,17 @@ use crate::mcp::{
     Id, Message, Method, RawObject, Request, Response, RpcError, encode_notification, encode_request, parse,
     raw,
 };
-use crate::upstream::base::Base;
-use crate::upstream::calls::{Calls, Owner};
-use crate::upstream::collect::UNREACHABLE;
-use crate::upstream::elicited::Elicited;
+use crate::upstream::elicitation_owners::ElicitationOwners;
+use crate::upstream::forwarder::{ReplyTo, fault_of};
 use crate::upstream::health::Counts;
-use crate::upstream::inbox::{Outside, inbox};
-use crate::upstream::passage::{ReplyTo, fault_of};
+use crate::upstream::inbox::{NotificationSink, inbox};
+use crate::upstream::list_reader::UNREACHABLE;
 use crate::upstream::places::Place;
+use crate::upstream::request_table::{Owner, RequestTable};
+use crate::upstream::upstream_state::UpstreamState;
 
 use super::lines::{Line, Lines};
-use super::ticket::{Cancel, Forget, Ticket};
+use super::pending_request::{CancelOnDrop, ForgetOnDrop, PendingRequest};
 use super::wire::{head_id, number, one_line, retokened};
 
 /// How much of a longer line is looked at to find whose answer it is.
@@ -60,45 +60,46 @@ pub(super) enum Ended {
 }
 
 /// The conversation.
-pub(super) struct Pipe {
-    pub(super) base: Arc<Base>,
+pub(super) struct StdioConnection {
+    pub(super) state: Arc<UpstreamState>,
     pid: u32,
     outbox: mpsc::Sender<Bytes>,
-    pub(super) calls: Calls<oneshot::Sender<Outcome>>,
-    pub(super) elicited: Elicited,
+    pub(super) calls: RequestTable<oneshot::Sender<Outcome>>,
+    pub(super) elicitations: ElicitationOwners,
     closed: CancellationToken,
     worn: CancellationToken,
     answered: Notify,
-    pub(super) outside: Arc<dyn Outside>,
+    pub(super) sink: Arc<dyn NotificationSink>,
 }
 
-impl Pipe {
-    /// Starts the tasks that read and write; they end when the child closes its output or [`Pipe::close`] is
+impl StdioConnection {
+    /// Starts the tasks that read and write; they end when the child closes its output or
+    /// [`StdioConnection::close`] is
     /// called.
     pub(super) fn start(
-        base: Arc<Base>,
+        state: Arc<UpstreamState>,
         pid: u32,
         stdin: ChildStdin,
         stdout: ChildStdout,
-        outside: Arc<dyn Outside>,
-    ) -> Arc<Pipe> {
+        sink: Arc<dyn NotificationSink>,
+    ) -> Arc<StdioConnection> {
         let (outbox, queue) = mpsc::channel(OUTBOX_MAX);
-        let pipe = Arc::new(Pipe {
-            base,
+        let connection = Arc::new(StdioConnection {
+            state,
             pid,
             outbox,
-            calls: Calls::new(),
-            elicited: Elicited::default(),
+            calls: RequestTable::new(),
+            elicitations: ElicitationOwners::default(),
             closed: CancellationToken::new(),
             worn: CancellationToken::new(),
             answered: Notify::new(),
-            outside,
+            sink,
         });
         // Both tasks end with the token, which whoever ends the child cancels; the child's pipes end with
         // them.
-        tokio::spawn(write(stdin, queue, pipe.clone()));
-        tokio::spawn(read(stdout, pipe.clone()));
-        pipe
+        tokio::spawn(write(stdin, queue, connection.clone()));
+        tokio::spawn(read(stdout, connection.clone()));
+        connection
     }
 
     /// The child's process id.
@@ -152,18 +153,22 @@ impl Pipe {
         request: &Request,
         owner: Owner,
         place: Place,
-    ) -> Result<Ticket, Arc<str>> {
+    ) -> Result<PendingRequest, Arc<str>> {
         let (sender, inbox) = inbox(request.meta.progress_token.clone());
         let (waits, answer) = oneshot::channel();
         let id = self.calls.open(owner, waits, Some(sender), Some(place))?;
-        let mut ticket = Ticket { answer, inbox, cancel: Cancel { pipe: self.clone(), id, was_sent: false } };
+        let mut pending = PendingRequest {
+            answer,
+            inbox,
+            cancel: CancelOnDrop { connection: self.clone(), id, was_sent: false },
+        };
         let params = match request.meta.progress_token {
             Some(_) => Some(retokened(&request.params, &raw(&id))),
             None => (!request.params.is_empty()).then(|| request.params.to_raw()),
         };
         self.send(encode_request(&Id::from_number(id), &request.method, params.as_deref())).await?;
-        ticket.cancel.was_sent = true;
-        Ok(ticket)
+        pending.cancel.was_sent = true;
+        Ok(pending)
     }
 
     /// Sends a request of our own and waits at most `within` for its result.
@@ -177,7 +182,7 @@ impl Pipe {
         let owner = if is_for_clients(method) { Owner::Clients } else { Owner::Node };
         let (waits, answer) = oneshot::channel();
         let id = self.calls.open(owner, waits, None, None).map_err(lost)?;
-        let _forget = Forget { pipe: self, id };
+        let _forget = ForgetOnDrop { connection: self, id };
         let message = encode_request(&Id::from_number(id), method, Some(&params.to_raw()));
         let answer = tokio::time::timeout(within, async {
             self.send(message).await.map_err(lost)?;
@@ -198,7 +203,7 @@ impl Pipe {
     pub(super) async fn listen(self: &Arc<Self>, params: &RawObject) -> bool {
         let (waits, mut answer) = oneshot::channel();
         let Ok(id) = self.calls.open(Owner::Node, waits, None, None) else { return true };
-        let mut cancel = Cancel { pipe: self.clone(), id, was_sent: false };
+        let mut cancel = CancelOnDrop { connection: self.clone(), id, was_sent: false };
         let message = encode_request(&Id::from_number(id), &Method::Listen, Some(&params.to_raw()));
         if self.send(message).await.is_err() {
             return true;
@@ -226,7 +231,7 @@ impl Pipe {
 
     pub(super) fn try_send(&self, message: Bytes) {
         if self.outbox.try_send(one_line(message)).is_err() {
-            Counts::add(&self.base.counts.dropped);
+            Counts::add(&self.state.counts.dropped);
         }
     }
 
@@ -241,14 +246,14 @@ impl Pipe {
         if self.calls.abandoned() >= ABANDONED_MAX {
             self.worn.cancel();
         }
-        let pause = Duration::from_millis(self.base.options.abandoned_place_ms);
-        let pipe = Arc::downgrade(self);
+        let pause = Duration::from_millis(self.state.options.abandoned_place_ms);
+        let connection = Arc::downgrade(self);
         // Bounded by the places: each task gives one back. Without a runtime the node is ending.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 tokio::time::sleep(pause).await;
-                if let Some(pipe) = pipe.upgrade() {
-                    pipe.calls.free(id);
+                if let Some(connection) = connection.upgrade() {
+                    connection.calls.free(id);
                 }
             });
         }
@@ -266,7 +271,7 @@ impl Pipe {
             Ok(Message::Request(request)) => self.take_request(request),
             Ok(Message::Notification(notification)) => self.take_notification(notification),
             Err((id, fault)) => {
-                self.base.invalid(&fault.message);
+                self.state.invalid(&fault.message);
                 let id = id.or_else(|| head_id(line));
                 self.lose(id, &format!("its answer cannot be read: {}", fault.message));
             }
@@ -284,7 +289,7 @@ impl Pipe {
         }
         let outcome = response.outcome.map_err(Ended::Refused);
         if !self.settle(response.id, || outcome) {
-            Counts::add(&self.base.counts.unasked);
+            Counts::add(&self.state.counts.unasked);
         }
     }
 
@@ -294,7 +299,7 @@ impl Pipe {
         let Some((answer, owner)) = self.calls.take(id) else { return false };
         let outcome = outcome();
         if let (Err(Ended::Refused(error)), Owner::Session(session)) = (&outcome, &owner) {
-            self.elicited.refused(error, session);
+            self.elicitations.refused(error, session);
         }
         let _ = answer.send(outcome);
         self.answered.notify_waiters();
@@ -310,8 +315,8 @@ fn is_for_clients(method: &str) -> bool {
     )
 }
 
-async fn write(mut stdin: ChildStdin, mut queue: mpsc::Receiver<Bytes>, pipe: Arc<Pipe>) {
-    let closed = pipe.closed.clone();
+async fn write(mut stdin: ChildStdin, mut queue: mpsc::Receiver<Bytes>, connection: Arc<StdioConnection>) {
+    let closed = connection.closed.clone();
     let failed = async {
         while let Some(line) = queue.recv().await {
             if stdin.write_all(&line).await.is_err() {
@@ -321,28 +326,28 @@ async fn write(mut stdin: ChildStdin, mut queue: mpsc::Receiver<Bytes>, pipe: Ar
         tokio::time::sleep(LAST_ANSWERS).await;
     };
     tokio::select! {
-        () = failed => pipe.close("it closed its input"),
+        () = failed => connection.close("it closed its input"),
         () = closed.cancelled() => {}
     }
 }
 
-async fn read(stdout: ChildStdout, pipe: Arc<Pipe>) {
-    let bytes_max = pipe.base.options.gateway.message_bytes_max;
+async fn read(stdout: ChildStdout, connection: Arc<StdioConnection>) {
+    let bytes_max = connection.state.options.gateway.message_bytes_max;
     let mut lines = Lines::new(stdout, bytes_max, HEAD_BYTES);
-    let closed = pipe.closed.clone();
+    let closed = connection.closed.clone();
     loop {
         let line = tokio::select! {
             line = lines.next() => line,
             () = closed.cancelled() => break,
         };
         match line {
-            Some(Line::Whole(line)) => pipe.take(&line),
+            Some(Line::Whole(line)) => connection.take(&line),
             Some(Line::TooLong(head)) => {
                 let why = format!("a line is longer than {bytes_max} bytes");
-                pipe.base.invalid(&why);
-                pipe.lose(head_id(&head), &why);
+                connection.state.invalid(&why);
+                connection.lose(head_id(&head), &why);
             }
-            None => pipe.close("it closed its output"),
+            None => connection.close("it closed its output"),
         }
     }
     // A child that is told to end may have more to say, and must not be stuck with it.
@@ -350,7 +355,7 @@ async fn read(stdout: ChildStdout, pipe: Arc<Pipe>) {
     let _ = tokio::time::timeout(DRAIN, rest).await;
 }
 
-impl ReplyTo for Pipe {
+impl ReplyTo for StdioConnection {
     fn reply<'a>(&'a self, message: Bytes) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(async move {
             let _ = self.send(message).await;

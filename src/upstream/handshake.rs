@@ -1,11 +1,11 @@
-//! The first words with an upstream: `initialize` and `server/discover`, as ourselves or as one of our
-//! clients.
+//! Handshakes with an upstream: `initialize` and `server/discover`, in the name of the node or of one
+//! client.
 
 use serde_json::value::RawValue;
 
 use crate::mcp::{Caller, Era, LEGACY_LATEST, ListKind, MODERN_LATEST, RawObject, Version, raw};
 
-use super::stock::Greeting;
+use super::catalog_store::ServerDescription;
 
 /// Our own name towards upstreams.
 fn client_info() -> Box<RawValue> {
@@ -46,12 +46,12 @@ fn initialize(version: &str, capabilities: Box<RawValue>, info: Box<RawValue>) -
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn read_initialized(result: &RawValue) -> Result<(Greeting, Version), String> {
+pub(super) fn read_initialized(result: &RawValue) -> Result<(ServerDescription, Version), String> {
     let members = RawObject::parse(result.get()).map_err(|error| format!("initialize: {error}"))?;
     let text = members.text("protocolVersion").unwrap_or_default();
     let version = Version::known(&text).filter(|version| version.era() == Era::Legacy);
     let version = version.ok_or_else(|| format!("initialize: it answers with revision {text:?}"))?;
-    Ok((Greeting::read(result)?, version))
+    Ok((ServerDescription::read(result)?, version))
 }
 
 /// `_meta` of our own modern requests.
@@ -73,7 +73,7 @@ pub(super) fn with_own_meta(mut params: RawObject) -> RawObject {
 ///
 /// # Errors
 /// What is wrong with it, or that it speaks no modern revision of ours.
-pub(super) fn read_discovered(result: &RawValue) -> Result<Greeting, String> {
+pub(super) fn read_discovered(result: &RawValue) -> Result<ServerDescription, String> {
     let members = RawObject::parse(result.get()).map_err(|error| format!("server/discover: {error}"))?;
     let versions: Vec<String> = members
         .read("supportedVersions")
@@ -82,16 +82,16 @@ pub(super) fn read_discovered(result: &RawValue) -> Result<Greeting, String> {
     if !versions.iter().any(|version| Version::all(Era::Modern).contains(&version.as_str())) {
         return Err(format!("server/discover: it speaks {versions:?} only"));
     }
-    Greeting::read(result)
+    ServerDescription::read(result)
 }
 
 /// The filter of `subscriptions/listen` for what `greeting` can announce and the resources `uris`; `None` if
 /// that is nothing.
-pub(super) fn listen_params(greeting: &Greeting, uris: &[String]) -> Option<RawObject> {
+pub(super) fn listen_params(description: &ServerDescription, uris: &[String]) -> Option<RawObject> {
     let mut filter = RawObject::new();
     for kind in ListKind::ALL {
         let member =
-            greeting.offers.get(kind.capability()).and_then(|value| RawObject::parse(value.get()).ok());
+            description.offers.get(kind.capability()).and_then(|value| RawObject::parse(value.get()).ok());
         if member.and_then(|member| member.read("listChanged").ok().flatten()) == Some(true) {
             filter.set(kind.filter(), raw(&true));
         }

@@ -7,14 +7,14 @@ use tokio::sync::watch;
 /// Most resources listened for at one upstream.
 const URIS_MAX: usize = 10_000;
 
-/// The wishes of all modern clients of one upstream.
-pub(super) struct Wishes {
+/// Resources that the modern clients of one upstream listen for, with the number of listeners.
+pub(super) struct ResourceSubscriptions {
     counted: watch::Sender<BTreeMap<String, u64>>,
 }
 
-impl Wishes {
-    pub(super) fn new() -> Wishes {
-        Wishes { counted: watch::Sender::new(BTreeMap::new()) }
+impl ResourceSubscriptions {
+    pub(super) fn new() -> ResourceSubscriptions {
+        ResourceSubscriptions { counted: watch::Sender::new(BTreeMap::new()) }
     }
 
     /// One more listener for `uri`; false if there are too many resources already.
@@ -55,18 +55,18 @@ mod tests {
 
     #[test]
     fn only_the_first_and_the_last_listener_change_the_set() {
-        let wishes = Wishes::new();
-        let mut watch = wishes.watch();
-        let mut changed = |wishes: &dyn Fn()| {
-            wishes();
+        let subscriptions = ResourceSubscriptions::new();
+        let mut watch = subscriptions.watch();
+        let mut changed = |subscriptions: &dyn Fn()| {
+            subscriptions();
             let changed = watch.has_changed().unwrap();
             watch.borrow_and_update();
             changed
         };
-        assert!(changed(&|| assert!(wishes.add("a"))));
-        assert!(!changed(&|| assert!(wishes.add("a"))));
-        assert!(!changed(&|| wishes.remove("a")));
-        assert!(changed(&|| wishes.remove("a")));
-        assert!(!changed(&|| wishes.remove("a")));
+        assert!(changed(&|| assert!(subscriptions.add("a"))));
+        assert!(!changed(&|| assert!(subscriptions.add("a"))));
+        assert!(!changed(&|| subscriptions.remove("a")));
+        assert!(changed(&|| subscriptions.remove("a")));
+        assert!(!changed(&|| subscriptions.remove("a")));
     }
 }

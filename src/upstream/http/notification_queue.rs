@@ -1,4 +1,4 @@
-//! Notifications of one client on their way to its session at the upstream: one after the other, and no more
+//! Queue of one client's notifications to its session at the upstream: sent one after the other, and no more
 //! than a few of them wait.
 //!
 //! A client may send as many as it likes; the sockets they take at the upstream are ours.
@@ -9,8 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::core::Core;
 use super::session::HttpSession;
+use super::upstream::HttpUpstream;
 use crate::upstream::health::Counts;
 
 /// Notifications that wait for one client. Beyond it the oldest is dropped: of progress and changes of a list
@@ -19,7 +19,7 @@ const WAITING_MAX: usize = 16;
 
 /// Waiting notifications of one client.
 #[derive(Default)]
-pub(super) struct Notices(Mutex<Waiting>);
+pub(super) struct NotificationQueue(Mutex<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
@@ -28,9 +28,14 @@ struct Waiting {
     is_sending: bool,
 }
 
-impl Notices {
+impl NotificationQueue {
     /// Sends `message` when it is its turn, unless the same one waits already.
-    pub(super) fn send(self: Arc<Self>, core: &Arc<Core>, session: Arc<HttpSession>, message: Bytes) {
+    pub(super) fn send(
+        self: Arc<Self>,
+        upstream: &Arc<HttpUpstream>,
+        session: Arc<HttpSession>,
+        message: Bytes,
+    ) {
         {
             let mut waiting = self.0.lock();
             if waiting.messages.contains(&message) {
@@ -38,21 +43,21 @@ impl Notices {
             }
             if waiting.messages.len() >= WAITING_MAX {
                 waiting.messages.pop_front();
-                Counts::add(&core.base.counts.dropped);
+                Counts::add(&upstream.state.counts.dropped);
             }
             waiting.messages.push_back(message);
             if std::mem::replace(&mut waiting.is_sending, true) {
                 return;
             }
         }
-        let sending = core.clone();
+        let sending = upstream.clone();
         let all = async move {
             while let Some(message) = self.next() {
                 let Ok(_turn) = sending.notices_at_once.acquire().await else { return };
                 session.post(message).await;
             }
         };
-        core.tasks.spawn(core.stop.clone().run_until_cancelled_owned(all));
+        upstream.tasks.spawn(upstream.stop.clone().run_until_cancelled_owned(all));
     }
 
     fn next(&self) -> Option<Bytes> {

@@ -1,4 +1,4 @@
-//! What a child says of its own accord: questions, log lines, progress, changes.
+//! Messages that a child sends without being asked: questions, log lines, progress, changes.
 //!
 //! What names a request goes to the one who waits for it. What names none reaches the client to whom alone it
 //! can belong, or nobody: one client must never see what is another's.
@@ -7,33 +7,33 @@ use crate::mcp::{
     Id, Method, Notification, RawObject, Request, RpcError, encode_error, encode_notification, encode_result,
     raw,
 };
-use crate::upstream::calls::{Owner, Whose};
+use crate::upstream::forwarder::Inbound;
 use crate::upstream::health::Counts;
 use crate::upstream::inbox::InboxSender;
-use crate::upstream::passage::Inbound;
+use crate::upstream::request_table::{Attribution, Owner};
 
-use super::pipe::Pipe;
-use super::wire::{nobodys_question, number};
+use super::connection::StdioConnection;
+use super::wire::{number, refusal_of_question};
 
-impl Pipe {
+impl StdioConnection {
     pub(super) fn take_request(&self, request: Request) {
         if request.method == Method::Ping {
             return self.try_send(encode_result(&request.id, &raw(&serde_json::json!({}))));
         }
         let id = request.id.clone();
-        let why = match self.calls.whose() {
-            Whose::Client(owner, inbox) => {
+        let why = match self.calls.attribution() {
+            Attribution::Client(owner, inbox) => {
                 if let Owner::Session(session) = &owner {
-                    self.elicited.asked(&request, session);
+                    self.elicitations.asked(&request, session);
                 }
-                if inbox.put(Inbound::Ask(request)) {
+                if inbox.put(Inbound::Request(request)) {
                     return;
                 }
                 "the client does not read its messages".to_owned()
             }
-            whose => {
-                self.base.unowned(&request.method);
-                nobodys_question(&whose)
+            attribution => {
+                self.state.unowned(&request.method);
+                refusal_of_question(&attribution)
             }
         };
         self.try_send(encode_error(&id, &RpcError::internal(why)));
@@ -42,23 +42,23 @@ impl Pipe {
     pub(super) fn take_notification(&self, notification: Notification) {
         match &notification.method {
             Method::Progress => self.take_progress(notification),
-            Method::ElicitationComplete => match self.elicited.owner(&notification.params) {
+            Method::ElicitationComplete => match self.elicitations.owner(&notification.params) {
                 Some(session) => {
                     let params = notification.params.to_raw();
                     session.push(encode_notification(&notification.method, Some(&params)));
                 }
-                None => self.base.unowned(&notification.method),
+                None => self.state.unowned(&notification.method),
             },
-            Method::LogMessage => match self.calls.whose() {
-                Whose::Client(_, inbox) => self.put(&inbox, notification.method, notification.params),
-                Whose::Nobody => self.outside.heard(notification),
-                Whose::Gone | Whose::Several { .. } => self.base.unowned(&notification.method),
+            Method::LogMessage => match self.calls.attribution() {
+                Attribution::Client(_, inbox) => self.put(&inbox, notification.method, notification.params),
+                Attribution::Nobody => self.sink.on_notification(notification),
+                Attribution::Gone | Attribution::Several { .. } => self.state.unowned(&notification.method),
             },
             Method::Cancelled => {
                 // Whoever has this question open; ids of questions are the child's and unique.
                 if let Some(id) = notification.params.get("requestId").and_then(Id::from_raw) {
                     for inbox in self.calls.inboxes() {
-                        inbox.put(Inbound::AskCancelled(id.clone()));
+                        inbox.put(Inbound::RequestCancelled(id.clone()));
                     }
                 }
             }
@@ -66,7 +66,7 @@ impl Pipe {
                 if method.tells_of_task() {
                     self.calls.task_told(&notification.params);
                 }
-                self.outside.heard(notification);
+                self.sink.on_notification(notification);
             }
         }
     }
@@ -76,7 +76,7 @@ impl Pipe {
         let inbox = token.and_then(|token| number(&token)).and_then(|id| self.calls.inbox(id));
         let Some((inbox, token)) = inbox.and_then(|inbox| inbox.token.clone().map(|token| (inbox, token)))
         else {
-            Counts::add(&self.base.counts.dropped);
+            Counts::add(&self.state.counts.dropped);
             return;
         };
         notification.params.set("progressToken", token);
@@ -84,8 +84,8 @@ impl Pipe {
     }
 
     fn put(&self, inbox: &InboxSender, method: Method, params: RawObject) {
-        if !inbox.put(Inbound::Notice { method, params }) {
-            Counts::add(&self.base.counts.dropped);
+        if !inbox.put(Inbound::Notification { method, params }) {
+            Counts::add(&self.state.counts.dropped);
         }
     }
 }

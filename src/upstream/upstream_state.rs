@@ -1,5 +1,5 @@
-//! What every upstream has, whatever its transport: options, catalogs, events, counts, and the words of its
-//! errors.
+//! State that every upstream has, whatever its transport: options, catalogs, events, counts, and the texts
+//! of its errors.
 //!
 //! An error names the upstream, what was tried and why it failed; never its command's arguments, environment
 //! or headers.
@@ -15,39 +15,42 @@ use tokio::sync::broadcast;
 use crate::mcp::{Caller, Event, Method, RawObject, Request, Responder, RpcError, TaskName};
 use crate::refusal::Refusal;
 
-use super::health::{Beat, Counts, Health, Pulse, State};
-use super::options::{Speaks, UpstreamOptions};
+use super::catalog_store::CatalogStore;
+use super::health::{Counts, Health, HealthCell, HealthSnapshot, State};
+use super::options::{EraSupport, UpstreamOptions};
 use super::places::{NoPlace, Place, Places};
 use super::session_slots::SessionSlots;
-use super::stock::Stock;
 
 /// Events that a reader may lag behind before it has to take it as "anything may have changed".
 const EVENTS_MAX: usize = 1_024;
 
 /// The common part of one upstream.
-pub(super) struct Base {
+pub(super) struct UpstreamState {
     pub(super) options: UpstreamOptions,
-    pub(super) stock: Stock,
+    pub(super) catalogs: CatalogStore,
     pub(super) counts: Counts,
     pub(super) events: broadcast::Sender<Event>,
     now_unix_ms: fn() -> u64,
     places: Arc<Places>,
-    pulses: Mutex<Vec<Arc<Pulse>>>,
+    health_cells: Mutex<Vec<Arc<HealthCell>>>,
 }
 
-impl Base {
-    pub(super) fn new(options: UpstreamOptions, now_unix_ms: fn() -> u64) -> Base {
-        let stock = Stock::new(options.speaks != Speaks::Modern, options.speaks != Speaks::Legacy);
+impl UpstreamState {
+    pub(super) fn new(options: UpstreamOptions, now_unix_ms: fn() -> u64) -> UpstreamState {
+        let catalogs = CatalogStore::new(
+            options.era_support != EraSupport::Modern,
+            options.era_support != EraSupport::Legacy,
+        );
         let gateway = &options.gateway;
         let places = Places::new(gateway.queue_requests_max as usize, gateway.client_percent_max);
-        Base {
+        UpstreamState {
             options,
-            stock,
+            catalogs,
             counts: Counts::default(),
             events: broadcast::Sender::new(EVENTS_MAX),
             now_unix_ms,
             places,
-            pulses: Mutex::default(),
+            health_cells: Mutex::default(),
         }
     }
 
@@ -56,10 +59,10 @@ impl Base {
     }
 
     /// One more part (a child, an endpoint) whose state counts for this upstream's health.
-    pub(super) fn pulse(&self) -> Arc<Pulse> {
-        let pulse = Arc::new(Pulse::new(self.now_unix_ms));
-        self.pulses.lock().push(pulse.clone());
-        pulse
+    pub(super) fn health_cell(&self) -> Arc<HealthCell> {
+        let health_cell = Arc::new(HealthCell::new(self.now_unix_ms));
+        self.health_cells.lock().push(health_cell.clone());
+        health_cell
     }
 
     /// A place for one running request; full means refuse.
@@ -181,7 +184,7 @@ impl Base {
     }
 
     /// Turns a notification of resources and tasks into an event; false if it is another.
-    pub(super) fn heard_event(&self, method: &Method, params: &RawObject) -> bool {
+    pub(super) fn on_event(&self, method: &Method, params: &RawObject) -> bool {
         if *method == Method::ResourceUpdated {
             if let Some(uri) = params.text("uri") {
                 self.tell(Event::ResourceUpdated { uri: uri.into() });
@@ -201,15 +204,15 @@ impl Base {
 
     /// Whether its first start is over: its lists were read, or it failed.
     pub(super) fn has_been_tried(&self) -> bool {
-        let has_failed = |pulse: &Arc<Pulse>| pulse.read().last_error.is_some();
-        self.stock.is_known() || self.pulses.lock().iter().any(has_failed)
+        let has_failed = |health_cell: &Arc<HealthCell>| health_cell.read().last_error.is_some();
+        self.catalogs.is_known() || self.health_cells.lock().iter().any(has_failed)
     }
 
     /// How it is doing; the worst of its parts counts.
     pub(super) fn health(&self, transport: &'static str, pids: Vec<u32>, sessions: usize) -> Health {
-        let beats: Vec<Beat> = {
-            let pulses = self.pulses.lock();
-            pulses.iter().map(|pulse| pulse.read()).collect()
+        let snapshots: Vec<HealthSnapshot> = {
+            let health_cells = self.health_cells.lock();
+            health_cells.iter().map(|health_cell| health_cell.read()).collect()
         };
         let rank = |state: State| match state {
             State::Down => 4,
@@ -218,20 +221,26 @@ impl Base {
             State::Asleep => 1,
             State::Stopped => 0,
         };
-        let worst = beats.iter().max_by_key(|beat| rank(beat.state));
+        let worst = snapshots.iter().max_by_key(|snapshot| rank(snapshot.state));
         let eras = [("modern", crate::mcp::Era::Modern), ("legacy", crate::mcp::Era::Legacy)];
         Health {
             name: self.name().to_owned(),
             transport,
-            state: worst.map_or(State::Starting, |beat| beat.state),
-            since_unix_ms: worst.map_or(0, |beat| beat.since_unix_ms),
-            last_error: beats
+            state: worst.map_or(State::Starting, |snapshot| snapshot.state),
+            since_unix_ms: worst.map_or(0, |snapshot| snapshot.since_unix_ms),
+            last_error: snapshots
                 .iter()
-                .max_by_key(|beat| (beat.last_error.is_some(), rank(beat.state), beat.since_unix_ms))
-                .and_then(|beat| beat.last_error.clone()),
-            restarts: beats.iter().map(|beat| beat.restarts).sum(),
+                .max_by_key(|snapshot| {
+                    (snapshot.last_error.is_some(), rank(snapshot.state), snapshot.since_unix_ms)
+                })
+                .and_then(|snapshot| snapshot.last_error.clone()),
+            restarts: snapshots.iter().map(|snapshot| snapshot.restarts).sum(),
             pids,
-            eras: eras.iter().filter(|(_, era)| self.stock.speaks(*era)).map(|(name, _)| *name).collect(),
+            eras: eras
+                .iter()
+                .filter(|(_, era)| self.catalogs.era_support(*era))
+                .map(|(name, _)| *name)
+                .collect(),
             running: self.running(),
             sessions,
             counts: self.counts.view(),

@@ -1,5 +1,5 @@
-//! The tasks that a peer works on though it has answered the calls that made them, and whose they are: it may
-//! go on to speak of them.
+//! Tasks that a peer works on after it has answered the calls that created them, and their owners: it may go
+//! on to speak of them.
 //!
 //! A task is here until the peer says that it is over, in whatever answer or notification.
 
@@ -7,28 +7,28 @@ use serde_json::value::RawValue;
 
 use crate::mcp::{RELATED_TASK, RawObject, created_task, may_name_task};
 
-use super::calls::Owner;
+use super::request_table::Owner;
 
 /// Tasks remembered of one peer; of more, only the owners are.
 const AT_WORK_MAX: usize = 1_024;
 
 /// What a peer says of a task.
-enum Word {
+enum TaskEvent {
     Begun(String),
     Over(String),
 }
 
 /// The tasks of one peer.
 #[derive(Default)]
-pub(super) struct AtWork(Vec<(Box<str>, Owner)>);
+pub(super) struct OpenTasks(Vec<(Box<str>, Owner)>);
 
-impl AtWork {
+impl OpenTasks {
     /// The result of a request of `owner`. Returns the owner of a task for which there is no room.
     pub(super) fn answered(&mut self, owner: &Owner, result: &RawValue) -> Option<Owner> {
         match word_of(result)? {
-            Word::Begun(_) if self.0.len() >= AT_WORK_MAX => return Some(owner.clone()),
-            Word::Begun(id) => self.0.push((id.into(), owner.clone())),
-            Word::Over(id) => self.end(&id),
+            TaskEvent::Begun(_) if self.0.len() >= AT_WORK_MAX => return Some(owner.clone()),
+            TaskEvent::Begun(id) => self.0.push((id.into(), owner.clone())),
+            TaskEvent::Over(id) => self.end(&id),
         }
         None
     }
@@ -54,21 +54,21 @@ fn is_over(task: &RawObject) -> bool {
     matches!(task.text("status").as_deref(), Some("completed" | "failed" | "cancelled"))
 }
 
-fn word_of(result: &RawValue) -> Option<Word> {
+fn word_of(result: &RawValue) -> Option<TaskEvent> {
     if !may_name_task(result) {
         return None;
     }
     let result = RawObject::parse(result.get()).ok()?;
     if let Some(task) = created_task(&result) {
         let id = task.text("taskId")?;
-        return Some(if is_over(&task) { Word::Over(id) } else { Word::Begun(id) });
+        return Some(if is_over(&task) { TaskEvent::Over(id) } else { TaskEvent::Begun(id) });
     }
     if is_over(&result) {
-        return result.text("taskId").map(Word::Over);
+        return result.text("taskId").map(TaskEvent::Over);
     }
     // What came of a task is had once it is over.
     let related = result.read::<RawObject>("_meta").ok()??.read::<RawObject>(RELATED_TASK).ok()??;
-    related.text("taskId").map(Word::Over)
+    related.text("taskId").map(TaskEvent::Over)
 }
 
 #[cfg(test)]
@@ -79,7 +79,7 @@ mod tests {
     use crate::mcp::raw;
 
     fn left(results: &[Value]) -> usize {
-        let mut at_work = AtWork::default();
+        let mut at_work = OpenTasks::default();
         for result in results {
             assert!(at_work.answered(&Owner::Alone, &raw(result)).is_none());
         }
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn of_more_tasks_than_there_is_room_for_the_owners_are_given_back() {
-        let mut at_work = AtWork::default();
+        let mut at_work = OpenTasks::default();
         let begun = |n| raw(&json!({"task": {"taskId": format!("{n}"), "status": "working"}}));
         let refused = (0..AT_WORK_MAX + 3).filter(|n| at_work.answered(&Owner::Alone, &begun(*n)).is_some());
         assert_eq!(refused.count(), 3);

@@ -1,4 +1,4 @@
-//! The requests that are at one peer until it answers them, and whose they are.
+//! Requests that are at one peer until it answers them, and their owners.
 //!
 //! A peer that many clients share (a child process, an HTTP upstream without session ids) says things without
 //! saying for which request: questions, log lines. Such a message belongs to a client only if every request
@@ -14,8 +14,8 @@ use serde_json::value::RawValue;
 
 use crate::mcp::{Caller, RawObject, SessionPort};
 
-use super::at_work::AtWork;
 use super::inbox::InboxSender;
+use super::open_tasks::OpenTasks;
 use super::places::Place;
 
 /// Whose a request is.
@@ -47,7 +47,7 @@ impl Owner {
 }
 
 /// Whose a message is that names no request.
-pub(super) enum Whose {
+pub(super) enum Attribution {
     /// Nobody's: no request of a client is there.
     Nobody,
     /// Of this owner, who reads it here: the newest of its requests that it still waits for.
@@ -63,7 +63,7 @@ pub(super) enum Whose {
     },
 }
 
-struct Call<A> {
+struct OpenRequest<A> {
     owner: Owner,
     /// `None`: it was given up.
     answer: Option<A>,
@@ -74,50 +74,50 @@ struct Call<A> {
 
 /// Owners of requests that were given up and whose answers cannot be seen.
 #[derive(Default)]
-enum Lost {
+enum UnseenOwners {
     #[default]
     None,
     One(Owner),
     Several,
 }
 
-struct Open<A> {
+struct TableState<A> {
     last_id: u64,
-    calls: HashMap<u64, Call<A>>,
+    calls: HashMap<u64, OpenRequest<A>>,
     abandoned: usize,
-    at_work: AtWork,
-    lost: Lost,
+    at_work: OpenTasks,
+    lost: UnseenOwners,
     /// Set once: nothing is taken any more.
     over: Option<Arc<str>>,
 }
 
-impl<A> Open<A> {
+impl<A> TableState<A> {
     /// Something of `owner` is there whose end will not be seen.
     fn lose(&mut self, owner: Owner) {
         self.lost = match (std::mem::take(&mut self.lost), owner) {
             (lost, Owner::Node) => lost,
-            (Lost::None, owner) => Lost::One(owner),
-            (Lost::One(one), owner) if one.is_one_with(&owner) => Lost::One(one),
-            _ => Lost::Several,
+            (UnseenOwners::None, owner) => UnseenOwners::One(owner),
+            (UnseenOwners::One(one), owner) if one.is_one_with(&owner) => UnseenOwners::One(one),
+            _ => UnseenOwners::Several,
         };
     }
 }
 
 /// The requests at one peer. `A`: how their answers reach those who wait.
-pub(super) struct Calls<A> {
-    open: Mutex<Open<A>>,
+pub(super) struct RequestTable<A> {
+    open: Mutex<TableState<A>>,
 }
 
-impl<A> Calls<A> {
+impl<A> RequestTable<A> {
     /// None yet.
-    pub(super) fn new() -> Calls<A> {
-        Calls {
-            open: Mutex::new(Open {
+    pub(super) fn new() -> RequestTable<A> {
+        RequestTable {
+            open: Mutex::new(TableState {
                 last_id: 0,
                 calls: HashMap::new(),
                 abandoned: 0,
-                at_work: AtWork::default(),
-                lost: Lost::None,
+                at_work: OpenTasks::default(),
+                lost: UnseenOwners::None,
                 over: None,
             }),
         }
@@ -140,7 +140,7 @@ impl<A> Calls<A> {
         }
         open.last_id += 1;
         let id = open.last_id;
-        open.calls.insert(id, Call { owner, answer: Some(answer), inbox, place });
+        open.calls.insert(id, OpenRequest { owner, answer: Some(answer), inbox, place });
         Ok(id)
     }
 
@@ -194,17 +194,17 @@ impl<A> Calls<A> {
     }
 
     /// Whose a message is that names no request.
-    pub(super) fn whose(&self) -> Whose {
+    pub(super) fn attribution(&self) -> Attribution {
         let open = self.open.lock();
         let several = || {
             let calls = open.calls.values().filter(|call| !matches!(call.owner, Owner::Node)).count();
             let calls = calls + open.at_work.owners().count();
-            Whose::Several { calls, abandoned: open.abandoned }
+            Attribution::Several { calls, abandoned: open.abandoned }
         };
         let mut only = match &open.lost {
-            Lost::None => None,
-            Lost::One(owner) => Some(owner),
-            Lost::Several => return several(),
+            UnseenOwners::None => None,
+            UnseenOwners::One(owner) => Some(owner),
+            UnseenOwners::Several => return several(),
         };
         let owners = open.calls.values().map(|call| &call.owner).chain(open.at_work.owners());
         for owner in owners {
@@ -223,9 +223,9 @@ impl<A> Calls<A> {
             }
         }
         match (only, newest) {
-            (None, _) => Whose::Nobody,
-            (Some(owner), Some((_, inbox))) => Whose::Client(owner.clone(), inbox.clone()),
-            (Some(_), None) => Whose::Gone,
+            (None, _) => Attribution::Nobody,
+            (Some(owner), Some((_, inbox))) => Attribution::Client(owner.clone(), inbox.clone()),
+            (Some(_), None) => Attribution::Gone,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Reads an upstream's four lists to the end, page by page, in its order.
+//! Reader of an upstream's four lists, page by page to the end, in its order.
 //!
 //! An upstream is not trusted to end: pages and entries are bounded, and a cursor that comes twice ends the
 //! list.
@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 
 use crate::mcp::{Item, ListKind, RawObject, RpcError, code};
 
+use super::catalog_store::{KINDS, Lists, ServerDescription};
 use super::options::UpstreamOptions;
-use super::stock::{Greeting, KINDS, Lists};
 
 /// Most pages read of one list.
 const PAGES_MAX: usize = 1_000;
@@ -23,12 +23,12 @@ const ITEMS_MAX: usize = 10_000;
 pub(super) const UNREACHABLE: u16 = 502;
 
 /// The answer to a request of our own.
-pub(super) type Asked<'a> = Pin<Box<dyn Future<Output = Result<Box<RawValue>, RpcError>> + Send + 'a>>;
+pub(super) type RpcFuture<'a> = Pin<Box<dyn Future<Output = Result<Box<RawValue>, RpcError>> + Send + 'a>>;
 
 /// One who can put our own requests to an upstream, each in bounded time.
-pub(super) trait Asker: Sync {
+pub(super) trait RpcClient: Sync {
     /// Asks and waits for the result.
-    fn ask<'a>(&'a self, method: &'a str, params: RawObject) -> Asked<'a>;
+    fn ask<'a>(&'a self, method: &'a str, params: RawObject) -> RpcFuture<'a>;
 }
 
 /// Reads those of `kinds` that `greeting` declares into `lists`, whole; tools only as far as `options`
@@ -37,16 +37,16 @@ pub(super) trait Asker: Sync {
 /// # Errors
 /// The list that could not be read, and why.
 pub(super) async fn collect(
-    asker: &dyn Asker,
-    greeting: &Greeting,
+    rpc: &dyn RpcClient,
+    description: &ServerDescription,
     options: &UpstreamOptions,
     kinds: &[ListKind],
     lists: &mut Lists,
 ) -> Result<(), String> {
     for (kind, items) in KINDS.iter().zip(lists.iter_mut()).filter(|(kind, _)| kinds.contains(kind)) {
-        if !greeting.offers(kind.capability()) {
+        if !description.offers(kind.capability()) {
             items.clear();
-        } else if let Some(read) = collect_one(asker, *kind).await? {
+        } else if let Some(read) = collect_one(rpc, *kind).await? {
             *items = read;
         }
     }
@@ -55,12 +55,12 @@ pub(super) async fn collect(
 }
 
 /// `None`: the upstream answers with an error, and what was read before stays.
-async fn collect_one(asker: &dyn Asker, kind: ListKind) -> Result<Option<Vec<Item>>, String> {
+async fn collect_one(rpc: &dyn RpcClient, kind: ListKind) -> Result<Option<Vec<Item>>, String> {
     let method = kind.method();
     let (mut items, mut keys, mut cursors) = (Vec::new(), HashSet::new(), HashSet::new());
     let mut params = RawObject::new();
     for _ in 0..PAGES_MAX {
-        let result = match asker.ask(&method, params).await {
+        let result = match rpc.ask(&method, params).await {
             Ok(result) => result,
             // Resources are often offered without templates.
             Err(fault) if fault.code == code::METHOD_NOT_FOUND && kind == ListKind::Templates => break,
@@ -107,22 +107,22 @@ mod tests {
         answer: fn(usize, &str) -> Result<String, RpcError>,
     }
 
-    impl Asker for Pages {
-        fn ask<'a>(&'a self, method: &'a str, _params: RawObject) -> Asked<'a> {
+    impl RpcClient for Pages {
+        fn ask<'a>(&'a self, method: &'a str, _params: RawObject) -> RpcFuture<'a> {
             let at = self.asked.fetch_add(1, Ordering::Relaxed);
             let answer = (self.answer)(at, method);
             Box::pin(async move { answer.map(|json| RawValue::from_string(json).unwrap()) })
         }
     }
 
-    fn greeting(json: &str) -> Greeting {
-        Greeting { offers: RawObject::parse(json).unwrap(), instructions: None }
+    fn description(json: &str) -> ServerDescription {
+        ServerDescription { offers: RawObject::parse(json).unwrap(), instructions: None }
     }
 
     async fn read(pages: &Pages, offers: &str) -> Lists {
         let mut lists = Lists::default();
         let options = UpstreamOptions::new(config::Upstream::new("up"), config::Gateway::default());
-        let read = collect(pages, &greeting(offers), &options, &KINDS, &mut lists).await;
+        let read = collect(pages, &description(offers), &options, &KINDS, &mut lists).await;
         read.unwrap();
         lists
     }

@@ -1,5 +1,4 @@
-//! The one loop that carries a client's request to an HTTP upstream and everything that comes back to the
-//! client.
+//! One request of a client at an HTTP upstream, from its headers to its answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,21 +7,21 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::mcp::{Caller, Disconnected, Message, Method, Request, Responder, Response, RpcError, parse};
-use crate::upstream::base::Base;
-use crate::upstream::calls::Owner;
+use crate::upstream::forwarder::{Forwarder, Inbound, ReplyTo, fault_of};
 use crate::upstream::health::Counts;
-use crate::upstream::inbox::{Inbox, Outside, inbox};
-use crate::upstream::passage::{Inbound, Passage, ReplyTo, fault_of};
+use crate::upstream::inbox::{Inbox, NotificationSink, inbox};
 use crate::upstream::places::Place;
+use crate::upstream::request_table::Owner;
+use crate::upstream::upstream_state::UpstreamState;
 
-use super::core::{Core, refusal};
+use super::resumable_response::{ResumableResponse, Step};
 use super::session::{End, HttpSession, is_answer};
-use super::talk::{Step, Talk};
+use super::upstream::{HttpUpstream, refusal};
 
 /// What the upstream answered: the result, or its error.
 pub(super) type Answer = Result<Box<RawValue>, RpcError>;
 
-/// How an errand failed.
+/// Failure of a call.
 pub(super) enum Failed {
     /// For the client. The upstream may be at it.
     Rpc(RpcError),
@@ -32,9 +31,9 @@ pub(super) enum Failed {
     Forgotten,
 }
 
-struct Errand<'a> {
-    base: &'a Base,
-    core: &'a Core,
+struct HttpCall<'a> {
+    state: &'a UpstreamState,
+    upstream: &'a HttpUpstream,
     request: &'a Request,
     session: Option<&'a Arc<HttpSession>>,
     responder: &'a Responder,
@@ -44,17 +43,17 @@ struct Errand<'a> {
 /// Modern: stateless; dropped, the stream is closed, which cancels the request. Its place is kept for a while
 /// then.
 pub(super) async fn modern(
-    core: &Core,
+    upstream: &HttpUpstream,
     request: &Request,
     caller: &Caller,
     responder: &Responder,
     place: Place,
 ) -> Result<Box<RawValue>, RpcError> {
-    let mut kept = KeptPlace { base: &core.base, place: Some(place) };
-    let (id, talk) = core.talk_modern(request);
-    let errand = Errand { base: &core.base, core, request, session: None, responder, id };
-    let passage = Passage::new(caller, responder, &NoReply);
-    let carried = errand.carry(talk, None, passage).await;
+    let mut kept = KeptPlace { state: &upstream.state, place: Some(place) };
+    let (id, talk) = upstream.talk_modern(request);
+    let errand = HttpCall { state: &upstream.state, upstream, request, session: None, responder, id };
+    let forwarder = Forwarder::new(caller, responder, &NoReply);
+    let carried = errand.carry(talk, None, forwarder).await;
     if !matches!(carried, Err(Failed::Late(_))) {
         kept.place = None;
     }
@@ -62,28 +61,28 @@ pub(super) async fn modern(
         Ok(answer) => answer,
         Err(Failed::Rpc(fault) | Failed::Late(fault)) => Err(fault),
         Err(Failed::Forgotten) => {
-            Err(core.base.fault(&request.method, "it speaks of a session in the modern era"))
+            Err(upstream.state.fault(&request.method, "it speaks of a session in the modern era"))
         }
     }
 }
 
 /// The place of a request that may be given up.
 struct KeptPlace<'a> {
-    base: &'a Base,
+    state: &'a UpstreamState,
     place: Option<Place>,
 }
 
 impl Drop for KeptPlace<'_> {
     fn drop(&mut self) {
         if let Some(place) = self.place.take() {
-            self.base.keep_place(place);
+            self.state.keep_place(place);
         }
     }
 }
 
 /// Legacy: within a session; dropped, the upstream is told.
 pub(super) async fn legacy(
-    core: &Core,
+    upstream: &HttpUpstream,
     session: &Arc<HttpSession>,
     request: &Request,
     caller: &Caller,
@@ -94,10 +93,16 @@ pub(super) async fn legacy(
     let mut running = session.begin(Owner::of(caller), Some(sender), Some(place));
     let params = (!request.params.is_empty()).then(|| request.params.to_raw());
     let talk = session.talk(running.id, &request.method, params.as_deref());
-    let errand =
-        Errand { base: &core.base, core, request, session: Some(session), responder, id: running.id };
-    let passage = Passage::new(caller, responder, &**session);
-    let carried = errand.carry(talk, Some(inbox), passage).await;
+    let errand = HttpCall {
+        state: &upstream.state,
+        upstream,
+        request,
+        session: Some(session),
+        responder,
+        id: running.id,
+    };
+    let forwarder = Forwarder::new(caller, responder, &**session);
+    let carried = errand.carry(talk, Some(inbox), forwarder).await;
     if let Ok(Ok(result)) = &carried {
         session.calls.answered(running.id, result);
     }
@@ -109,17 +114,17 @@ pub(super) async fn legacy(
     carried
 }
 
-impl Errand<'_> {
+impl HttpCall<'_> {
     async fn carry(
         &self,
-        mut talk: Talk<'_>,
+        mut talk: ResumableResponse<'_>,
         mut inbox: Option<Inbox>,
-        mut passage: Passage<'_>,
+        mut forwarder: Forwarder<'_>,
     ) -> Result<Answer, Failed> {
-        let silence = Duration::from_millis(self.base.options.upstream.timeout_ms);
+        let silence = Duration::from_millis(self.state.options.upstream.timeout_ms);
         let mut was_taken = false;
         loop {
-            let asking = passage.is_asking();
+            let asking = forwarder.is_asking();
             let from_get = async {
                 match &mut inbox {
                     Some(inbox) => inbox.next().await,
@@ -129,24 +134,24 @@ impl Errand<'_> {
             let step = tokio::select! {
                 biased;
                 inbound = from_get => {
-                    passage.take(inbound).await.map_err(|gone| self.gone(gone))?;
+                    forwarder.take(inbound).await.map_err(|gone| self.gone(gone))?;
                     continue;
                 }
                 step = talk.next() => step,
-                () = passage.drive(), if asking => continue,
+                () = forwarder.drive(), if asking => continue,
                 () = tokio::time::sleep(silence), if !asking => {
                     let why = format!("no answer within {} ms", silence.as_millis());
-                    return Err(Failed::Late(self.base.fault(&self.request.method, &why)));
+                    return Err(Failed::Late(self.state.fault(&self.request.method, &why)));
                 }
             };
             match step {
                 Step::Message(message) => {
                     was_taken = true;
-                    if let Some(answer) = self.message(&message, &mut passage).await? {
+                    if let Some(answer) = self.message(&message, &mut forwarder).await? {
                         return Ok(answer);
                     }
                 }
-                Step::TooLong => self.base.invalid("an event is too long"),
+                Step::TooLong => self.state.invalid("an event is too long"),
                 Step::Pause { retry_ms, is_asked } => {
                     was_taken = true;
                     if is_asked {
@@ -169,52 +174,56 @@ impl Errand<'_> {
     }
 
     /// Takes one message; the outcome, if it is the answer.
-    async fn message(&self, message: &Bytes, passage: &mut Passage<'_>) -> Result<Option<Answer>, Failed> {
+    async fn message(
+        &self,
+        message: &Bytes,
+        forwarder: &mut Forwarder<'_>,
+    ) -> Result<Option<Answer>, Failed> {
         match parse(message) {
             Ok(Message::Response(response)) if is_answer(&response, self.id) => {
                 return Ok(Some(response.outcome.map_err(|error| fault_of(&error))));
             }
             Ok(Message::Response(_)) => {
-                Counts::add(&self.base.counts.unasked);
+                Counts::add(&self.state.counts.unasked);
             }
             Ok(Message::Request(request)) => match self.session {
                 Some(session) if request.method == Method::Ping => {
                     session.take_stray(Message::Request(request))
                 }
-                Some(_) => return self.pass(Inbound::Ask(request), passage).await,
-                None => self.base.invalid("a request in the modern era"),
+                Some(_) => return self.pass(Inbound::Request(request), forwarder).await,
+                None => self.state.invalid("a request in the modern era"),
             },
             Ok(Message::Notification(notification)) => {
                 let is_ours =
                     notification.method.is_list_change() || notification.method == Method::ResourceUpdated;
                 if is_ours {
                     match self.session {
-                        Some(session) => session.outside.heard(notification),
-                        None => self.core.heard(notification),
+                        Some(session) => session.sink.on_notification(notification),
+                        None => self.upstream.on_notification(notification),
                     }
                     return Ok(None);
                 }
                 if notification.method == Method::Cancelled {
                     let id = notification.params.get("requestId").and_then(crate::mcp::Id::from_raw);
                     let Some(id) = id else { return Ok(None) };
-                    return self.pass(Inbound::AskCancelled(id), passage).await;
+                    return self.pass(Inbound::RequestCancelled(id), forwarder).await;
                 }
                 let (method, params) = (notification.method, notification.params);
-                return self.pass(Inbound::Notice { method, params }, passage).await;
+                return self.pass(Inbound::Notification { method, params }, forwarder).await;
             }
             Err((id, fault)) => {
-                self.base.invalid(&fault.message);
+                self.state.invalid(&fault.message);
                 if id.is_none_or(|id| id == crate::mcp::Id::from_number(self.id)) {
                     let why = format!("its answer cannot be read: {}", fault.message);
-                    return Ok(Some(Err(self.base.fault(&self.request.method, &why))));
+                    return Ok(Some(Err(self.state.fault(&self.request.method, &why))));
                 }
             }
         }
         Ok(None)
     }
 
-    async fn pass(&self, inbound: Inbound, passage: &mut Passage<'_>) -> Result<Option<Answer>, Failed> {
-        passage.take(inbound).await.map_err(|gone| self.gone(gone))?;
+    async fn pass(&self, inbound: Inbound, forwarder: &mut Forwarder<'_>) -> Result<Option<Answer>, Failed> {
+        forwarder.take(inbound).await.map_err(|gone| self.gone(gone))?;
         Ok(None)
     }
 
@@ -226,12 +235,12 @@ impl Errand<'_> {
             Ok(Message::Response(Response { outcome: Err(_), .. })) => {
                 refusal(&self.request.method, status, body)
             }
-            _ => self.base.fault(&self.request.method, &format!("HTTP {status}")),
+            _ => self.state.fault(&self.request.method, &format!("HTTP {status}")),
         }
     }
 
     fn fault(&self, why: &str) -> Failed {
-        Failed::Rpc(self.base.fault(&self.request.method, why))
+        Failed::Rpc(self.state.fault(&self.request.method, why))
     }
 
     fn gone(&self, _: Disconnected) -> Failed {

@@ -1,5 +1,5 @@
-//! One client's request on its way through an upstream: what comes back before the result goes to the
-//! client's responder.
+//! Forwarding of one client's request: what an upstream sends before the result (progress, log lines,
+//! questions) goes to the client's responder.
 //!
 //! Notifications pass unchanged. Requests of the upstream are put to the client, several at a time, and their
 //! answers go back under the upstream's own ids; a client that cannot be asked makes an error that says so,
@@ -29,25 +29,25 @@ type Task<'a> = Pin<Box<dyn Future<Output = Id> + Send + 'a>>;
 #[derive(Debug)]
 pub(super) enum Inbound {
     /// A notification; the progress token in it is the client's.
-    Notice {
+    Notification {
         /// Its method.
         method: Method,
         /// Its params.
         params: RawObject,
     },
     /// A question to the client.
-    Ask(Request),
+    Request(Request),
     /// The upstream does not want the answer to its question any more.
-    AskCancelled(Id),
+    RequestCancelled(Id),
 }
 
 impl Inbound {
     /// Bytes of its params.
     pub(super) fn weight(&self) -> usize {
         let params = match self {
-            Inbound::Notice { params, .. } => params,
-            Inbound::Ask(request) => &request.params,
-            Inbound::AskCancelled(_) => return 0,
+            Inbound::Notification { params, .. } => params,
+            Inbound::Request(request) => &request.params,
+            Inbound::RequestCancelled(_) => return 0,
         };
         params.iter().map(|(key, value)| key.len() + value.get().len()).sum()
     }
@@ -60,7 +60,7 @@ pub(super) trait ReplyTo: Send + Sync {
 }
 
 /// The way of one request.
-pub(super) struct Passage<'a> {
+pub(super) struct Forwarder<'a> {
     caller: &'a Caller,
     responder: &'a Responder,
     to: &'a dyn ReplyTo,
@@ -68,9 +68,9 @@ pub(super) struct Passage<'a> {
     open: HashMap<Id, CancellationToken>,
 }
 
-impl<'a> Passage<'a> {
-    pub(super) fn new(caller: &'a Caller, responder: &'a Responder, to: &'a dyn ReplyTo) -> Passage<'a> {
-        Passage { caller, responder, to, tasks: FuturesUnordered::new(), open: HashMap::new() }
+impl<'a> Forwarder<'a> {
+    pub(super) fn new(caller: &'a Caller, responder: &'a Responder, to: &'a dyn ReplyTo) -> Forwarder<'a> {
+        Forwarder { caller, responder, to, tasks: FuturesUnordered::new(), open: HashMap::new() }
     }
 
     /// Whether the client is being asked something.
@@ -94,17 +94,17 @@ impl<'a> Passage<'a> {
     /// [`Disconnected`] when nobody will read it.
     pub(super) async fn take(&mut self, inbound: Inbound) -> Result<(), Disconnected> {
         match inbound {
-            Inbound::Notice { method, params } => {
+            Inbound::Notification { method, params } => {
                 if method == Method::LogMessage && !wants(self.caller, &params) {
                     return Ok(());
                 }
                 self.responder.notify(&method, &params.to_raw()).await
             }
-            Inbound::Ask(request) => {
+            Inbound::Request(request) => {
                 self.ask(request);
                 Ok(())
             }
-            Inbound::AskCancelled(id) => {
+            Inbound::RequestCancelled(id) => {
                 if let Some(cancelled) = self.open.get(&id) {
                     cancelled.cancel();
                 }

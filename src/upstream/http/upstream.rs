@@ -1,5 +1,5 @@
-//! What all requests to one HTTP upstream share: its endpoint, what it announced, and the modern way of
-//! asking.
+//! State that all requests to one HTTP upstream share: its endpoint, the headers of its tools, and the
+//! node's own requests in the modern era.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,63 +18,63 @@ use crate::mcp::{
     Id, MODERN_LATEST, Message, Meta, Method, Notification, RawObject, Request, Response, RpcError,
     encode_request, parse,
 };
-use crate::upstream::base::Base;
-use crate::upstream::calls::Calls;
-use crate::upstream::changes::Changes;
-use crate::upstream::collect::{Asked, Asker, UNREACHABLE};
+use crate::upstream::availability::EraAvailability;
+use crate::upstream::forwarder::fault_of;
+use crate::upstream::handshake;
 use crate::upstream::health::Counts;
-use crate::upstream::hello;
-use crate::upstream::inbox::Outside;
-use crate::upstream::passage::fault_of;
-use crate::upstream::seats::Seats;
-use crate::upstream::wishes::Wishes;
+use crate::upstream::inbox::NotificationSink;
+use crate::upstream::list_changes::ListChanges;
+use crate::upstream::list_reader::{RpcClient, RpcFuture, UNREACHABLE};
+use crate::upstream::request_table::RequestTable;
+use crate::upstream::subscriptions::ResourceSubscriptions;
+use crate::upstream::upstream_state::UpstreamState;
 
 use super::client::Endpoint;
 use super::headers::{self, Annotated};
+use super::resumable_response::{ResumableResponse, Step};
 use super::session::{HttpSession, is_answer};
-use super::talk::{Step, Talk};
 
 /// Sockets that notifications of all clients take at one upstream.
 const NOTICES_AT_ONCE: usize = 16;
 
 /// The shared part of one HTTP upstream.
-pub(super) struct Core {
-    pub(super) base: Arc<Base>,
+pub(super) struct HttpUpstream {
+    pub(super) state: Arc<UpstreamState>,
     pub(super) endpoint: Arc<Endpoint>,
-    pub(super) seats: Seats<()>,
-    pub(super) changes: Changes,
-    pub(super) wishes: Wishes,
+    pub(super) availability: EraAvailability<()>,
+    pub(super) changes: ListChanges,
+    pub(super) subscriptions: ResourceSubscriptions,
     pub(super) stop: CancellationToken,
     pub(super) tasks: TaskTracker,
     /// A call came while it was down: worth a look.
     pub(super) wake: Notify,
     pub(super) annotated: Mutex<Arc<HashMap<String, Annotated>>>,
     /// Requests of all sessions, where the upstream gives them no ids.
-    pub(super) calls: Arc<Calls<()>>,
+    pub(super) calls: Arc<RequestTable<()>>,
     /// Notifications of clients that are sent at once.
     pub(super) notices_at_once: Semaphore,
     own: Mutex<Option<Arc<HttpSession>>>,
     next_id: AtomicU64,
 }
 
-impl Core {
+impl HttpUpstream {
     pub(super) fn new(
-        base: Arc<Base>,
+        state: Arc<UpstreamState>,
         endpoint: Endpoint,
         stop: CancellationToken,
         tasks: TaskTracker,
-    ) -> Arc<Core> {
-        Arc::new(Core {
-            base,
+    ) -> Arc<HttpUpstream> {
+        Arc::new(HttpUpstream {
+            state,
             endpoint: Arc::new(endpoint),
-            seats: Seats::new(),
-            changes: Changes::default(),
-            wishes: Wishes::new(),
+            availability: EraAvailability::new(),
+            changes: ListChanges::default(),
+            subscriptions: ResourceSubscriptions::new(),
             stop,
             tasks,
             wake: Notify::new(),
             annotated: Mutex::default(),
-            calls: Arc::new(Calls::new()),
+            calls: Arc::new(RequestTable::new()),
             notices_at_once: Semaphore::new(NOTICES_AT_ONCE),
             own: Mutex::default(),
             next_id: AtomicU64::new(1),
@@ -91,13 +91,13 @@ impl Core {
     }
 
     /// Sends a modern request; everything it needs is in it.
-    pub(super) fn talk_modern(&self, request: &Request) -> (u64, Talk<'_>) {
+    pub(super) fn talk_modern(&self, request: &Request) -> (u64, ResumableResponse<'_>) {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let annotated = self.annotated.lock().clone();
         let name = request.params.text("name").unwrap_or_default();
         let headers = headers::modern(request, annotated.get(&name));
         let message = encode_request(&Id::from_number(id), &request.method, Some(&request.params.to_raw()));
-        (id, Talk::new(Box::pin(self.endpoint.post(headers, message))))
+        (id, ResumableResponse::new(Box::pin(self.endpoint.post(headers, message))))
     }
 
     /// Puts a modern request of our own and waits at most `within` for its result.
@@ -124,7 +124,7 @@ impl Core {
                         return response.outcome.map_err(|error| fault_of(&error));
                     }
                     Ok(_) => {}
-                    Err((_, fault)) => self.base.invalid(&fault.message),
+                    Err((_, fault)) => self.state.invalid(&fault.message),
                 }
             }
         });
@@ -139,7 +139,7 @@ pub(super) fn own_request(method: Method, params: RawObject) -> Request {
     Request {
         id: Id::from_number(0),
         method,
-        params: hello::with_own_meta(params),
+        params: handshake::with_own_meta(params),
         meta: Meta { protocol_version: Some(MODERN_LATEST.as_str().to_owned()), ..Meta::default() },
         param_headers: Vec::new(),
     }
@@ -160,26 +160,26 @@ pub(super) fn refusal(method: &str, status: StatusCode, body: &Bytes) -> RpcErro
 }
 
 /// Puts our own modern requests.
-pub(super) struct ModernAsker<'a> {
-    pub(super) core: &'a Core,
+pub(super) struct ModernRpcClient<'a> {
+    pub(super) upstream: &'a HttpUpstream,
     pub(super) within: Duration,
 }
 
-impl Asker for ModernAsker<'_> {
-    fn ask<'a>(&'a self, method: &'a str, params: RawObject) -> Asked<'a> {
-        Box::pin(self.core.ask_modern(method, params, self.within))
+impl RpcClient for ModernRpcClient<'_> {
+    fn ask<'a>(&'a self, method: &'a str, params: RawObject) -> RpcFuture<'a> {
+        Box::pin(self.upstream.ask_modern(method, params, self.within))
     }
 }
 
-impl Outside for Core {
-    /// What our own session and our listen stream hear.
-    fn heard(&self, notification: Notification) {
+impl NotificationSink for HttpUpstream {
+    /// Takes a notification of our own session or our listen stream.
+    fn on_notification(&self, notification: Notification) {
         let Notification { method, params } = notification;
         let is_known = method == Method::ListenAcknowledged
-            || self.changes.heard(&method)
-            || self.base.heard_event(&method, &params);
+            || self.changes.note_announced(&method)
+            || self.state.on_event(&method, &params);
         if !is_known {
-            Counts::add(&self.base.counts.dropped);
+            Counts::add(&self.state.counts.dropped);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! "These lists changed", as a level: a flood of announcements is one more reading of the lists, not a queue.
+//! Lists that an upstream has announced as changed, as a level: a flood of announcements is one more reading
+//! of the lists, not a queue.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -7,21 +8,21 @@ use tokio::sync::Notify;
 
 use crate::mcp::ListKind;
 
-use super::stock::KINDS;
+use super::catalog_store::KINDS;
 
 /// Announcements within this time are one change; it also bounds how often a noisy upstream's lists are read.
 const SETTLE: Duration = Duration::from_millis(50);
 
 /// Lists announced as changed and not read since. One reader.
 #[derive(Debug, Default)]
-pub(super) struct Changes {
+pub(super) struct ListChanges {
     kinds: AtomicU8,
     news: Notify,
 }
 
-impl Changes {
+impl ListChanges {
     /// Takes the method of a notification; false if it announces no list change.
-    pub(super) fn heard(&self, method: &str) -> bool {
+    pub(super) fn note_announced(&self, method: &str) -> bool {
         let bits = bits_where(|kind| *kind.changed_method() == *method);
         self.mark(bits);
         bits != 0
@@ -67,11 +68,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_is_one_change() {
-        let changes = Changes::default();
+        let changes = ListChanges::default();
         for _ in 0..1_000 {
-            assert!(changes.heard("notifications/resources/list_changed"));
+            assert!(changes.note_announced("notifications/resources/list_changed"));
         }
-        assert!(!changes.heard("notifications/message"));
+        assert!(!changes.note_announced("notifications/message"));
         assert_eq!(changes.next().await, [ListKind::Resources, ListKind::Templates]);
         assert!(tokio::time::timeout(Duration::from_secs(9), changes.next()).await.is_err());
     }

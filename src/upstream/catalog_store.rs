@@ -20,22 +20,22 @@ pub(super) type Lists = [Vec<Item>; 4];
 
 /// What the upstream said about itself in its handshake.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Greeting {
+pub(super) struct ServerDescription {
     /// Its capabilities.
     pub(super) offers: RawObject,
     /// Its instructions.
     pub(super) instructions: Option<Arc<str>>,
 }
 
-impl Greeting {
+impl ServerDescription {
     /// Reads the result of `initialize` or `server/discover`.
-    pub(super) fn read(result: &RawValue) -> Result<Greeting, String> {
+    pub(super) fn read(result: &RawValue) -> Result<ServerDescription, String> {
         let members = RawObject::parse(result.get()).map_err(|error| error.to_string())?;
         let offers = match members.get("capabilities") {
             Some(value) => RawObject::parse(value.get()).map_err(|error| format!("capabilities: {error}"))?,
             None => RawObject::new(),
         };
-        Ok(Greeting { offers, instructions: members.text("instructions").map(Arc::from) })
+        Ok(ServerDescription { offers, instructions: members.text("instructions").map(Arc::from) })
     }
 
     /// Whether the capability `name` is declared.
@@ -48,31 +48,31 @@ const UNKNOWN: u8 = 0;
 const SPOKEN: u8 = 1;
 const UNSPOKEN: u8 = 2;
 
-struct Shelf {
+struct CatalogCell {
     sender: watch::Sender<Arc<Catalog>>,
     spoken: AtomicU8,
 }
 
-impl Shelf {
-    fn new(possible: bool) -> Shelf {
+impl CatalogCell {
+    fn new(possible: bool) -> CatalogCell {
         let spoken = if possible { UNKNOWN } else { UNSPOKEN };
-        Shelf { sender: watch::Sender::new(Arc::default()), spoken: AtomicU8::new(spoken) }
+        CatalogCell { sender: watch::Sender::new(Arc::default()), spoken: AtomicU8::new(spoken) }
     }
 }
 
 /// Both catalogs.
-pub(super) struct Stock {
-    legacy: Shelf,
-    modern: Shelf,
+pub(super) struct CatalogStore {
+    legacy: CatalogCell,
+    modern: CatalogCell,
 }
 
-impl Stock {
+impl CatalogStore {
     /// Empty catalogs; an era that is not `possible` is known not to be spoken.
-    pub(super) fn new(legacy_possible: bool, modern_possible: bool) -> Stock {
-        Stock { legacy: Shelf::new(legacy_possible), modern: Shelf::new(modern_possible) }
+    pub(super) fn new(legacy_possible: bool, modern_possible: bool) -> CatalogStore {
+        CatalogStore { legacy: CatalogCell::new(legacy_possible), modern: CatalogCell::new(modern_possible) }
     }
 
-    fn shelf(&self, era: Era) -> &Shelf {
+    fn cell(&self, era: Era) -> &CatalogCell {
         match era {
             Era::Legacy => &self.legacy,
             Era::Modern => &self.modern,
@@ -81,48 +81,59 @@ impl Stock {
 
     /// The catalog of `era`: empty until the upstream was probed, `None` once it is known not to speak it.
     pub(super) fn watch(&self, era: Era) -> Option<watch::Receiver<Arc<Catalog>>> {
-        let shelf = self.shelf(era);
-        (shelf.spoken.load(Ordering::Relaxed) != UNSPOKEN).then(|| shelf.sender.subscribe())
+        let cell = self.cell(era);
+        (cell.spoken.load(Ordering::Relaxed) != UNSPOKEN).then(|| cell.sender.subscribe())
     }
 
     /// The newest catalog of `era`.
     pub(super) fn newest(&self, era: Era) -> Arc<Catalog> {
-        self.shelf(era).sender.borrow().clone()
+        self.cell(era).sender.borrow().clone()
     }
 
     /// Whether the upstream is known to speak `era`.
-    pub(super) fn speaks(&self, era: Era) -> bool {
-        self.shelf(era).spoken.load(Ordering::Relaxed) == SPOKEN
+    pub(super) fn era_support(&self, era: Era) -> bool {
+        self.cell(era).spoken.load(Ordering::Relaxed) == SPOKEN
     }
 
     /// Whether it is known of each era if the upstream speaks it.
     pub(super) fn is_known(&self) -> bool {
-        [&self.legacy, &self.modern].iter().all(|shelf| shelf.spoken.load(Ordering::Relaxed) != UNKNOWN)
+        [&self.legacy, &self.modern].iter().all(|cell| cell.spoken.load(Ordering::Relaxed) != UNKNOWN)
     }
 
     /// Records that it does not speak `era`: its catalog is empty.
     pub(super) fn unspoken(&self, era: Era) {
-        let shelf = self.shelf(era);
-        if shelf.spoken.swap(UNSPOKEN, Ordering::Relaxed) == SPOKEN {
+        let cell = self.cell(era);
+        if cell.spoken.swap(UNSPOKEN, Ordering::Relaxed) == SPOKEN {
             let empty: Lists = Lists::default();
-            publish(&shelf.sender, &Greeting::default(), &empty, &KINDS);
+            publish(&cell.sender, &ServerDescription::default(), &empty, &KINDS);
         }
     }
 
     /// Shows new lists; those in `announced` get a new version in any case, others only if their entries
     /// differ.
-    pub(super) fn publish(&self, era: Era, greeting: &Greeting, lists: &Lists, announced: &[ListKind]) {
-        let shelf = self.shelf(era);
-        shelf.spoken.store(SPOKEN, Ordering::Relaxed);
-        publish(&shelf.sender, greeting, lists, announced);
+    pub(super) fn publish(
+        &self,
+        era: Era,
+        description: &ServerDescription,
+        lists: &Lists,
+        announced: &[ListKind],
+    ) {
+        let cell = self.cell(era);
+        cell.spoken.store(SPOKEN, Ordering::Relaxed);
+        publish(&cell.sender, description, lists, announced);
     }
 }
 
-fn publish(sender: &watch::Sender<Arc<Catalog>>, greeting: &Greeting, lists: &Lists, announced: &[ListKind]) {
+fn publish(
+    sender: &watch::Sender<Arc<Catalog>>,
+    description: &ServerDescription,
+    lists: &Lists,
+    announced: &[ListKind],
+) {
     sender.send_if_modified(|catalog| {
         let next = Catalog {
-            offers: ServerCapabilities(greeting.offers.clone()),
-            instructions: greeting.instructions.clone(),
+            offers: ServerCapabilities(description.offers.clone()),
+            instructions: description.instructions.clone(),
             tools: list(catalog, lists, announced, 0),
             prompts: list(catalog, lists, announced, 1),
             resources: list(catalog, lists, announced, 2),
@@ -155,25 +166,25 @@ mod tests {
 
     #[test]
     fn an_announced_change_grows_the_version_even_if_the_entries_stay_alike() {
-        let stock = Stock::new(true, true);
-        let greeting = Greeting::default();
+        let catalogs = CatalogStore::new(true, true);
+        let description = ServerDescription::default();
         let lists: Lists = [vec![item(r#"{"name":"a"}"#)], vec![], vec![], vec![]];
-        let mut watch = stock.watch(Era::Legacy).unwrap();
-        stock.publish(Era::Legacy, &greeting, &lists, &[]);
+        let mut watch = catalogs.watch(Era::Legacy).unwrap();
+        catalogs.publish(Era::Legacy, &description, &lists, &[]);
         assert_eq!(watch.borrow_and_update().tools.version, 1);
-        stock.publish(Era::Legacy, &greeting, &lists, &[]);
+        catalogs.publish(Era::Legacy, &description, &lists, &[]);
         assert!(!watch.has_changed().unwrap());
-        stock.publish(Era::Legacy, &greeting, &lists, &[ListKind::Tools]);
+        catalogs.publish(Era::Legacy, &description, &lists, &[ListKind::Tools]);
         assert_eq!(watch.borrow_and_update().tools.version, 2);
         assert_eq!(watch.borrow().prompts.version, 0);
     }
 
     #[test]
     fn an_era_that_is_not_spoken_has_no_catalog() {
-        let stock = Stock::new(false, true);
-        assert!(stock.watch(Era::Legacy).is_none());
-        assert!(stock.watch(Era::Modern).is_some());
-        stock.unspoken(Era::Modern);
-        assert!(stock.watch(Era::Modern).is_none());
+        let catalogs = CatalogStore::new(false, true);
+        assert!(catalogs.watch(Era::Legacy).is_none());
+        assert!(catalogs.watch(Era::Modern).is_some());
+        catalogs.unspoken(Era::Modern);
+        assert!(catalogs.watch(Era::Modern).is_none());
     }
 }

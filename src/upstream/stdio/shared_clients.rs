@@ -1,4 +1,4 @@
-//! Who stands behind the shared children: sessions, what they subscribed to, how much they want logged.
+//! Clients of the shared children: their sessions, subscriptions and log levels.
 //!
 //! A shared child knows one client. Subscriptions are joined before it sees them, and told to it again after
 //! a restart; messages that belong to no running request are told to nobody.
@@ -9,13 +9,13 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::mcp::{Caller, LogLevel, Method, Notification, RawObject, raw};
-use crate::upstream::base::Base;
-use crate::upstream::changes::Changes;
-use crate::upstream::inbox::Outside;
+use crate::upstream::inbox::NotificationSink;
+use crate::upstream::list_changes::ListChanges;
 use crate::upstream::options::START_TIMEOUT;
-use crate::upstream::wishes::Wishes;
+use crate::upstream::subscriptions::ResourceSubscriptions;
+use crate::upstream::upstream_state::UpstreamState;
 
-use super::pipe::Pipe;
+use super::connection::StdioConnection;
 
 /// Most (resource, session) pairs kept for one upstream.
 const SUBSCRIPTIONS_MAX: usize = 100_000;
@@ -24,7 +24,7 @@ const SUBSCRIPTIONS_MAX: usize = 100_000;
 const SESSIONS_MAX: usize = 10_000;
 
 #[derive(Default)]
-struct Inner {
+struct SharedClientsState {
     sessions: HashSet<Box<str>>,
     subscriptions: HashMap<Box<str>, HashSet<Box<str>>>,
     /// The same by session.
@@ -33,8 +33,8 @@ struct Inner {
     levels: HashMap<Box<str>, LogLevel>,
 }
 
-impl Inner {
-    /// Takes a session's wish for `uri` back; true if nobody is left who wants it.
+impl SharedClientsState {
+    /// Takes a session's subscription to `uri` back; true if nobody is left who wants it.
     fn take_back(&mut self, key: &str, uri: &str) -> bool {
         let Some(keys) = self.subscriptions.get_mut(uri) else { return true };
         self.pairs -= usize::from(keys.remove(key));
@@ -47,16 +47,16 @@ impl Inner {
 }
 
 /// Everybody behind the shared children of one upstream.
-pub(super) struct Audience {
-    base: Arc<Base>,
-    inner: Mutex<Inner>,
+pub(super) struct SharedClients {
+    state: Arc<UpstreamState>,
+    inner: Mutex<SharedClientsState>,
     /// What modern clients listen for.
-    pub(super) wishes: Wishes,
+    pub(super) subscriptions: ResourceSubscriptions,
 }
 
-impl Audience {
-    pub(super) fn new(base: Arc<Base>) -> Audience {
-        Audience { base, inner: Mutex::default(), wishes: Wishes::new() }
+impl SharedClients {
+    pub(super) fn new(state: Arc<UpstreamState>) -> SharedClients {
+        SharedClients { state, inner: Mutex::default(), subscriptions: ResourceSubscriptions::new() }
     }
 
     /// Remembers the session of a legacy caller.
@@ -104,7 +104,7 @@ impl Audience {
 
     /// Whether anybody waits for updates of a resource.
     pub(super) fn is_subscribed(&self) -> bool {
-        !self.inner.lock().subscriptions.is_empty() || !self.wishes.watch().borrow().is_empty()
+        !self.inner.lock().subscriptions.is_empty() || !self.subscriptions.watch().borrow().is_empty()
     }
 
     /// Records a session's log level. Returns the most talkative of all, which is what the child has to be
@@ -125,7 +125,7 @@ impl Audience {
     }
 
     /// Tells a child just started what it does not know yet: subscriptions and the log level.
-    pub(super) fn restore(&self, pipe: &Arc<Pipe>) {
+    pub(super) fn restore(&self, connection: &Arc<StdioConnection>) {
         let (uris, level) = {
             let inner = self.inner.lock();
             let uris: Vec<String> = inner.subscriptions.keys().map(|uri| uri.to_string()).collect();
@@ -134,14 +134,14 @@ impl Audience {
         if uris.is_empty() && level.is_none() {
             return;
         }
-        let (pipe, within) = (pipe.clone(), START_TIMEOUT);
+        let (connection, within) = (connection.clone(), START_TIMEOUT);
         // Ends with the conversation at the latest.
         tokio::spawn(async move {
             if let Some(level) = level {
-                let _ = pipe.ask_within(&Method::SetLevel, &one("level", &level), within).await;
+                let _ = connection.ask_within(&Method::SetLevel, &one("level", &level), within).await;
             }
             for uri in uris {
-                let _ = pipe.ask_within(&Method::ResourcesSubscribe, &one("uri", &uri), within).await;
+                let _ = connection.ask_within(&Method::ResourcesSubscribe, &one("uri", &uri), within).await;
             }
         });
     }
@@ -149,30 +149,34 @@ impl Audience {
 
 /// A subscription of a session that the child has not accepted yet: forgotten again when dropped, so that
 /// what it refuses is not told to the next one.
-pub(super) struct Wish<'a> {
-    audience: &'a Audience,
+pub(super) struct PendingSubscription<'a> {
+    clients: &'a SharedClients,
     key: &'a str,
     uri: String,
     is_new: bool,
 }
 
-impl<'a> Wish<'a> {
+impl<'a> PendingSubscription<'a> {
     /// `None` if there are too many.
-    pub(super) fn new(audience: &'a Audience, key: &'a str, uri: String) -> Option<Wish<'a>> {
-        let is_new = audience.subscribe(key, &uri)?;
-        Some(Wish { audience, key, uri, is_new })
+    pub(super) fn new(
+        clients: &'a SharedClients,
+        key: &'a str,
+        uri: String,
+    ) -> Option<PendingSubscription<'a>> {
+        let is_new = clients.subscribe(key, &uri)?;
+        Some(PendingSubscription { clients, key, uri, is_new })
     }
 
     /// It was accepted.
-    pub(super) fn keep(mut self) {
+    pub(super) fn supervise(mut self) {
         self.is_new = false;
     }
 }
 
-impl Drop for Wish<'_> {
+impl Drop for PendingSubscription<'_> {
     fn drop(&mut self) {
         if self.is_new {
-            self.audience.unsubscribe(self.key, &self.uri);
+            self.clients.unsubscribe(self.key, &self.uri);
         }
     }
 }
@@ -185,21 +189,21 @@ pub(super) fn one<T: serde::Serialize>(key: &str, value: &T) -> RawObject {
 }
 
 /// Hears one shared child.
-pub(super) struct Ear {
-    pub(super) audience: Arc<Audience>,
-    pub(super) changes: Arc<Changes>,
+pub(super) struct SharedSink {
+    pub(super) clients: Arc<SharedClients>,
+    pub(super) changes: Arc<ListChanges>,
 }
 
-impl Outside for Ear {
-    fn heard(&self, notification: Notification) {
+impl NotificationSink for SharedSink {
+    fn on_notification(&self, notification: Notification) {
         let Notification { method, params } = notification;
         if method == Method::ListenAcknowledged {
             return;
         }
-        if self.changes.heard(&method) || self.audience.base.heard_event(&method, &params) {
+        if self.changes.note_announced(&method) || self.clients.state.on_event(&method, &params) {
             return;
         }
         // A log line while no request runs, or what we do not know: it could be of any of the clients.
-        self.audience.base.unowned(&method);
+        self.clients.state.unowned(&method);
     }
 }
