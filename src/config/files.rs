@@ -36,16 +36,25 @@ impl FilesPlan {
         if all <= most {
             return FilesPlan { clients: free - all, gateway: gateway.clone(), is_lowered: false };
         }
-        let part = |value: u32| {
-            let part = u64::from(value).saturating_mul(most) / all;
+        let part = |value: u32, most: u64, of: u64| {
+            let part = u64::from(value).saturating_mul(most) / of.max(1);
             u32::try_from(part).unwrap_or(value).max(1)
         };
-        let lowered = Gateway {
-            pool_connections: part(gateway.pool_connections),
-            queue_requests_max: part(gateway.queue_requests_max),
-            sessions_max: part(gateway.sessions_max),
-            children_max: part(gateway.children_max),
+        let of_sessions = |most: u64, of: u64| Gateway {
+            sessions_max: part(gateway.sessions_max, most, of),
+            children_max: part(gateway.children_max, most, of),
             ..gateway.clone()
+        };
+        // Sessions give way first: a session that lost its place gets another, a call is refused.
+        let calls = wanted(&Gateway { sessions_max: 0, children_max: 0, ..gateway.clone() });
+        let lowered = if calls <= most / 2 {
+            of_sessions(most - calls, all - calls)
+        } else {
+            Gateway {
+                pool_connections: part(gateway.pool_connections, most, all),
+                queue_requests_max: part(gateway.queue_requests_max, most, all),
+                ..of_sessions(most, all)
+            }
         };
         FilesPlan { clients: free - wanted(&lowered).min(free / 2), gateway: lowered, is_lowered: true }
     }
@@ -94,7 +103,8 @@ mod tests {
         let taken: u64 = upstreams.iter().map(|one| most_of(one, &plan.gateway)).sum();
         assert!(taken <= 19_744 / 4 + 20, "{taken}");
         assert_eq!(plan.clients, 19_744 - taken);
-        assert!(plan.gateway.sessions_max > 2_000 && plan.gateway.children_max > 15, "{plan:?}");
+        assert!(plan.gateway.sessions_max > 1_000 && plan.gateway.children_max > 10, "{plan:?}");
+        assert_eq!(plan.gateway.queue_requests_max, 1_000, "calls do not give way before sessions");
         let tiny = self::plan(300, &[url()]);
         assert_eq!((tiny.gateway.queue_requests_max, tiny.gateway.pool_connections), (1, 1));
         assert!(tiny.clients > 30, "{tiny:?}");

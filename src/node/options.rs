@@ -47,7 +47,7 @@ pub(super) fn files(launch: &Launch) -> FilesPlan {
     let open_files = launch.open_files.soft;
     let plan = FilesPlan::new(open_files, &sections.connections, &sections.gateway, &sections.upstream);
     if plan.is_lowered {
-        tracing::warn!(
+        tracing::info!(
             open_files,
             requests = plan.gateway.queue_requests_max,
             sessions = plan.gateway.sessions_max,
