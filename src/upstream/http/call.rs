@@ -50,10 +50,10 @@ pub(super) async fn modern(
     place: Place,
 ) -> Result<Box<RawValue>, RpcError> {
     let mut kept = KeptPlace { state: &upstream.state, place: Some(place) };
-    let (id, talk) = upstream.talk_modern(request);
-    let errand = HttpCall { state: &upstream.state, upstream, request, session: None, responder, id };
+    let (id, response) = upstream.send_modern(request);
+    let call = HttpCall { state: &upstream.state, upstream, request, session: None, responder, id };
     let forwarder = Forwarder::new(caller, responder, &NoReply);
-    let carried = errand.carry(talk, None, forwarder).await;
+    let carried = call.carry(response, None, forwarder).await;
     if !matches!(carried, Err(Failed::Late(_))) {
         kept.place = None;
     }
@@ -92,8 +92,8 @@ pub(super) async fn legacy(
     let (sender, inbox) = inbox(request.meta.progress_token.clone());
     let mut running = session.begin(Owner::of(caller), Some(sender), Some(place));
     let params = (!request.params.is_empty()).then(|| request.params.to_raw());
-    let talk = session.talk(running.id, &request.method, params.as_deref());
-    let errand = HttpCall {
+    let response = session.send(running.id, &request.method, params.as_deref());
+    let call = HttpCall {
         state: &upstream.state,
         upstream,
         request,
@@ -102,7 +102,7 @@ pub(super) async fn legacy(
         id: running.id,
     };
     let forwarder = Forwarder::new(caller, responder, &**session);
-    let carried = errand.carry(talk, Some(inbox), forwarder).await;
+    let carried = call.carry(response, Some(inbox), forwarder).await;
     if let Ok(Ok(result)) = &carried {
         session.calls.answered(running.id, result);
     }
@@ -117,7 +117,7 @@ pub(super) async fn legacy(
 impl HttpCall<'_> {
     async fn carry(
         &self,
-        mut talk: ResumableResponse<'_>,
+        mut response: ResumableResponse<'_>,
         mut inbox: Option<Inbox>,
         mut forwarder: Forwarder<'_>,
     ) -> Result<Answer, Failed> {
@@ -137,7 +137,7 @@ impl HttpCall<'_> {
                     forwarder.take(inbound).await.map_err(|gone| self.gone(gone))?;
                     continue;
                 }
-                step = talk.next() => step,
+                step = response.next() => step,
                 () = forwarder.drive(), if asking => continue,
                 () = tokio::time::sleep(silence), if !asking => {
                     let why = format!("no answer within {} ms", silence.as_millis());

@@ -139,7 +139,7 @@ impl HttpSession {
     }
 
     /// Sends a request and gives what comes back.
-    pub(super) fn talk(&self, id: u64, method: &str, params: Option<&RawValue>) -> ResumableResponse<'_> {
+    pub(super) fn send(&self, id: u64, method: &str, params: Option<&RawValue>) -> ResumableResponse<'_> {
         let message = encode_request(&Id::from_number(id), method, params);
         let opening: Opening<'_> = Box::pin(self.endpoint.post(self.headers.clone(), message));
         ResumableResponse::new(opening).resuming(move |event_id, pause| {
@@ -179,9 +179,9 @@ impl HttpSession {
             |why: String| RpcError::internal(format!("{method}: {why}")).with_status(UNREACHABLE);
         let asked = tokio::time::timeout(within, async {
             let params = params.to_raw();
-            let mut talk = self.talk(id, method, Some(&params));
+            let mut response = self.send(id, method, Some(&params));
             loop {
-                let message = match talk.next().await {
+                let message = match response.next().await {
                     Step::Message(message) => message,
                     Step::TooLong | Step::Pause { .. } => continue,
                     Step::Refused(status, body) => return Err(self.refusal(method, status, &body)),

@@ -249,9 +249,9 @@ async fn listen_once(
     backoff: &mut Backoff,
 ) -> bool {
     let request = own_request(Method::Listen, params);
-    let (_, mut talk) = upstream.talk_modern(&request);
+    let (_, mut response) = upstream.send_modern(&request);
     loop {
-        match talk.next().await {
+        match response.next().await {
             Step::Message(message) => match parse(&message) {
                 Ok(Message::Notification(notification)) => {
                     if notification.method == Method::ListenAcknowledged {

@@ -91,7 +91,7 @@ impl HttpUpstream {
     }
 
     /// Sends a modern request; everything it needs is in it.
-    pub(super) fn talk_modern(&self, request: &Request) -> (u64, ResumableResponse<'_>) {
+    pub(super) fn send_modern(&self, request: &Request) -> (u64, ResumableResponse<'_>) {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let annotated = self.annotated.lock().clone();
         let name = request.params.text("name").unwrap_or_default();
@@ -111,9 +111,9 @@ impl HttpUpstream {
             |why: String| RpcError::internal(format!("{method}: {why}")).with_status(UNREACHABLE);
         let request = own_request(method.into(), params);
         let asked = tokio::time::timeout(within, async {
-            let (id, mut talk) = self.talk_modern(&request);
+            let (id, mut response) = self.send_modern(&request);
             loop {
-                let message = match talk.next().await {
+                let message = match response.next().await {
                     Step::Message(message) => message,
                     Step::TooLong | Step::Pause { .. } => continue,
                     Step::Refused(status, body) => return Err(refusal(method, status, &body)),
