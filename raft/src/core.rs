@@ -112,6 +112,11 @@ impl Core {
         Arc::clone(&self.view.borrow())
     }
 
+    /// Whether the ledger knows `node` just as `claim` says.
+    pub(crate) fn is_member_as(&self, node: NodeId, claim: &MemberClaim) -> bool {
+        self.view().ledger.members().get(&node).is_some_and(|member| member.matches(claim))
+    }
+
     pub(crate) fn id(&self) -> NodeId {
         self.me.id
     }

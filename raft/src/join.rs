@@ -136,7 +136,7 @@ fn is_settled(core: &Core) -> bool {
 }
 
 fn is_known(core: &Core) -> bool {
-    core.view().ledger.members().get(&core.id()).is_some_and(|member| member.matches(&core.claim))
+    core.is_member_as(core.id(), &core.claim)
 }
 
 /// A member without a leader first waits for an election to end; only then it asks whether it still is a
@@ -341,6 +341,10 @@ impl Core {
         if group.is_some() && ours.is_some() && group != ours {
             let message = format!("node {} belongs to another group with the same cluster id", self.id());
             return PeerReply::refuse(StatusCode::CONFLICT, "other_group", &message);
+        }
+        // A member whose leader was silent for a while asks too: nothing is written twice.
+        if self.is_member_as(node, &claim) {
+            return PeerReply::json(&());
         }
         let command = Command::PutMember { node, claim, returning };
         match self.propose_here(command, ASK_TIME).await {

@@ -86,20 +86,50 @@ async fn a_node_speaks_of_votes_only_for_itself() {
     two.replica.stop_at_once().await.unwrap();
 }
 
+/// Node 2's request to join as `incarnation`.
+fn join(incarnation: Incarnation) -> serde_json::Value {
+    let claim = BTreeMap::from([
+        ("peer_address", json!("127.0.0.1:2")),
+        ("http_address", json!("")),
+        ("incarnation", json!(incarnation)),
+    ]);
+    json!({ "claim": claim, "returning": false })
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_joins_only_in_the_life_that_signs() {
     let two = two().await;
-    let join = |incarnation: Incarnation| {
-        let claim = BTreeMap::from([
-            ("peer_address", json!("127.0.0.1:2")),
-            ("http_address", json!("")),
-            ("incarnation", json!(incarnation)),
-        ]);
-        json!({ "claim": claim, "returning": false })
-    };
     let (code, status) = two.refusal(JOIN, &join(Incarnation::new(77))).await.unwrap();
     assert_eq!((code.as_str(), status), ("unreadable", StatusCode::BAD_REQUEST));
     assert!(!two.replica.view().borrow().ledger.members().contains_key(&2));
     assert_eq!(two.refusal(JOIN, &join(tag(2).incarnation)).await, None);
+    two.replica.stop_at_once().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_asks_again_as_it_is_known_writes_no_log_entry() {
+    let two = two().await;
+    let request = join(tag(2).incarnation);
+    assert_eq!(two.refusal(JOIN, &request).await, None);
+    // The node is silent, so nothing follows after it is a learner.
+    let is_learner = async {
+        while !two.replica.status().learners.contains(&2) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(TIME, is_learner).await.unwrap();
+    let written = || {
+        let status = two.replica.status();
+        status.last_log - status.share_entries
+    };
+    let before = written();
+    for _ in 0..3 {
+        assert_eq!(two.refusal(JOIN, &request).await, None);
+    }
+    assert_eq!(written(), before);
+    let mut moved = request;
+    moved["claim"]["peer_address"] = json!("127.0.0.1:3");
+    assert_eq!(two.refusal(JOIN, &moved).await, None);
+    assert!(written() > before, "a member that moved is written");
     two.replica.stop_at_once().await.unwrap();
 }
