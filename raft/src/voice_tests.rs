@@ -112,15 +112,19 @@ async fn a_member_that_asks_again_as_it_is_known_writes_no_log_entry() {
     let request = join(tag(2).incarnation);
     assert_eq!(two.refusal(JOIN, &request).await, None);
     // The node is silent, so nothing follows after it is a learner.
-    let is_learner = async {
-        while !two.replica.status().learners.contains(&2) {
+    let is_quiet = || {
+        let status = two.replica.status();
+        status.learners.contains(&2) && status.applied == status.last_log
+    };
+    let quiet = async {
+        while !is_quiet() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(TIME, is_learner).await.unwrap();
+    tokio::time::timeout(TIME, quiet).await.unwrap();
     let written = || {
         let status = two.replica.status();
-        status.last_log - status.share_entries
+        status.applied - status.share_entries
     };
     let before = written();
     for _ in 0..3 {
